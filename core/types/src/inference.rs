@@ -1,0 +1,228 @@
+//! The one internal form of a request for text and of its answer, independent of any HTTP dialect.
+//!
+//! Sampling parameters are fixed-point millionths: they are hashed and signed, and floats are not.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    hash::{Hash32, merkle_leaf, sha256},
+    limits,
+};
+
+/// Who speaks in a chat.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+#[borsh(use_discriminant = false)]
+pub enum Role {
+    System,
+    User,
+    Assistant,
+    Tool,
+}
+
+impl Role {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+            Role::Tool => "tool",
+        }
+    }
+}
+
+/// One turn of a chat.
+#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct ChatMessage {
+    pub role: Role,
+    pub content: String,
+}
+
+/// What is continued: a chat that the model's template renders, or text as it stands.
+#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub enum Prompt {
+    Chat(Vec<ChatMessage>),
+    Text(String),
+}
+
+impl Prompt {
+    /// Bytes of all text in it. No tokenizer with byte fallback makes more tokens of it than this,
+    /// template and special tokens aside.
+    pub fn text_bytes(&self) -> usize {
+        match self {
+            Prompt::Chat(messages) => {
+                messages.iter().map(|message| message.content.len()).fold(0, usize::saturating_add)
+            }
+            Prompt::Text(text) => text.len(),
+        }
+    }
+
+    /// The most prompt tokens a provider may bill for it: one per byte, and 64 for the template
+    /// plus 16 for each message's markers.
+    pub fn tokens_max(&self) -> u32 {
+        let messages = match self {
+            Prompt::Chat(messages) => messages.len(),
+            Prompt::Text(_) => 1,
+        };
+        let bound =
+            messages.saturating_mul(16).saturating_add(64).saturating_add(self.text_bytes());
+        u32::try_from(bound).unwrap_or(u32::MAX)
+    }
+
+    /// What the payer assumes before the provider has said: a token per three bytes and the markers.
+    pub fn tokens_estimate(&self) -> u32 {
+        let bytes = u32::try_from(self.text_bytes()).unwrap_or(u32::MAX);
+        (bytes / 3).saturating_add(32)
+    }
+
+    /// The salted digest that stands for the prompt on a receipt.
+    pub fn hash(&self, salt: &[u8; 16]) -> Hash32 {
+        sha256(&[b"peerwatt/prompt\0", salt, &borsh::to_vec(self).unwrap_or_default()])
+    }
+}
+
+/// How tokens are drawn. `None` is the engine's default for the model.
+#[derive(Clone, PartialEq, Eq, Debug, Default, BorshSerialize, BorshDeserialize)]
+pub struct Sampling {
+    /// 0 to 2 000 000; 0 takes the most likely token.
+    pub temperature_micros: Option<u32>,
+    /// 0 to 1 000 000.
+    pub top_p_micros: Option<u32>,
+    pub seed: Option<u64>,
+    /// −2 000 000 to 2 000 000.
+    pub presence_penalty_micros: Option<i32>,
+    /// −2 000 000 to 2 000 000.
+    pub frequency_penalty_micros: Option<i32>,
+}
+
+/// A request to continue a prompt.
+#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct InferenceRequest {
+    pub prompt: Prompt,
+    pub sampling: Sampling,
+    /// 1 to [`limits::COMPLETION_TOKENS_MAX`]. `None`: until the model ends or its context is full.
+    pub tokens_max: Option<u32>,
+    /// The answer ends before the first of these.
+    pub stop: Vec<String>,
+    /// `Some(n)`: report each token's log-probability and `n` alternatives.
+    pub logprobs: Option<u8>,
+}
+
+/// What is wrong with a request, naming the field.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct RequestError {
+    pub field: &'static str,
+    pub problem: String,
+}
+
+impl InferenceRequest {
+    /// Checks every limit; what arrives from a peer passes here before anything else is done with it.
+    pub fn check(&self) -> Result<(), RequestError> {
+        let bad = |field, problem: String| Err(RequestError { field, problem });
+        if let Prompt::Chat(messages) = &self.prompt {
+            if messages.is_empty() {
+                return bad("messages", "give at least one message".into());
+            }
+            if messages.len() > limits::CHAT_MESSAGES_MAX {
+                return bad("messages", format!("at most {} messages", limits::CHAT_MESSAGES_MAX));
+            }
+        }
+        if self.prompt.text_bytes() > limits::PROMPT_BYTES_MAX {
+            return bad("prompt", format!("at most {} bytes of text", limits::PROMPT_BYTES_MAX));
+        }
+        if let Some(tokens) = self.tokens_max
+            && !(1..=limits::COMPLETION_TOKENS_MAX).contains(&tokens)
+        {
+            return bad("max_tokens", format!("1 to {}", limits::COMPLETION_TOKENS_MAX));
+        }
+        if self.stop.len() > limits::STOP_SEQUENCES_MAX {
+            return bad("stop", format!("at most {} sequences", limits::STOP_SEQUENCES_MAX));
+        }
+        if self.stop.iter().any(|stop| stop.is_empty() || stop.len() > limits::STOP_BYTES_MAX) {
+            return bad("stop", format!("each of 1 to {} bytes", limits::STOP_BYTES_MAX));
+        }
+        if self.logprobs.is_some_and(|count| count > limits::TOP_LOGPROBS_MAX) {
+            return bad("top_logprobs", format!("0 to {}", limits::TOP_LOGPROBS_MAX));
+        }
+        self.sampling.check()
+    }
+}
+
+impl Sampling {
+    fn check(&self) -> Result<(), RequestError> {
+        let bad = |field, problem: &str| Err(RequestError { field, problem: problem.to_owned() });
+        if self.temperature_micros.is_some_and(|value| value > 2_000_000) {
+            return bad("temperature", "0 to 2");
+        }
+        if self.top_p_micros.is_some_and(|value| value > 1_000_000) {
+            return bad("top_p", "0 to 1");
+        }
+        let penalty = |value: Option<i32>| value.is_some_and(|v| v.unsigned_abs() > 2_000_000);
+        if penalty(self.presence_penalty_micros) {
+            return bad("presence_penalty", "-2 to 2");
+        }
+        if penalty(self.frequency_penalty_micros) {
+            return bad("frequency_penalty", "-2 to 2");
+        }
+        Ok(())
+    }
+}
+
+/// One delivered token: its bytes, which need not be whole characters, and what the engine says of it.
+#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct TokenPiece {
+    /// The id in the model's vocabulary, where the engine tells it.
+    pub id: Option<u32>,
+    /// Never empty: an empty piece is not a delivered token.
+    pub bytes: Vec<u8>,
+    /// Natural logarithm of its probability in millionths, where asked for and available.
+    pub logprob_micros: Option<i32>,
+    pub alternatives: Vec<Alternative>,
+}
+
+impl TokenPiece {
+    /// The leaf that stands for this token in the transcript.
+    pub fn transcript_leaf(&self) -> Hash32 {
+        merkle_leaf(&borsh::to_vec(&(self.id, &self.bytes)).unwrap_or_default())
+    }
+}
+
+/// A token that could have stood there.
+#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct Alternative {
+    pub id: Option<u32>,
+    pub bytes: Vec<u8>,
+    pub logprob_micros: i32,
+}
+
+/// Why an answer ended.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// The model ended, or a stop sequence came.
+    Stop,
+    /// `tokens_max` or the end of the context.
+    Length,
+    /// The consumer or the gateway asked to stop.
+    Cancelled,
+    /// The engine failed on the way.
+    Failed,
+}
+
+/// How delivered tokens were counted, best first.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum CountMethod {
+    /// Every token came with its id, and the ids' bytes are the delivered bytes.
+    TokenIds,
+    /// Chunks of the stream, because the engine gives no ids; a chunk holds one token or more.
+    Chunks,
+}

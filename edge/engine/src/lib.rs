@@ -1,0 +1,125 @@
+//! Inference engines behind one trait: the embedded one (candle), Ollama, any OpenAI-compatible
+//! server, and a dummy whose model names are behaviours.
+//!
+//! An engine makes tokens. It knows nothing of prices, channels or peers.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use types::{
+    Hash32, ModelId,
+    inference::{CountMethod, FinishReason, InferenceRequest, TokenPiece},
+    offer::EngineKind,
+};
+
+/// Events an engine may be ahead of its consumer. Small: a consumer that stops reading must stop
+/// the engine soon.
+pub const STREAM_EVENTS_MAX: usize = 64;
+
+/// Runs models.
+#[async_trait]
+pub trait Engine: Send + Sync + std::fmt::Debug {
+    fn kind(&self) -> EngineKind;
+
+    /// Name and version, e.g. `ollama 0.12.11`. At most 96 bytes.
+    fn version(&self) -> String;
+
+    /// The models it can run now.
+    async fn models(&self) -> Result<Vec<EngineModel>, EngineError>;
+
+    /// Starts to generate. The engine stops soon after `cancel` fires or the stream is dropped.
+    /// The stream ends with exactly one [`EngineEvent::Done`] or [`EngineEvent::Failed`].
+    async fn generate(
+        &self,
+        model: ModelId,
+        request: InferenceRequest,
+        cancel: CancellationToken,
+    ) -> Result<Generation, EngineError>;
+
+    /// The natural log-probability, in millionths, of each of `tokens` after the ones before it;
+    /// the first has none. Engines that cannot score say so.
+    async fn score(&self, model: ModelId, tokens: &[u32]) -> Result<Vec<i32>, EngineError> {
+        let _ = (model, tokens);
+        Err(EngineError::Unsupported { what: "scoring given tokens" })
+    }
+
+    /// Requests it can run at once and runs now.
+    fn load(&self) -> Load;
+}
+
+/// A shared engine.
+pub type SharedEngine = Arc<dyn Engine>;
+
+/// A model that an engine can run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EngineModel {
+    pub id: ModelId,
+    /// The engine's own name for it.
+    pub alias: String,
+    /// Digest of the weights, where the engine tells it; of the name and size otherwise, see
+    /// `weights_known`.
+    pub weights: Hash32,
+    /// Whether `weights` is the digest of the GGUF file and not of a description.
+    pub weights_known: bool,
+    pub context_tokens: u32,
+    pub logprobs: bool,
+}
+
+/// An answer being made.
+#[derive(Debug)]
+pub struct Generation {
+    /// Known at the start only where the engine tokenizes in our process.
+    pub prompt_tokens: Option<u32>,
+    pub events: mpsc::Receiver<EngineEvent>,
+}
+
+/// One step of an answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum EngineEvent {
+    Token(TokenPiece),
+    Done {
+        finish: FinishReason,
+        usage: Usage,
+    },
+    /// The engine failed after it had begun.
+    Failed {
+        reason: String,
+    },
+}
+
+/// What the engine says it did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Usage {
+    /// `None` if the engine did not tell; unknown is not zero.
+    pub prompt_tokens: Option<u32>,
+    pub completion_tokens: Option<u32>,
+    pub counted: CountMethod,
+}
+
+/// How busy an engine is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Load {
+    pub slots: u32,
+    pub active: u32,
+}
+
+/// Why an engine does not generate.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("the engine at {url} does not answer; is it running?")]
+    Unreachable { url: String, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("the engine at {url} answered {status}: {message}")]
+    Refused { url: String, status: u16, message: String },
+    #[error("the engine at {url} answered with something unexpected: {reason}")]
+    Protocol { url: String, reason: String },
+    #[error("model {model} is not loaded here")]
+    UnknownModel { model: ModelId },
+    #[error("the prompt has {prompt_tokens} tokens, the model's context holds {context_tokens}")]
+    ContextFull { prompt_tokens: u32, context_tokens: u32 },
+    #[error("this engine does not support {what}")]
+    Unsupported { what: &'static str },
+    #[error("the model file {path} cannot be used: {reason}")]
+    Model { path: String, reason: String },
+}

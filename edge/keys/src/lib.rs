@@ -1,0 +1,64 @@
+//! Keys: made from the system's randomness, kept on disk (0600, encrypted when a passphrase is
+//! given), used to sign and to verify. Ed25519 by ZIP-215, so that batch and single checks agree.
+
+mod file;
+
+use ed25519_consensus::{SigningKey, VerificationKey};
+use types::{
+    Address, PublicKey, Signature,
+    sign::{Sign, VerifySignature},
+};
+
+pub use file::{KeyFileError, load, load_or_create, save};
+
+/// A secret key. Never shown: `Debug` prints the public half.
+pub struct SecretKey(SigningKey);
+
+impl SecretKey {
+    /// A new key from the system's randomness.
+    pub fn generate() -> Result<SecretKey, getrandom::Error> {
+        let mut seed = zeroize::Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *seed)?;
+        Ok(SecretKey::from_seed(*seed))
+    }
+
+    pub fn from_seed(seed: [u8; 32]) -> SecretKey {
+        SecretKey(SigningKey::from(seed))
+    }
+
+    /// The 32 secret bytes, for the file and for the transport that shares the curve.
+    pub fn seed(&self) -> zeroize::Zeroizing<[u8; 32]> {
+        zeroize::Zeroizing::new(self.0.to_bytes())
+    }
+
+    pub fn address(&self) -> Address {
+        Address::of_key(&self.public_key())
+    }
+}
+
+impl Sign for SecretKey {
+    fn public_key(&self) -> PublicKey {
+        PublicKey(self.0.verification_key().to_bytes())
+    }
+
+    fn sign(&self, message: &[u8]) -> Signature {
+        Signature(self.0.sign(message).to_bytes())
+    }
+}
+
+impl std::fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SecretKey(of {})", self.public_key())
+    }
+}
+
+/// Checks ed25519 signatures.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ed25519;
+
+impl VerifySignature for Ed25519 {
+    fn verify(&self, key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
+        let signature = ed25519_consensus::Signature::from(signature.0);
+        VerificationKey::try_from(key.0).is_ok_and(|key| key.verify(&signature, message).is_ok())
+    }
+}

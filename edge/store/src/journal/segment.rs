@@ -1,0 +1,202 @@
+//! One file of a journal.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, BufReader, Read, Write},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use super::{JournalError, RecordId};
+
+const MAGIC: &[u8; 8] = b"pwjrnl\x00\x01";
+pub(super) const HEADER_BYTES: u64 = MAGIC.len() as u64;
+pub(super) const RECORD_PREFIX_BYTES: u64 = 8;
+/// A record larger than this is a mistake; receipts and vouchers are below 4 KiB.
+pub(super) const RECORD_BYTES_MAX: usize = 1024 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Segment {
+    number: u64,
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+}
+
+impl Segment {
+    /// The segments in `folder`, oldest first. Drafts of an interrupted rotation are removed.
+    pub(super) fn list(folder: &Path) -> Result<Vec<Segment>, JournalError> {
+        let failed = |source| JournalError::Io { action: "list", path: folder.to_owned(), source };
+        let mut segments = Vec::new();
+        for entry in fs::read_dir(folder).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let extension = path.extension().and_then(|text| text.to_str());
+            let stem = path.file_stem().and_then(|text| text.to_str());
+            match (extension, stem.and_then(|text| text.parse().ok())) {
+                (Some("journal"), Some(number)) => segments.push(Segment::open(number, path)?),
+                (Some("draft"), _) => fs::remove_file(&path).map_err(failed)?,
+                _ => {}
+            }
+        }
+        segments.sort_by_key(|segment| segment.number);
+        Ok(segments)
+    }
+
+    fn open(number: u64, path: PathBuf) -> Result<Segment, JournalError> {
+        let failed = |source| JournalError::Io { action: "open", path: path.clone(), source };
+        let file = OpenOptions::new().read(true).append(true).open(&path).map_err(failed)?;
+        let bytes = file.metadata().map_err(failed)?.len();
+        Ok(Segment { number, file, bytes, path })
+    }
+
+    /// A new durable segment that holds `records`.
+    pub(super) fn create(
+        folder: &Path,
+        number: u64,
+        records: &[Vec<u8>],
+    ) -> Result<(Segment, Vec<RecordId>), JournalError> {
+        let path = folder.join(format!("{number:08}.journal"));
+        let draft = folder.join(format!("{number:08}.draft"));
+        let failed = |source| JournalError::Io { action: "make", path: path.clone(), source };
+        let mut content = MAGIC.to_vec();
+        let mut ids = Vec::with_capacity(records.len());
+        for record in records {
+            content.extend_from_slice(&Segment::frame(record)?);
+            ids.push(RecordId {
+                segment: number,
+                end: content.len() as u64,
+                bytes: record.len() as u32,
+            });
+        }
+        let mut file = File::create(&draft).map_err(failed)?;
+        file.write_all(&content).and_then(|()| file.sync_all()).map_err(failed)?;
+        fs::rename(&draft, &path).map_err(failed)?;
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+        Ok((Segment::open(number, path)?, ids))
+    }
+
+    /// The bytes of a record on disk.
+    pub(super) fn frame(record: &[u8]) -> Result<Vec<u8>, JournalError> {
+        if record.is_empty() || record.len() > RECORD_BYTES_MAX {
+            return Err(JournalError::TooLong { bytes: record.len() });
+        }
+        let mut bytes = Vec::with_capacity(record.len() + RECORD_PREFIX_BYTES as usize);
+        bytes.extend_from_slice(&(record.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&crc32fast::hash(record).to_le_bytes());
+        bytes.extend_from_slice(record);
+        Ok(bytes)
+    }
+
+    /// Appends the framed record in one write.
+    pub(super) fn append(&mut self, framed: &[u8]) -> Result<RecordId, JournalError> {
+        (&self.file).write_all(framed).map_err(|source| self.failed("write", source))?;
+        self.bytes += framed.len() as u64;
+        let bytes = (framed.len() - RECORD_PREFIX_BYTES as usize) as u32;
+        Ok(RecordId { segment: self.number, end: self.bytes, bytes })
+    }
+
+    /// Reads every record. In the newest segment a torn end is cut off and kept beside it; anywhere
+    /// else damage is an error.
+    pub(super) fn replay(
+        &mut self,
+        newest: bool,
+        mut each: impl FnMut(RecordId, &[u8]),
+    ) -> Result<(), JournalError> {
+        let file = File::open(&self.path).map_err(|source| self.failed("open", source))?;
+        let mut reader = BufReader::new(file);
+        let mut offset = 0;
+        let mut magic = [0; MAGIC.len()];
+        if reader.read_exact(&mut magic).is_ok() && &magic == MAGIC {
+            offset = HEADER_BYTES;
+            while let Some(record) = read_record(&mut reader).map_err(|e| self.failed("read", e))? {
+                offset += RECORD_PREFIX_BYTES + record.len() as u64;
+                each(
+                    RecordId { segment: self.number, end: offset, bytes: record.len() as u32 },
+                    &record,
+                );
+            }
+        }
+        if offset == self.bytes {
+            return Ok(());
+        }
+        if !newest || offset == 0 {
+            return Err(JournalError::Damaged { path: self.path.clone(), offset });
+        }
+        self.cut_at(offset)
+    }
+
+    fn cut_at(&mut self, offset: u64) -> Result<(), JournalError> {
+        let torn = self.path.with_extension("torn");
+        tracing::warn!(
+            path = %self.path.display(), kept = %torn.display(), bytes = self.bytes - offset,
+            "journal.torn_end"
+        );
+        let content = fs::read(&self.path).map_err(|source| self.failed("read", source))?;
+        let tail = content.get(offset as usize..).unwrap_or_default();
+        fs::write(&torn, tail).map_err(|source| self.failed("write", source))?;
+        self.file.set_len(offset).map_err(|source| self.failed("cut", source))?;
+        self.bytes = offset;
+        self.sync()
+    }
+
+    pub(super) fn sync(&self) -> Result<(), JournalError> {
+        self.file.sync_data().map_err(|source| self.failed("sync", source))
+    }
+
+    pub(super) fn finished_before(&self, before: SystemTime) -> Result<bool, JournalError> {
+        let modified = self.file.metadata().and_then(|metadata| metadata.modified());
+        Ok(modified.map_err(|source| self.failed("look at", source))? < before)
+    }
+
+    pub(super) fn remove(&self) -> Result<(), JournalError> {
+        fs::remove_file(&self.path).map_err(|source| self.failed("remove", source))
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(super) fn file_handle(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn failed(&self, action: &'static str, source: io::Error) -> JournalError {
+        JournalError::Io { action, path: self.path.clone(), source }
+    }
+}
+
+/// The next whole record; `None` at the end or where the bytes stop making sense.
+fn read_record(reader: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
+    let mut prefix = [0; RECORD_PREFIX_BYTES as usize];
+    if !read_all(reader, &mut prefix)? {
+        return Ok(None);
+    }
+    let [a, b, c, d, crc @ ..] = prefix;
+    let len = u32::from_le_bytes([a, b, c, d]) as usize;
+    if len == 0 || len > RECORD_BYTES_MAX {
+        return Ok(None);
+    }
+    let mut record = vec![0; len];
+    let whole = read_all(reader, &mut record)?;
+    Ok((whole && crc32fast::hash(&record).to_le_bytes() == crc).then_some(record))
+}
+
+fn read_all(reader: &mut impl Read, bytes: &mut [u8]) -> io::Result<bool> {
+    match reader.read_exact(bytes) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}

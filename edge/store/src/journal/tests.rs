@@ -1,0 +1,121 @@
+//! What a journal promises, across reopening and damage.
+
+use std::{fs, path::Path, time::SystemTime};
+
+use proptest::prelude::*;
+
+use super::{Journal, JournalConfig, JournalError, OVERHEAD_BYTES};
+
+fn open(folder: &Path) -> Result<(Journal, Vec<Vec<u8>>), JournalError> {
+    let mut records = Vec::new();
+    let config = JournalConfig { folder: folder.to_owned() };
+    let journal = Journal::open(&config, |_, record| records.push(record.to_vec()))?;
+    Ok((journal, records))
+}
+
+#[tokio::test]
+async fn what_was_appended_is_replayed_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, records) = open(folder.path()).unwrap();
+    assert!(records.is_empty());
+    let first = journal.append(b"one").unwrap();
+    let second = journal.append(b"two").unwrap();
+    assert!(first < second);
+    journal.sync(second).await.unwrap();
+    assert!(journal.is_durable(first) && journal.is_durable(second));
+    assert_eq!(journal.read(first).unwrap(), b"one");
+    drop(journal);
+    let (journal, records) = open(folder.path()).unwrap();
+    assert_eq!(records, [b"one", b"two"]);
+    assert_eq!(journal.read(second).unwrap(), b"two");
+}
+
+#[test]
+fn a_second_process_cannot_open_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_journal, _) = open(folder.path()).unwrap();
+    assert!(matches!(open(folder.path()), Err(JournalError::InUse { .. })));
+}
+
+#[test]
+fn a_torn_end_is_cut_and_kept_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = open(folder.path()).unwrap();
+    journal.append(b"whole").unwrap();
+    journal.append(b"torn").unwrap();
+    drop(journal);
+    let path = folder.path().join("00000001.journal");
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+
+    let (journal, records) = open(folder.path()).unwrap();
+    assert_eq!(records, [b"whole"]);
+    assert!(path.with_extension("torn").exists());
+    journal.append(b"next").unwrap();
+    drop(journal);
+    assert_eq!(open(folder.path()).unwrap().1, [b"whole".to_vec(), b"next".to_vec()]);
+}
+
+#[test]
+fn damage_in_a_finished_segment_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = open(folder.path()).unwrap();
+    journal.append(b"old").unwrap();
+    journal.rotate(&[b"checkpoint".to_vec()]).unwrap();
+    drop(journal);
+    let path = folder.path().join("00000001.journal");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[OVERHEAD_BYTES as usize] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert!(matches!(open(folder.path()), Err(JournalError::Damaged { .. })));
+}
+
+#[tokio::test]
+async fn rotation_keeps_old_records_readable_until_they_are_pruned() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = open(folder.path()).unwrap();
+    let old = journal.append(b"old").unwrap();
+    let ids = journal.rotate(&[b"a".to_vec(), b"b".to_vec()]).unwrap();
+    assert_eq!(journal.read(ids[1]).unwrap(), b"b");
+    assert_eq!(journal.read(old).unwrap(), b"old");
+    let new = journal.append(b"new").unwrap();
+    journal.sync(new).await.unwrap();
+    assert_eq!(journal.prune(SystemTime::UNIX_EPOCH).unwrap(), 0);
+    let later = SystemTime::now() + std::time::Duration::from_secs(60);
+    assert_eq!(journal.prune(later).unwrap(), 1);
+    assert!(matches!(journal.read(old), Err(JournalError::Pruned)));
+    drop(journal);
+    let (_, records) = open(folder.path()).unwrap();
+    assert_eq!(records, [b"a".to_vec(), b"b".to_vec(), b"new".to_vec()]);
+}
+
+#[test]
+fn empty_and_oversize_records_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = open(folder.path()).unwrap();
+    for record in [vec![], vec![0; super::RECORD_BYTES_MAX + 1]] {
+        assert!(matches!(journal.append(&record), Err(JournalError::TooLong { .. })));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn any_cut_leaves_a_prefix(
+        records in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 1..12),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = open(folder.path()).unwrap();
+        for record in &records {
+            journal.append(record).unwrap();
+        }
+        drop(journal);
+        let path = folder.path().join("00000001.journal");
+        let bytes = fs::read(&path).unwrap();
+        let keep = 8 + cut.index(bytes.len() - 8);
+        fs::write(&path, &bytes[..keep]).unwrap();
+        let (_, replayed) = open(folder.path()).unwrap();
+        prop_assert!(records.starts_with(&replayed));
+    }
+}

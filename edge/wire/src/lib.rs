@@ -1,0 +1,12 @@
+//! What crosses a process boundary, by version: p2p messages, the chain API, OpenAI and Ollama JSON.
+//! The only place that knows JSON. It decides nothing: whether a message is *good* is the question
+//! of the shell that receives it; here it is only bounded and well-formed.
+
+pub mod frame;
+pub mod serve;
+
+pub mod chain;
+
+mod http;
+
+pub use http::{client as http_client, client_builder as http_client_builder};
