@@ -27,7 +27,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use segment::{HEADER_BYTES, RECORD_BYTES_MAX, RECORD_PREFIX_BYTES, Segment};
+use segment::{RECORD_BYTES_MAX, Segment};
 
 /// How long the background thread gathers records before it makes them durable, unless somebody
 /// waits for them. Bounds what a power cut can take.
@@ -328,7 +328,3 @@ impl Shared {
         }
     }
 }
-
-/// The largest offset a fresh segment starts at; used by the tests of the format.
-#[cfg(test)]
-const OVERHEAD_BYTES: u64 = HEADER_BYTES + RECORD_PREFIX_BYTES;

@@ -4,7 +4,10 @@ use std::{fs, path::Path, time::SystemTime};
 
 use proptest::prelude::*;
 
-use super::{Journal, JournalConfig, JournalError, OVERHEAD_BYTES};
+use super::{
+    Journal, JournalConfig, JournalError,
+    segment::{HEADER_BYTES, RECORD_PREFIX_BYTES},
+};
 
 fn open(folder: &Path) -> Result<(Journal, Vec<Vec<u8>>), JournalError> {
     let mut records = Vec::new();
@@ -65,7 +68,7 @@ fn damage_in_a_finished_segment_is_an_error() {
     drop(journal);
     let path = folder.path().join("00000001.journal");
     let mut bytes = fs::read(&path).unwrap();
-    bytes[OVERHEAD_BYTES as usize] ^= 1;
+    bytes[(HEADER_BYTES + RECORD_PREFIX_BYTES) as usize] ^= 1;
     fs::write(&path, bytes).unwrap();
     assert!(matches!(open(folder.path()), Err(JournalError::Damaged { .. })));
 }
