@@ -1,6 +1,9 @@
 //! The chain API, version 1: how any process reads the ledger and submits transactions to it
 //! (`docs/spec/chain-api.md`). Amounts are base units as decimal strings, ids are text.
 
+mod client;
+mod sender;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use types::{
@@ -11,6 +14,51 @@ use types::{
     sign::Signed,
     tx::{SignedTx, Tx},
 };
+
+pub use client::HttpChain;
+pub use sender::{Applied, SendError, TxSender};
+
+/// Entries in one page of a list. Lists are in the order of their keys; a client asks for the next
+/// page with `after` set to the last key it has.
+pub const PAGE_ENTRIES_MAX: usize = 100;
+/// Blocks in one answer of `/v1/blocks`, and blocks looked through for one answer of `/v1/events`.
+pub const PAGE_BLOCKS_MAX: u64 = 100;
+/// Bytes of one answer that a client reads. The largest block is about half of it as JSON.
+pub const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The stable codes of [`ErrorBody`] that the API itself gives. Those of the ledger, such as
+/// `nonce.too_low`, are listed in `docs/spec/chain-api.md`.
+pub mod code {
+    /// What was asked for is not there.
+    pub const NOT_FOUND: &str = "not_found";
+    /// The request does not have the form that the API asks for.
+    pub const BAD_REQUEST: &str = "request.malformed";
+    /// The body is longer than a transaction may be.
+    pub const TOO_LONG: &str = "request.too_long";
+    /// Too many requests at once; ask again.
+    pub const BUSY: &str = "busy";
+    /// The transaction was taken but is not in a block yet. Submitting the same bytes again waits on.
+    pub const SUBMIT_TIMEOUT: &str = "submit.timeout";
+    /// The validator is stopping or its store failed; whether the transaction will be in a block is
+    /// not known before it runs again.
+    pub const HALTED: &str = "halted";
+    /// The transaction's bytes are not those of a transaction.
+    pub const TX_MALFORMED: &str = "tx.malformed";
+    /// A signature in the transaction is not valid.
+    pub const TX_SIGNATURE: &str = "tx.signature";
+    /// The time until which the transaction is valid has passed.
+    pub const TX_EXPIRED: &str = "tx.expired";
+    /// No room for more transactions now.
+    pub const MEMPOOL_FULL: &str = "mempool.full";
+    /// This sender has too many transactions waiting.
+    pub const MEMPOOL_SENDER_FULL: &str = "mempool.sender_full";
+    /// The nonce was used already.
+    pub const NONCE_TOO_LOW: &str = "nonce.too_low";
+    /// Transactions of the sender with smaller nonces are missing.
+    pub const NONCE_TOO_HIGH: &str = "nonce.too_high";
+    /// Something is wrong with the validator itself.
+    pub const INTERNAL: &str = "internal";
+}
 
 /// What a third party may ask of a validator. Implemented over HTTP by [`HttpChain`] and in memory
 /// by the shells' tests.
@@ -167,6 +215,24 @@ pub struct TxView {
     pub tx: Signed<Tx>,
 }
 
+/// An event with where it happened.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EventView {
+    pub height: Height,
+    pub time: TimeMs,
+    /// `None`: the block itself, e.g. a matured unbonding.
+    pub tx: Option<TxId>,
+    pub event: Event,
+}
+
+/// Events in the order in which they happened, whole blocks only.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EventPage {
+    pub events: Vec<EventView>,
+    /// Where the next page begins. Past the newest block when there is nothing more yet.
+    pub next_height: Height,
+}
+
 /// Body of every answer that is not 2xx.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ErrorBody {
@@ -179,10 +245,35 @@ pub struct ErrorBody {
 /// Why a question to the chain has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
+    #[error("`{url}` is not the address of a chain API; give one such as http://127.0.0.1:9944")]
+    BadUrl { url: String },
     #[error("the chain API at {url} does not answer; is the validator running?")]
     Unreachable { url: String, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("the chain API at {url} answered with something unexpected")]
     Protocol { url: String, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("{}", body.message)]
     Refused { status: u16, body: ErrorBody },
+}
+
+impl ChainError {
+    /// The stable code of a refusal.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            ChainError::Refused { body, .. } => Some(&body.code),
+            ChainError::BadUrl { .. }
+            | ChainError::Unreachable { .. }
+            | ChainError::Protocol { .. } => None,
+        }
+    }
+
+    /// Whether a submission that ended with this may still come into a block.
+    pub fn leaves_outcome_open(&self) -> bool {
+        match self {
+            ChainError::BadUrl { .. } => false,
+            ChainError::Unreachable { .. } | ChainError::Protocol { .. } => true,
+            ChainError::Refused { body, .. } => {
+                matches!(body.code.as_str(), code::SUBMIT_TIMEOUT | code::HALTED | code::INTERNAL)
+            }
+        }
+    }
 }
