@@ -1,1 +1,23 @@
-//! Stand-in.
+//! The OpenAI-compatible front of the network: it checks keys and budgets, chooses providers,
+//! streams their answers and pays them through voucher channels.
+//!
+//! It decides little itself: which provider is `market`'s decision, what is owed and promised that
+//! of [`session`], a pure machine. It never links the ledger: the chain is read through `wire`.
+//! No prompt or answer is logged or stored; receipts hold salted digests.
+
+mod chat;
+mod config;
+mod error;
+mod handle;
+mod views;
+
+pub use chat::{ChatEvent, ChatRequest, ChatStream, ChatSummary};
+pub use config::{
+    ChannelPolicy, Clock, CreditPolicy, GatewayConfig, Limits, RECEIPT_RETENTION_MS, Timeouts,
+    system_clock,
+};
+pub use error::{GatewayError, KeyError, ReceiptLookupError, RequestFailure};
+pub use handle::{Gateway, GatewayHandle, PLAYGROUND_KEY};
+pub use views::{
+    AccountSummary, ChannelSummary, KeyView, ModelView, ProviderView, RequestView, StoredReceipt,
+};

@@ -1,0 +1,78 @@
+//! What can go wrong: at start, with keys, and with a request.
+
+use types::{Nusd, RequestId};
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    #[error("cannot open the gateway's books")]
+    Journal { source: store::JournalError },
+    #[error("the gateway's journal holds a record of another version")]
+    Record { source: types::limits::DecodeError },
+    #[error("the system gives no randomness")]
+    Randomness { source: getrandom::Error },
+    #[error("the playground key cannot be made")]
+    Playground { source: KeyError },
+}
+
+/// Why an API key is not made or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    #[error("a key's name has 1 to 64 bytes")]
+    Name,
+    #[error("there is a key named `{name}` already; choose another name")]
+    NameTaken { name: String },
+    #[error("an imported key starts with `pw-` and has 20 to 128 letters, digits, `-` or `_`")]
+    Format,
+    #[error("this key is in use under another name")]
+    KeyTaken,
+    #[error("there is no key named `{name}`")]
+    Unknown { name: String },
+    #[error("the limit of {keys_max} keys is reached")]
+    TooMany { keys_max: usize },
+    #[error("the key cannot be recorded")]
+    Journal { source: store::JournalError },
+    #[error("the system gives no randomness")]
+    Randomness { source: getrandom::Error },
+}
+
+/// Why a receipt cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiptLookupError {
+    #[error("there is no receipt of request {id}; receipts are kept for a limited time")]
+    Unknown { id: RequestId },
+    #[error("the receipt of request {id} cannot be read back")]
+    Journal { id: RequestId, source: store::JournalError },
+    #[error("the receipt of request {id} is damaged")]
+    Damaged { id: RequestId, source: types::limits::DecodeError },
+}
+
+/// Why a request has no complete answer. Each is one kind of answer to the client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestFailure {
+    #[error("{problem}")]
+    Invalid { param: Option<String>, problem: String },
+    #[error("this API key is not known here")]
+    BadKey,
+    #[error("no API key was given; send `Authorization: Bearer pw-…`")]
+    NoKey,
+    #[error("the model `{model}` is not offered here; offered now: {offered}")]
+    UnknownModel { model: String, offered: String },
+    #[error(
+        "the key's budget is exhausted: this request may cost up to {needed} nano-USD and {left} are left; \
+         lower `max_tokens` or raise the budget"
+    )]
+    Budget { needed: Nusd, left: Nusd },
+    #[error("too many requests at once {whose}; try again shortly")]
+    TooMany { whose: &'static str },
+    #[error("every provider of `{model}` is busy; try again shortly")]
+    Busy { model: String, retry_after_ms: u64 },
+    #[error("no provider of `{model}` can take this request now: {reasons}")]
+    NoProvider { model: String, reasons: String, retry_after_ms: u64 },
+    #[error("the provider failed: {reason}")]
+    Upstream { reason: String },
+    #[error("the gateway cannot record payments: {reason}")]
+    Books { reason: String },
+    #[error("the gateway is shutting down")]
+    Closing,
+}

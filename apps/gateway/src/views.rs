@@ -1,0 +1,114 @@
+//! What a gateway shows of itself to the web page and the command line. Plain values, serialisable,
+//! without keys, prompts or answers.
+
+use serde::{Deserialize, Serialize};
+use types::{
+    Address, ChannelId, ModelId, Nusd, PublicKey, RequestId, TimeMs, Watt, inference::FinishReason,
+    offer::ModelOffer, price::Price, receipt::Receipt,
+};
+
+/// An API key, without the key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyView {
+    pub name: String,
+    /// The key's first characters, to tell one from another.
+    pub prefix: String,
+    pub budget: Nusd,
+    pub used: Nusd,
+    /// Held back for requests in work.
+    pub reserved: Nusd,
+    pub created_at: TimeMs,
+}
+
+/// A model that at least one connected provider offers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelView {
+    /// The name that people use. Names are claims of providers; the id is the content.
+    pub alias: String,
+    pub model: ModelId,
+    pub providers: u32,
+    /// The lowest price asked for completion tokens, and the rest of that offer's price.
+    pub price_min: Price,
+    pub context_tokens_max: u32,
+    pub logprobs: bool,
+}
+
+/// A connected provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderView {
+    pub operator: Address,
+    pub node_key: PublicKey,
+    pub moniker: String,
+    pub models: Vec<ModelOffer>,
+    pub slots: u32,
+    /// Requests it says it runs.
+    pub active: u32,
+    /// Requests of this gateway that it runs.
+    pub in_flight: u32,
+    pub connected_at: TimeMs,
+    pub offer_at: TimeMs,
+    /// Ready to be paid: it has a funded channel.
+    pub payable: bool,
+    pub served: u64,
+    pub failed: u64,
+    /// `ok`, `quarantined` or `probation`, the worst over its models.
+    pub health: String,
+    /// What it did wrong last.
+    pub last_problem: Option<String>,
+}
+
+/// A finished request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestView {
+    pub id: RequestId,
+    /// Name of the API key that paid.
+    pub key: String,
+    pub model: String,
+    pub model_id: ModelId,
+    pub provider: Address,
+    pub prompt_tokens: u32,
+    pub completion_tokens: u32,
+    /// Taken from the key's budget.
+    pub cost: Nusd,
+    pub finish: FinishReason,
+    pub started_at: TimeMs,
+    pub duration_ms: u64,
+    /// Answered on the attempt of this number, from 0.
+    pub attempt: u16,
+}
+
+/// A receipt with what is needed to open its digests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredReceipt {
+    pub receipt: Receipt,
+    /// Salts the prompt's digest. 32 hexadecimal digits.
+    pub salt: String,
+}
+
+/// The gateway's account and channels, as last read from the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountSummary {
+    pub address: Address,
+    pub watt: Watt,
+    pub credits: Nusd,
+    /// Registered on the ledger, so that providers find it.
+    pub registered: bool,
+    pub channels: Vec<ChannelSummary>,
+    /// When the ledger was last read; `None` before the first time.
+    pub read_at: Option<TimeMs>,
+    /// Why the last round with the ledger failed, if it did.
+    pub problem: Option<String>,
+}
+
+/// A channel to a provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelSummary {
+    pub id: ChannelId,
+    pub provider: Address,
+    pub deposit: Nusd,
+    /// Promised by vouchers or held for requests in work.
+    pub promised: Nusd,
+    /// For what was delivered.
+    pub charged: Nusd,
+    pub lanes: u32,
+}
