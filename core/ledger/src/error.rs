@@ -1,0 +1,249 @@
+//! What can go wrong, each with what the sender can do about it, and a code for programs.
+
+use types::{
+    Address, ChainId, ChannelId, Hash32, Height, Lane, Nonce, Nusd, PublicKey, TimeMs, Watt,
+};
+
+/// Why a transaction is refused or failed. [`TxError::code`] is stable, the message is for people.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TxError {
+    #[error(
+        "the transaction is for the network `{given}`, this is `{expected}`; sign it again for this one"
+    )]
+    ChainId { given: ChainId, expected: ChainId },
+    #[error(
+        "{bytes} bytes are more than the {bytes_max} of a transaction; send fewer vouchers at once"
+    )]
+    TooLong { bytes: usize, bytes_max: usize },
+    #[error("nonce {given} is used, the next one of {account} is {expected}; sign again with that")]
+    NonceTooLow { account: Address, given: Nonce, expected: Nonce },
+    #[error(
+        "nonce {given} is too far ahead, the next one of {account} is {expected}; send the ones before it first"
+    )]
+    NonceTooHigh { account: Address, given: Nonce, expected: Nonce },
+    #[error(
+        "the transaction was valid until {valid_until} ms and the block is of {time} ms; sign again with a later end"
+    )]
+    Expired { valid_until: TimeMs, time: TimeMs },
+
+    #[error("the fee is {fee:?} and `fee_max` is {fee_max:?}; raise `fee_max`")]
+    FeeMax { fee: Watt, fee_max: Watt },
+    #[error(
+        "{account} has {balance:?} and the fee is {fee:?}; send it WATT, or redeem more at once so that the payment covers the fee"
+    )]
+    FeeUnpaid { account: Address, fee: Watt, balance: Watt },
+    #[error(
+        "{account} owes {debt:?} in fees, the most for a transaction like this is {debt_max:?}; earn or send it WATT first"
+    )]
+    FeeDebt { account: Address, debt: Watt, debt_max: Watt },
+
+    #[error("{what} is zero; give an amount above zero")]
+    Zero { what: &'static str },
+    #[error("{what} is more than the ledger can count; give a smaller amount")]
+    Overflow { what: &'static str },
+    #[error("{account} has {balance:?} and needs {needed:?}; send it WATT or use less")]
+    InsufficientWatt { account: Address, balance: Watt, needed: Watt },
+    #[error(
+        "{account} has {balance:?} of free credits and needs {needed:?}; buy credits or use less"
+    )]
+    InsufficientCredits { account: Address, balance: Nusd, needed: Nusd },
+    #[error(
+        "{to} is an account of the ledger itself, what is sent there is lost; check the address"
+    )]
+    ToModule { to: Address },
+
+    #[error("{watt:?} buy no credits at {nusd_per_watt:?} for one WATT; pay more")]
+    NoCredits { watt: Watt, nusd_per_watt: Nusd },
+    #[error(
+        "the credits cost {needed:?} and `watt_max` is {watt_max:?}; raise `watt_max` or buy fewer"
+    )]
+    WattMax { needed: Watt, watt_max: Watt },
+
+    #[error("a moniker of {bytes} bytes; use 1 to {bytes_max} without control characters")]
+    Moniker { bytes: usize, bytes_max: usize },
+    #[error("node key {node_key} belongs to {owner}; make a new node key")]
+    NodeKeyTaken { node_key: PublicKey, owner: Address },
+    #[error("{operator} is not a registered provider; register it first")]
+    ProviderUnknown { operator: Address },
+    #[error(
+        "provider {operator} is leaving; wait until its bond is paid back and its channels are closed"
+    )]
+    ProviderLeaving { operator: Address },
+    #[error(
+        "{max} providers without a full bond are registered, which is the most; register with a bond of {bond_required:?}"
+    )]
+    UnbondedFull { max: u32, bond_required: Watt },
+    #[error("{count} addresses are more than the {max} of a gateway; give fewer")]
+    GatewayAddrs { count: usize, max: usize },
+    #[error("gateway address {index} is not `host:port`; write it like `203.0.113.7:4433`")]
+    GatewayAddr { index: usize },
+
+    #[error("channel {channel} does not exist; check its id")]
+    ChannelUnknown { channel: ChannelId },
+    #[error("channel {channel} exists; open another one with a new salt")]
+    ChannelExists { channel: ChannelId },
+    #[error("channel {channel} is closed; open another one with a new salt")]
+    ChannelClosed { channel: ChannelId },
+    #[error("the terms name {payer} as payer and {sender} signed; sign with the payer's key")]
+    TermsPayer { payer: Address, sender: Address },
+    #[error("only {payer}, who pays into channel {channel}, may do this")]
+    NotPayer { channel: ChannelId, payer: Address },
+    #[error("only {receiver}, who is paid by channel {channel}, may do this")]
+    NotReceiver { channel: ChannelId, receiver: Address },
+    #[error("a withdraw delay of {delay_ms} ms; use {min_ms} to {max_ms}")]
+    WithdrawDelay { delay_ms: u64, min_ms: u64, max_ms: u64 },
+    #[error("a withdrawal of channel {channel} is under way; finish it at {withdraw_at} ms")]
+    WithdrawPending { channel: ChannelId, withdraw_at: TimeMs },
+    #[error("nobody asked for a withdrawal of channel {channel}; request it first")]
+    WithdrawNotRequested { channel: ChannelId },
+    #[error(
+        "the withdrawal of channel {channel} is due at {withdraw_at} ms and the block is of {time} ms; try again then"
+    )]
+    WithdrawEarly { channel: ChannelId, withdraw_at: TimeMs, time: TimeMs },
+
+    #[error("{count} claims in one redemption; send 1 to {max}")]
+    ClaimsCount { count: usize, max: usize },
+    #[error(
+        "a voucher of channel {channel} is signed by {signer}, not by the channel's {payer_key}; leave it out"
+    )]
+    VoucherSigner { channel: ChannelId, signer: PublicKey, payer_key: PublicKey },
+    #[error(
+        "lane {lane} of channel {channel} does not exist, the last one is {last}; leave it out"
+    )]
+    LaneTooHigh { channel: ChannelId, lane: Lane, last: Lane },
+    #[error(
+        "{claimed:?} claimed on lane {lane} of channel {channel}, its voucher is for {total:?}; claim no more than that"
+    )]
+    ClaimAboveVoucher { channel: ChannelId, lane: Lane, claimed: Nusd, total: Nusd },
+    #[error("the claims on channel {channel} add {needed:?} and it holds {balance:?}; claim less")]
+    ChannelShort { channel: ChannelId, needed: Nusd, balance: Nusd },
+    #[error(
+        "the settlement lacks {shortfall:?} and {reserve_left:?} may still be minted; redeem less or wait for purchases of credits"
+    )]
+    ReserveExhausted { shortfall: Watt, reserve_left: Watt },
+
+    #[error("{operator} operates no validator; sign with a validator's operator key")]
+    NotValidator { operator: Address },
+    #[error("{operator} has no rewards yet; try again after the next block with fees")]
+    NoRewards { operator: Address },
+
+    #[error("only the governor {governor} sets the price")]
+    NotGovernor { governor: Address },
+    #[error(
+        "a price of {given:?} is out of reach, this block allows {min:?} to {max:?}; go there in steps"
+    )]
+    PriceStep { given: Nusd, min: Nusd, max: Nusd },
+    #[error("the price was set in block {height}; try again in the next one")]
+    PriceAlreadySet { height: Height },
+}
+
+impl TxError {
+    /// For programs. A code never changes its meaning; `docs/spec/transactions.md` lists them.
+    pub fn code(&self) -> &'static str {
+        match self {
+            TxError::ChainId { .. } => "tx.chain_id",
+            TxError::TooLong { .. } => "tx.too_long",
+            TxError::Expired { .. } => "tx.expired",
+            TxError::NonceTooLow { .. } => "nonce.too_low",
+            TxError::NonceTooHigh { .. } => "nonce.too_high",
+            TxError::FeeMax { .. } => "fee.max_too_low",
+            TxError::FeeUnpaid { .. } => "fee.cannot_pay",
+            TxError::FeeDebt { .. } => "fee.debt_too_high",
+            TxError::Zero { .. } => "amount.zero",
+            TxError::Overflow { .. } => "amount.overflow",
+            TxError::InsufficientWatt { .. } => "account.insufficient_watt",
+            TxError::InsufficientCredits { .. } => "account.insufficient_credits",
+            TxError::ToModule { .. } => "transfer.to_module",
+            TxError::NoCredits { .. } => "credits.nothing",
+            TxError::WattMax { .. } => "credits.watt_max",
+            TxError::Moniker { .. } => "registry.moniker",
+            TxError::NodeKeyTaken { .. } => "registry.node_key_taken",
+            TxError::ProviderUnknown { .. } => "provider.unknown",
+            TxError::ProviderLeaving { .. } => "provider.leaving",
+            TxError::UnbondedFull { .. } => "provider.unbonded_full",
+            TxError::GatewayAddrs { .. } => "gateway.too_many_addrs",
+            TxError::GatewayAddr { .. } => "gateway.bad_addr",
+            TxError::ChannelUnknown { .. } => "channel.unknown",
+            TxError::ChannelExists { .. } => "channel.exists",
+            TxError::ChannelClosed { .. } => "channel.closed",
+            TxError::TermsPayer { .. } => "channel.terms_payer",
+            TxError::NotPayer { .. } => "channel.not_payer",
+            TxError::NotReceiver { .. } => "channel.not_receiver",
+            TxError::WithdrawDelay { .. } => "channel.withdraw_delay",
+            TxError::WithdrawPending { .. } => "channel.withdraw_pending",
+            TxError::WithdrawNotRequested { .. } => "channel.withdraw_not_requested",
+            TxError::WithdrawEarly { .. } => "channel.withdraw_early",
+            TxError::ClaimsCount { .. } => "redeem.claims_count",
+            TxError::VoucherSigner { .. } => "redeem.voucher_signer",
+            TxError::LaneTooHigh { .. } => "redeem.lane_too_high",
+            TxError::ClaimAboveVoucher { .. } => "redeem.above_voucher",
+            TxError::ChannelShort { .. } => "redeem.channel_short",
+            TxError::ReserveExhausted { .. } => "settlement.reserve_exhausted",
+            TxError::NotValidator { .. } => "rewards.not_validator",
+            TxError::NoRewards { .. } => "rewards.nothing",
+            TxError::NotGovernor { .. } => "price.not_governor",
+            TxError::PriceStep { .. } => "price.step",
+            TxError::PriceAlreadySet { .. } => "price.already_set",
+        }
+    }
+}
+
+/// Why a block cannot be applied at all.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BlockError {
+    #[error("block {open} is open; commit it or roll it back first")]
+    Open { open: Height },
+    #[error("block {given} cannot follow block {tip}")]
+    Height { given: Height, tip: Height },
+    #[error("a block of {given} ms cannot follow one of {tip} ms")]
+    Time { given: TimeMs, tip: TimeMs },
+    #[error("{count} transactions are more than the {max} of a block")]
+    TooManyTxs { count: usize, max: usize },
+    #[error("{bytes} bytes of transactions are more than the {bytes_max} of a block")]
+    TooLong { bytes: usize, bytes_max: usize },
+    /// Cannot happen while the invariants hold.
+    #[error(
+        "the work at the end of block {height} failed: this is a defect of the ledger, stop and report it"
+    )]
+    Defect { height: Height, source: TxError },
+}
+
+/// Why a genesis document starts no ledger. Each names the field.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GenesisError {
+    #[error("`params.{field}`: {problem}")]
+    Param { field: &'static str, problem: &'static str },
+    #[error("`nusd_per_watt` is {given:?}; use {min:?} to {max:?}")]
+    Price { given: Nusd, min: Nusd, max: Nusd },
+    #[error("`accounts`: {address} stands there twice; add its balances up")]
+    DuplicateAccount { address: Address },
+    #[error("`accounts`: {address} belongs to the ledger itself; remove it")]
+    ModuleAccount { address: Address },
+    #[error(
+        "`accounts` hold more than `params.supply_max` less `params.settlement_reserve`, {max:?}; lower one of them"
+    )]
+    Supply { max: Watt },
+    #[error("`validators` has {count} entries; use 1 to {max}")]
+    ValidatorsCount { count: usize, max: usize },
+    #[error("`validators`: {consensus_key} stands there twice; remove one")]
+    DuplicateValidator { consensus_key: PublicKey },
+    #[error(
+        "`validators`: the power of {consensus_key} is zero or takes the sum above 2^63; change it"
+    )]
+    Power { consensus_key: PublicKey },
+}
+
+/// Why bytes are not a snapshot, or none can be taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    #[error("block {open} is open; commit it or roll it back before a snapshot is taken")]
+    Open { open: Height },
+    #[error("the snapshot is damaged: {reason}; restore another one or replay the blocks")]
+    Malformed { reason: String },
+    #[error(
+        "the snapshot breaks invariant {number}: {detail}; restore another one or replay the blocks"
+    )]
+    Violation { number: &'static str, detail: String },
+    #[error("the snapshot is of a network with genesis {found}, this one has {expected}")]
+    OtherGenesis { found: Hash32, expected: Hash32 },
+}

@@ -1,0 +1,307 @@
+//! Key-value tables and single values that remember how to go back.
+//!
+//! Every write leaves the value before it in an undo journal. A mark is a length of that journal:
+//! rolling back to it undoes what came later. So a failed transaction is undone inside a block, and
+//! a whole open block is undone by rolling back to the start. Committing forgets the journal.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use borsh::{BorshDeserialize, BorshSerialize, io};
+
+/// One changed entry of a block, as the app hash sees it.
+#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize)]
+pub(crate) struct Change {
+    /// Place of the table in [`crate::State`]; part of the protocol.
+    pub(crate) table: u8,
+    pub(crate) key: Vec<u8>,
+    /// The canonical bytes after the block; `None`: the entry is gone.
+    pub(crate) value: Option<Vec<u8>>,
+}
+
+/// What the state does with all its tables alike.
+pub(crate) trait Journal {
+    /// The present point, to which [`Journal::rollback_to`] returns.
+    fn mark(&self) -> usize;
+    /// Undoes every write since `mark`.
+    fn rollback_to(&mut self, mark: usize);
+    /// Keeps every write and forgets how to undo it.
+    fn commit(&mut self);
+    /// Appends what differs from the last commit, in key order.
+    fn changes(&self, table: u8, changes: &mut Vec<Change>);
+}
+
+/// An ordered map with an undo journal.
+#[derive(Clone, Debug)]
+pub(crate) struct Table<K, V> {
+    entries: BTreeMap<K, V>,
+    /// Each write's key and the value before it, oldest first.
+    undo: Vec<(K, Option<V>)>,
+}
+
+impl<K, V> Default for Table<K, V> {
+    fn default() -> Table<K, V> {
+        Table { entries: BTreeMap::new(), undo: Vec::new() }
+    }
+}
+
+impl<K: Ord + Clone, V> Table<K, V> {
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
+        self.entries.get(key)
+    }
+
+    pub(crate) fn contains(&self, key: &K) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    pub(crate) fn insert(&mut self, key: K, value: V) {
+        let before = self.entries.insert(key.clone(), value);
+        self.undo.push((key, before));
+    }
+
+    /// Removing what is not there leaves no trace.
+    pub(crate) fn remove(&mut self, key: &K) {
+        if let Some(before) = self.entries.remove(key) {
+            self.undo.push((key.clone(), Some(before)));
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.entries.iter()
+    }
+
+    /// Entries whose key is not below `from`, in order.
+    pub(crate) fn iter_from(&self, from: K) -> impl Iterator<Item = (&K, &V)> {
+        self.entries.range(from..)
+    }
+
+    pub(crate) fn first(&self) -> Option<(&K, &V)> {
+        self.entries.first_key_value()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+impl<K, V> Journal for Table<K, V>
+where
+    K: Ord + Clone + BorshSerialize,
+    V: PartialEq + BorshSerialize,
+{
+    fn mark(&self) -> usize {
+        self.undo.len()
+    }
+
+    fn rollback_to(&mut self, mark: usize) {
+        while self.undo.len() > mark {
+            match self.undo.pop() {
+                Some((key, Some(before))) => drop(self.entries.insert(key, before)),
+                Some((key, None)) => drop(self.entries.remove(&key)),
+                None => return,
+            }
+        }
+    }
+
+    fn commit(&mut self) {
+        self.undo.clear();
+    }
+
+    fn changes(&self, table: u8, changes: &mut Vec<Change>) {
+        // The oldest write of a key holds its value at the last commit.
+        let mut seen = BTreeSet::new();
+        let mut first_writes: Vec<&(K, Option<V>)> =
+            self.undo.iter().filter(|(key, _)| seen.insert(key)).collect();
+        first_writes.sort_by(|(left, _), (right, _)| left.cmp(right));
+        for (key, before) in first_writes {
+            let after = self.entries.get(key);
+            if after != before.as_ref() {
+                changes.push(Change { table, key: bytes(key), value: after.map(bytes) });
+            }
+        }
+    }
+}
+
+impl<K: BorshSerialize, V: BorshSerialize> BorshSerialize for Table<K, V> {
+    fn serialize<W: io::Write>(&self, writer: &mut W) -> io::Result<()> {
+        let len = u64::try_from(self.entries.len()).map_err(io::Error::other)?;
+        len.serialize(writer)?;
+        self.entries.iter().try_for_each(|entry| entry.serialize(writer))
+    }
+}
+
+impl<K: Ord + BorshDeserialize, V: BorshDeserialize> BorshDeserialize for Table<K, V> {
+    fn deserialize_reader<R: io::Read>(reader: &mut R) -> io::Result<Table<K, V>> {
+        let mut table = Table::default();
+        for _ in 0..u64::deserialize_reader(reader)? {
+            let (key, value) = <(K, V)>::deserialize_reader(reader)?;
+            if table.entries.last_key_value().is_some_and(|(last, _)| *last >= key) {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "keys are out of order"));
+            }
+            table.entries.insert(key, value);
+        }
+        Ok(table)
+    }
+}
+
+/// A single value with an undo journal.
+#[derive(Clone, Debug)]
+pub(crate) struct Cell<V> {
+    value: V,
+    undo: Vec<V>,
+}
+
+impl<V> Cell<V> {
+    pub(crate) fn new(value: V) -> Cell<V> {
+        Cell { value, undo: Vec::new() }
+    }
+
+    pub(crate) fn get(&self) -> &V {
+        &self.value
+    }
+
+    pub(crate) fn set(&mut self, value: V) {
+        self.undo.push(std::mem::replace(&mut self.value, value));
+    }
+}
+
+impl<V: PartialEq + BorshSerialize> Journal for Cell<V> {
+    fn mark(&self) -> usize {
+        self.undo.len()
+    }
+
+    fn rollback_to(&mut self, mark: usize) {
+        while self.undo.len() > mark {
+            match self.undo.pop() {
+                Some(before) => self.value = before,
+                None => return,
+            }
+        }
+    }
+
+    fn commit(&mut self) {
+        self.undo.clear();
+    }
+
+    fn changes(&self, table: u8, changes: &mut Vec<Change>) {
+        if self.undo.first().is_some_and(|before| *before != self.value) {
+            changes.push(Change { table, key: Vec::new(), value: Some(bytes(&self.value)) });
+        }
+    }
+}
+
+impl<V: BorshSerialize> BorshSerialize for Cell<V> {
+    fn serialize<W: io::Write>(&self, writer: &mut W) -> io::Result<()> {
+        self.value.serialize(writer)
+    }
+}
+
+impl<V: BorshDeserialize> BorshDeserialize for Cell<V> {
+    fn deserialize_reader<R: io::Read>(reader: &mut R) -> io::Result<Cell<V>> {
+        V::deserialize_reader(reader).map(Cell::new)
+    }
+}
+
+/// Canonical bytes. Writing to memory cannot fail.
+fn bytes<T: BorshSerialize>(value: &T) -> Vec<u8> {
+    let written = borsh::to_vec(value);
+    debug_assert!(written.is_ok());
+    written.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn changes<J: Journal>(journal: &J) -> Vec<Change> {
+        let mut changes = Vec::new();
+        journal.changes(3, &mut changes);
+        changes
+    }
+
+    #[test]
+    fn changes_are_the_difference_to_the_last_commit() {
+        let mut table = Table::<u8, u8>::default();
+        table.insert(1, 10);
+        table.insert(2, 20);
+        table.commit();
+        table.insert(2, 21);
+        table.insert(1, 11);
+        table.insert(1, 10);
+        table.insert(3, 30);
+        table.remove(&3);
+        table.remove(&9);
+        table.insert(0, 5);
+        table.remove(&2);
+        let change = |key, value: Option<u8>| Change {
+            table: 3,
+            key: vec![key],
+            value: value.map(|value| vec![value]),
+        };
+        assert_eq!(changes(&table), [change(0, Some(5)), change(2, None)]);
+        table.commit();
+        assert_eq!(changes(&table), []);
+    }
+
+    #[test]
+    fn a_cell_goes_back_and_reports_only_a_difference() {
+        let mut cell = Cell::new(1u8);
+        cell.set(2);
+        let mark = cell.mark();
+        cell.set(3);
+        cell.rollback_to(mark);
+        assert_eq!(*cell.get(), 2);
+        cell.set(1);
+        assert_eq!(changes(&cell), []);
+        cell.set(7);
+        assert_eq!(changes(&cell), [Change { table: 3, key: vec![], value: Some(vec![7]) }]);
+    }
+
+    #[test]
+    fn entries_out_of_order_are_no_table() {
+        for keys in [[2u8, 1], [1, 1]] {
+            let mut encoded = 2u64.to_le_bytes().to_vec();
+            keys.iter().for_each(|key| encoded.extend([*key, 0]));
+            assert!(borsh::from_slice::<Table<u8, u8>>(&encoded).is_err(), "{keys:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_table_with_rollbacks_equals_copies_kept_aside(
+            steps in prop::collection::vec((0u8..6, 0u8..8, any::<u8>()), 0..200)
+        ) {
+            let mut table = Table::<u8, u8>::default();
+            let mut committed = table.entries.clone();
+            let mut marked = (table.mark(), table.entries.clone());
+            for (step, key, value) in steps {
+                match step {
+                    0 => table.remove(&key),
+                    1 => {
+                        table.rollback_to(marked.0);
+                        prop_assert_eq!(&table.entries, &marked.1);
+                    }
+                    2 => marked = (table.mark(), table.entries.clone()),
+                    3 if value < 30 => {
+                        table.commit();
+                        committed = table.entries.clone();
+                        marked = (table.mark(), table.entries.clone());
+                    }
+                    _ => table.insert(key, value),
+                }
+                let mut applied = committed.clone();
+                for change in changes(&table) {
+                    match change.value {
+                        Some(value) => drop(applied.insert(change.key[0], value[0])),
+                        None => drop(applied.remove(&change.key[0])),
+                    }
+                }
+                prop_assert_eq!(&applied, &table.entries);
+            }
+            let copy: Table<u8, u8> = borsh::from_slice(&borsh::to_vec(&table).unwrap()).unwrap();
+            prop_assert_eq!(&copy.entries, &table.entries);
+            table.rollback_to(0);
+            prop_assert_eq!(&table.entries, &committed);
+        }
+    }
+}
