@@ -1,1 +1,60 @@
-fn main() {}
+//! Tasks of this repository: `cargo xtask test`, `cargo xtask walls`, `cargo xtask bench gateway`.
+//!
+//! A program of its own, so that it can start cargo, and light, so that it builds in seconds: it
+//! uses none of the project's crates and looks at them from outside, as files and as processes.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for the terminal: results on stdout, progress on stderr"
+)]
+
+mod bench;
+mod test;
+mod walls;
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+
+const HELP: &str = "\
+Tasks of the Peerwatt repository.
+
+Usage: cargo xtask COMMAND
+
+Commands:
+  test           everything a change must pass: formatting, walls, lints, documentation, tests
+    --quick      without the clients and servers of others (OpenAI's SDKs, llama.cpp, a browser)
+  walls          only the dependency table and the house rules; seconds
+  bench gateway  the gateway beside nginx, in one run
+    --rounds N   interleaved rounds, 1 to 9 (default 3)
+    --json       the figures as JSON
+    --out FILE   replace the figures in FILE, between its two `figures` comments
+";
+
+fn main() -> anyhow::Result<ExitCode> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["test"] => test::run(test::Scope::Everything),
+        ["test", "--quick"] => test::run(test::Scope::Quick),
+        ["walls"] => check_walls(),
+        ["bench", "gateway", options @ ..] => bench::gateway(options),
+        ["bench-upstream"] => bench::upstream::serve(),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(ExitCode::SUCCESS)
+        }
+        other => bail!("no task `{}`; `cargo xtask help` lists them", other.join(" ")),
+    }
+}
+
+fn check_walls() -> anyhow::Result<ExitCode> {
+    let root = walls::repository_root();
+    let findings = walls::findings(&root)?;
+    findings.iter().for_each(|finding| println!("{finding}"));
+    for file in walls::long_files(&root)? {
+        eprintln!("long: {file}");
+    }
+    Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
