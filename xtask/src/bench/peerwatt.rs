@@ -7,7 +7,7 @@ use anyhow::Context;
 use serde_json::Value;
 
 use super::{
-    PLAIN_TOKENS, Target,
+    Target,
     load::Load,
     process::{Children, Scratch, Started},
 };
@@ -58,11 +58,7 @@ pub(super) fn start(
 fn target(name: &'static str, process: &Started, pids: Vec<u32>) -> anyhow::Result<Target> {
     let ready = process.ready()?;
     let base_url = text(&ready, "base_url")?;
-    let load = Load::new(
-        addr_of(&base_url)?,
-        &format!("dummy/{PLAIN_TOKENS}"),
-        Some(&text(&ready, "api_key")?),
-    );
+    let load = Load::new(addr_of(&base_url)?, "dummy/64", Some(&text(&ready, "api_key")?));
     Ok(Target { name, load: load.with_stream_model("dummy/paced"), pids })
 }
 

@@ -78,9 +78,9 @@ impl Answers {
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
         writer.write_all(head)?;
         let started = Instant::now();
-        for index in 0..STREAM_TOKENS {
+        for token in 1..=STREAM_TOKENS {
             // Paced by the clock, so that a late chunk does not make the rest late.
-            std::thread::sleep((STREAM_PACE * index).saturating_sub(started.elapsed()));
+            std::thread::sleep((STREAM_PACE * token).saturating_sub(started.elapsed()));
             writer.write_all(&self.chunk)?;
         }
         writer.write_all(&self.last)
