@@ -1,6 +1,7 @@
 //! Frames on a byte stream: a little-endian `u32` length, then that many bytes of borsh.
 
 use borsh::{BorshDeserialize, BorshSerialize};
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use types::limits::{self, DecodeError};
 
@@ -28,6 +29,23 @@ where
         return Err(FrameError::Cut { bytes: bytes.len(), expected: len });
     }
     limits::decode(&bytes, bytes_max).map(Some).map_err(|source| FrameError::Decode { source })
+}
+
+/// Takes the first message off `buffer`, for readers that poll. `Ok(None)`: it is not whole yet.
+pub fn take<T: BorshDeserialize>(
+    buffer: &mut BytesMut,
+    bytes_max: usize,
+) -> Result<Option<T>, FrameError> {
+    let Some(prefix) = buffer.first_chunk::<4>() else { return Ok(None) };
+    let len = usize::try_from(u32::from_le_bytes(*prefix)).unwrap_or(usize::MAX);
+    if len > bytes_max {
+        return Err(FrameError::TooLong { bytes: len, bytes_max });
+    }
+    let Some(frame) = buffer.get(4..4 + len) else { return Ok(None) };
+    let message =
+        limits::decode(frame, bytes_max).map_err(|source| FrameError::Decode { source })?;
+    buffer.advance(4 + len);
+    Ok(Some(message))
 }
 
 /// The bytes of one frame, to be written in one call or joined with others.

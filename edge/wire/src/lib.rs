@@ -6,6 +6,7 @@ pub mod frame;
 pub mod serve;
 
 pub mod chain;
+pub mod openai;
 
 mod http;
 

@@ -1,0 +1,115 @@
+//! Streamed answers: server-sent events, rendered from parts that are made once per request.
+
+use bytes::{Bytes, BytesMut};
+use types::inference::{FinishReason, TokenPiece};
+
+use super::{
+    ApiError,
+    answer::{Billing, Head, Kind, Usage, begin, finish_reason, logprobs, usage_object},
+    json,
+};
+
+/// Writes the events of one stream. The caller decides when; this knows only the form.
+#[derive(Debug)]
+pub struct ChunkWriter {
+    kind: Kind,
+    /// `data: {…,"choices":[{"index":0,` of every chunk.
+    before_choice: Bytes,
+    /// `data: {…,` of the usage chunk.
+    before_usage: Bytes,
+    /// Where the next piece begins in the text, in characters.
+    offset: usize,
+}
+
+impl ChunkWriter {
+    /// `usage` says whether the client asked for a usage chunk: the others then carry a null.
+    pub fn new(head: Head<'_>, usage: bool) -> ChunkWriter {
+        let mut out = BytesMut::with_capacity(224);
+        json::raw(&mut out, "data: ");
+        begin(&mut out, head, true);
+        let before_usage = Bytes::copy_from_slice(&out);
+        if usage {
+            json::raw(&mut out, r#""usage":null,"#);
+        }
+        json::raw(&mut out, r#""choices":[{"index":0,"#);
+        ChunkWriter { kind: head.kind, before_choice: out.freeze(), before_usage, offset: 0 }
+    }
+
+    /// The first chunk of a chat, which names the role. Nothing for a completion.
+    pub fn role(&self, out: &mut BytesMut) {
+        if self.kind == Kind::Chat {
+            out.extend_from_slice(&self.before_choice);
+            json::raw(
+                out,
+                r#""delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]}"#,
+            );
+            json::raw(out, "\n\n");
+        }
+    }
+
+    /// A chunk of text. `pieces` are given where log-probabilities were asked for.
+    pub fn text(&mut self, out: &mut BytesMut, text: &str, pieces: Option<&[TokenPiece]>) {
+        out.reserve(self.before_choice.len() + text.len() + 80);
+        out.extend_from_slice(&self.before_choice);
+        json::raw(
+            out,
+            match self.kind {
+                Kind::Chat => r#""delta":{"content":""#,
+                Kind::Text => r#""text":""#,
+            },
+        );
+        json::escaped(out, text);
+        json::raw(
+            out,
+            match self.kind {
+                Kind::Chat => r#""},"logprobs":"#,
+                Kind::Text => r#"","logprobs":"#,
+            },
+        );
+        logprobs(out, self.kind, pieces, &mut self.offset);
+        json::raw(out, ",\"finish_reason\":null}]}\n\n");
+    }
+
+    /// The last chunk with a choice.
+    pub fn finish(&self, out: &mut BytesMut, finish: FinishReason) {
+        out.extend_from_slice(&self.before_choice);
+        json::raw(
+            out,
+            match self.kind {
+                Kind::Chat => r#""delta":{},"logprobs":null,"finish_reason":"#,
+                Kind::Text => r#""text":"","logprobs":null,"finish_reason":"#,
+            },
+        );
+        finish_reason(out, finish);
+        json::raw(out, "}]}\n\n");
+    }
+
+    /// The chunk after the last, for clients that asked for it.
+    pub fn usage(&self, out: &mut BytesMut, usage: Usage, billing: &Billing) {
+        out.extend_from_slice(&self.before_usage);
+        json::raw(out, r#""choices":[],"usage":"#);
+        usage_object(out, usage);
+        json::raw(out, r#","peerwatt":"#);
+        json::raw(out, &billing.to_json());
+        json::raw(out, "}\n\n");
+    }
+
+    /// The cost as a comment, which every client skips and every person reads.
+    pub fn billing_comment(&self, out: &mut BytesMut, billing: &Billing) {
+        json::raw(out, ": peerwatt ");
+        json::raw(out, &billing.to_json());
+        json::raw(out, "\n\n");
+    }
+
+    /// The end of a stream that succeeded.
+    pub fn done(&self, out: &mut BytesMut) {
+        json::raw(out, "data: [DONE]\n\n");
+    }
+
+    /// The end of a stream that did not.
+    pub fn error(&self, out: &mut BytesMut, error: &ApiError) {
+        json::raw(out, "data: ");
+        out.extend_from_slice(&error.body());
+        json::raw(out, "\n\n");
+    }
+}

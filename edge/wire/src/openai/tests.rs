@@ -1,0 +1,494 @@
+//! Bodies in, bodies out: whole, as a client sends and sees them.
+
+use bytes::BytesMut;
+use expect_test::{Expect, expect};
+use types::{
+    Address, ModelId, Nusd, RequestId,
+    inference::{Alternative, FinishReason, TokenPiece},
+    price::Price,
+};
+
+use super::*;
+
+fn check(kind: Kind, body: &str, expect: Expect) {
+    let shown = match parse(kind, body.as_bytes()) {
+        Ok(request) => format!("{request:#?}"),
+        Err(BadRequest { param, message }) => {
+            format!("param {}: {message}", param.as_deref().unwrap_or("-"))
+        }
+    };
+    expect.assert_eq(&shown);
+}
+
+#[test]
+fn a_chat_with_every_supported_field() {
+    check(
+        Kind::Chat,
+        r#"{
+            "model": "llama3.1:8b", "stream": true, "stream_options": {"include_usage": true},
+            "messages": [
+                {"role": "developer", "content": "Be brief."},
+                {"role": "user", "content": [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo\n\"ü\" \u00e9"}], "name": null},
+                {"role": "assistant", "content": null, "refusal": null, "tool_calls": [], "annotations": []},
+                {"role": "user", "content": "Go on"}
+            ],
+            "max_completion_tokens": 40, "max_tokens": 40, "temperature": 0.7, "top_p": 1, "seed": 7,
+            "stop": ["\n", "END"], "logprobs": true, "top_logprobs": 2, "presence_penalty": -0.5,
+            "frequency_penalty": 2, "user": "u1", "n": 1, "response_format": {"type": "text"},
+            "tools": [], "tool_choice": null, "logit_bias": {}, "store": false, "metadata": null
+        }"#,
+        expect![[r#"
+            GenerationRequest {
+                model: "llama3.1:8b",
+                request: InferenceRequest {
+                    prompt: Chat(
+                        [
+                            ChatMessage {
+                                role: System,
+                                content: "Be brief.",
+                            },
+                            ChatMessage {
+                                role: User,
+                                content: "Hello\n\"ü\" é",
+                            },
+                            ChatMessage {
+                                role: Assistant,
+                                content: "",
+                            },
+                            ChatMessage {
+                                role: User,
+                                content: "Go on",
+                            },
+                        ],
+                    ),
+                    sampling: Sampling {
+                        temperature_micros: Some(
+                            700000,
+                        ),
+                        top_p_micros: Some(
+                            1000000,
+                        ),
+                        seed: Some(
+                            7,
+                        ),
+                        presence_penalty_micros: Some(
+                            -500000,
+                        ),
+                        frequency_penalty_micros: Some(
+                            2000000,
+                        ),
+                    },
+                    tokens_max: Some(
+                        40,
+                    ),
+                    stop: [
+                        "\n",
+                        "END",
+                    ],
+                    logprobs: Some(
+                        2,
+                    ),
+                },
+                stream: true,
+                include_usage: true,
+            }"#]],
+    );
+}
+
+#[test]
+fn a_completion_with_its_own_fields() {
+    check(
+        Kind::Text,
+        r#"{"model": "m", "prompt": ["Once"], "logprobs": 3, "stop": "x", "echo": false, "suffix": null, "best_of": 1}"#,
+        expect![[r#"
+            GenerationRequest {
+                model: "m",
+                request: InferenceRequest {
+                    prompt: Text(
+                        "Once",
+                    ),
+                    sampling: Sampling {
+                        temperature_micros: None,
+                        top_p_micros: None,
+                        seed: None,
+                        presence_penalty_micros: None,
+                        frequency_penalty_micros: None,
+                    },
+                    tokens_max: None,
+                    stop: [
+                        "x",
+                    ],
+                    logprobs: Some(
+                        3,
+                    ),
+                },
+                stream: false,
+                include_usage: false,
+            }"#]],
+    );
+}
+
+/// One line per refused body.
+fn refused(kind: Kind, bodies: &[&str], expect: Expect) {
+    let mut lines = String::new();
+    for body in bodies {
+        match parse(kind, body.as_bytes()) {
+            Ok(_) => lines += &format!("accepted: {body}\n"),
+            Err(BadRequest { param, message }) => {
+                lines += &format!("{}: {message}\n", param.as_deref().unwrap_or("-"));
+            }
+        }
+    }
+    expect.assert_eq(&lines);
+}
+
+#[test]
+fn what_is_not_json_is_refused_with_the_place() {
+    refused(
+        Kind::Chat,
+        &[
+            "",
+            "[]",
+            "nonsense",
+            r#"{"model": "m", "messages": [{"role": "user", "content": "x""#,
+            r#"{"model": "m"} x"#,
+        ],
+        expect![[r#"
+            -: the body is not valid JSON: EOF while parsing a value at line 1 column 0
+            -: invalid type: sequence, expected a JSON object
+            -: the body is not valid JSON: expected ident at line 1 column 2
+            messages[0]: the body is not valid JSON: EOF while parsing an object at line 1 column 59
+            -: the body is not valid JSON: trailing characters at line 1 column 16
+        "#]],
+    );
+}
+
+#[test]
+fn wrong_values_are_refused_by_field() {
+    let with = |field: &str| {
+        format!(r#"{{"model": "m", "messages": [{{"role": "user", "content": "x"}}], {field}}}"#)
+    };
+    let bodies: Vec<String> = [
+        r#""temperature": "hot""#,
+        r#""temperature": 3"#,
+        r#""temperature": -1"#,
+        r#""temperature": 1e300"#,
+        r#""top_p": 1.5"#,
+        r#""max_tokens": 0"#,
+        r#""max_tokens": 1.5"#,
+        r#""max_tokens": 1, "max_completion_tokens": 2"#,
+        r#""max_completion_tokens": 999999999"#,
+        r#""seed": -1"#,
+        r#""stop": 7"#,
+        r#""stop": ["a", 7]"#,
+        r#""stop": [""]"#,
+        r#""stop": ["1","2","3","4","5","6","7","8","9","10","11","12","13","14","15","16","17"]"#,
+        r#""stream": "yes""#,
+        r#""stream_options": {"include_usage": true}"#,
+        r#""stream": true, "stream_options": {"other": 1}"#,
+        r#""top_logprobs": 2"#,
+        r#""logprobs": true, "top_logprobs": 21"#,
+        r#""logprobs": 3"#,
+        r#""n": 2"#,
+        r#""tools": [{"type": "function"}]"#,
+        r#""response_format": {"type": "json_object"}"#,
+        r#""store": true"#,
+        r#""reasoning_effort": "high""#,
+        r#""prompt": "x""#,
+        r#""top_k": 4"#,
+        r#""model": "again""#,
+    ]
+    .iter()
+    .map(|field| with(field))
+    .collect();
+    let bodies: Vec<&str> = bodies.iter().map(String::as_str).collect();
+    refused(
+        Kind::Chat,
+        &bodies,
+        expect![[r#"
+            temperature: temperature: invalid type: string "hot", expected f64
+            temperature: temperature: 0 to 2
+            temperature: temperature: out of range
+            temperature: temperature: out of range
+            top_p: top_p: 0 to 1
+            max_tokens: max_tokens: 1 to 131072
+            max_tokens: max_tokens: invalid type: floating point `1.5`, expected u32
+            max_tokens: max_tokens: differs from max_completion_tokens; give one of them
+            max_tokens: max_tokens: 1 to 131072
+            seed: seed: invalid value: integer `-1`, expected u64
+            stop: stop: invalid type: integer `7`, expected a string or a list of strings
+            stop: stop: invalid type: integer `7`, expected a string
+            stop: stop: each of 1 to 256 bytes
+            stop: stop: at most 16 of them
+            stream: stream: invalid type: string "yes", expected a boolean
+            stream_options: stream_options: allowed only with `stream: true`
+            stream_options: stream_options: unknown field `other`, expected `include_usage` or `include_obfuscation`
+            top_logprobs: top_logprobs: allowed only with `logprobs: true`
+            top_logprobs: top_logprobs: 0 to 20
+            logprobs: logprobs: invalid type: integer `3`, expected a boolean
+            n: n: not supported here
+            tools: tools: not supported here
+            response_format: response_format: not supported here
+            store: store: not supported here
+            reasoning_effort: reasoning_effort: not supported here
+            prompt: prompt: not a field of this request
+            top_k: top_k: not a field of this request
+            model: model: given twice
+        "#]],
+    );
+}
+
+#[test]
+fn wrong_messages_are_refused_by_place() {
+    let bodies: Vec<String> = [
+        r#"null"#,
+        r#"[]"#,
+        r#""hi""#,
+        r#"["hi"]"#,
+        r#"[{"content": "x"}]"#,
+        r#"[{"role": "user"}]"#,
+        r#"[{"role": "user", "content": null}]"#,
+        r#"[{"role": "pope", "content": "x"}]"#,
+        r#"[{"role": "tool", "content": "x", "tool_call_id": "1"}]"#,
+        r#"[{"role": "user", "content": "x"}, {"role": "user", "content": 7}]"#,
+        r#"[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]"#,
+        r#"[{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text"}]}]"#,
+        r#"[{"role": "user", "content": "x", "name": "Ann"}]"#,
+        r#"[{"role": "user", "content": "x", "mood": "good"}]"#,
+    ]
+    .iter()
+    .map(|messages| format!(r#"{{"model": "m", "messages": {messages}}}"#))
+    .collect();
+    let bodies: Vec<&str> = bodies.iter().map(String::as_str).collect();
+    refused(
+        Kind::Chat,
+        &bodies,
+        expect![[r#"
+        messages: messages: invalid type: null, expected a list of messages
+        messages: messages: give at least one message
+        messages: messages: invalid type: string "hi", expected a list of messages
+        messages[0]: messages[0]: invalid type: string "hi", expected a message with role and content
+        messages[0].role: messages[0].role: give the role
+        messages[0].content: messages[0].content: give the text
+        messages[0].content: messages[0].content: give the text
+        messages[0].role: messages[0].role: is one of system, developer, user, assistant
+        messages[0].role: messages[0].role: tools are not supported here
+        messages[1].content: messages[1].content: invalid type: integer `7`, expected a string or a list of text parts
+        messages[0].content[0].type: messages[0].content[0].type: only text parts are supported here
+        messages[0].content[1].text: messages[0].content[1].text: give the text
+        messages[0].name: messages[0].name: not supported here
+        messages[0].mood: messages[0].mood: not a field of a message
+    "#]],
+    );
+}
+
+#[test]
+fn wrong_completions_are_refused_by_field() {
+    refused(
+        Kind::Text,
+        &[
+            r#"{"prompt": "x"}"#,
+            r#"{"model": "m"}"#,
+            r#"{"model": "m", "prompt": []}"#,
+            r#"{"model": "m", "prompt": ["a", "b"]}"#,
+            r#"{"model": "m", "prompt": [1, 2]}"#,
+            r#"{"model": "m", "prompt": "x", "echo": true}"#,
+            r#"{"model": "m", "prompt": "x", "suffix": "y"}"#,
+            r#"{"model": "m", "prompt": "x", "messages": []}"#,
+            r#"{"model": "m", "prompt": "x", "logprobs": 21}"#,
+        ],
+        expect![[r#"
+            model: model: give the name of a model; GET /v1/models lists them
+            prompt: prompt: give the text to continue
+            prompt: prompt: give the text to continue
+            prompt: prompt: at most 1 of them
+            prompt: prompt: invalid type: integer `1`, expected a string
+            echo: echo: not supported here
+            suffix: suffix: not supported here
+            messages: messages: not a field of this request
+            logprobs: logprobs: 0 to 20
+        "#]],
+    );
+}
+
+fn head(kind: Kind) -> Head<'static> {
+    Head { kind, id: RequestId([0xab; 16]), created_s: 1_700_000_000, model: "llama \"8b\"" }
+}
+
+fn piece(bytes: &[u8], logprob_micros: i32) -> TokenPiece {
+    let other = Alternative { id: Some(9), bytes: b"other".to_vec(), logprob_micros: -12_345_678 };
+    TokenPiece {
+        id: Some(1),
+        bytes: bytes.to_vec(),
+        logprob_micros: Some(logprob_micros),
+        alternatives: vec![other],
+    }
+}
+
+const USAGE: Usage = Usage { prompt_tokens: 12, completion_tokens: 3 };
+const BILLING: Billing = Billing {
+    request_id: RequestId([0xab; 16]),
+    cost: Nusd(1_234),
+    provider: Address([1; 20]),
+    model: ModelId([2; 32]),
+};
+const AWKWARD: &str = "a\"b\\c\n\r\t\u{1}ü😀\u{2028}";
+
+/// The text must be JSON that any parser reads, and is shown as it is.
+fn check_json(body: &[u8], expect: Expect) {
+    let text = std::str::from_utf8(body).unwrap();
+    serde_json::from_str::<serde_json::Value>(text).unwrap();
+    expect.assert_eq(text);
+}
+
+#[test]
+fn plain_answers() {
+    let pieces = [piece(b"Hi", 0), piece("ü".as_bytes(), -1_500_000), piece(&[0xf0, 0x9f], -1)];
+    let stop = FinishReason::Stop;
+    check_json(
+        &completion(head(Kind::Chat), AWKWARD, None, stop, USAGE),
+        expect![[
+            r#"{"id":"chatcmpl-abababababababababababababababab","object":"chat.completion","created":1700000000,"model":"llama \"8b\"","choices":[{"index":0,"message":{"role":"assistant","content":"a\"b\\c\n\r\t\u0001ü😀 ","refusal":null},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":12,"completion_tokens":3,"total_tokens":15}}"#
+        ]],
+    );
+    check_json(
+        &completion(head(Kind::Chat), "Hi", Some(&pieces), FinishReason::Length, USAGE),
+        expect![[
+            r#"{"id":"chatcmpl-abababababababababababababababab","object":"chat.completion","created":1700000000,"model":"llama \"8b\"","choices":[{"index":0,"message":{"role":"assistant","content":"Hi","refusal":null},"logprobs":{"content":[{"token":"Hi","logprob":0.000000,"bytes":[72,105],"top_logprobs":[{"token":"other","logprob":-12.345678,"bytes":[111,116,104,101,114]}]},{"token":"ü","logprob":-1.500000,"bytes":[195,188],"top_logprobs":[{"token":"other","logprob":-12.345678,"bytes":[111,116,104,101,114]}]},{"token":"�","logprob":-0.000001,"bytes":[240,159],"top_logprobs":[{"token":"other","logprob":-12.345678,"bytes":[111,116,104,101,114]}]}],"refusal":null},"finish_reason":"length"}],"usage":{"prompt_tokens":12,"completion_tokens":3,"total_tokens":15}}"#
+        ]],
+    );
+    check_json(
+        &completion(head(Kind::Text), "Hi", Some(&pieces), stop, USAGE),
+        expect![[
+            r#"{"id":"cmpl-abababababababababababababababab","object":"text_completion","created":1700000000,"model":"llama \"8b\"","choices":[{"index":0,"text":"Hi","logprobs":{"tokens":["Hi","ü","�"],"token_logprobs":[0.000000,-1.500000,-0.000001],"top_logprobs":[{"other":-12.345678},{"other":-12.345678},{"other":-12.345678}],"text_offset":[0,2,3]},"finish_reason":"stop"}],"usage":{"prompt_tokens":12,"completion_tokens":3,"total_tokens":15}}"#
+        ]],
+    );
+    let text = completion(head(Kind::Chat), AWKWARD, None, stop, USAGE);
+    let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(value["choices"][0]["message"]["content"], AWKWARD);
+}
+
+fn check_stream(kind: Kind, usage: bool, pieces: Option<&[TokenPiece]>, expect: Expect) {
+    let mut writer = ChunkWriter::new(head(kind), usage);
+    let mut out = BytesMut::new();
+    writer.role(&mut out);
+    writer.text(&mut out, AWKWARD, pieces);
+    writer.text(&mut out, "b", pieces);
+    writer.finish(&mut out, FinishReason::Length);
+    if usage {
+        writer.usage(&mut out, USAGE, &BILLING);
+    }
+    writer.billing_comment(&mut out, &BILLING);
+    writer.done(&mut out);
+    let text = String::from_utf8(out.to_vec()).unwrap();
+    for event in text.split_terminator("\n\n") {
+        let data = event.strip_prefix("data: ").or(event.strip_prefix(": peerwatt ")).unwrap();
+        assert!(data == "[DONE]" || serde_json::from_str::<serde_json::Value>(data).is_ok());
+    }
+    expect.assert_eq(&text);
+}
+
+#[test]
+fn streamed_answers() {
+    check_stream(
+        Kind::Chat,
+        true,
+        None,
+        expect![[r#"
+        data: {"id":"chatcmpl-abababababababababababababababab","object":"chat.completion.chunk","created":1700000000,"model":"llama \"8b\"","usage":null,"choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]}
+
+        data: {"id":"chatcmpl-abababababababababababababababab","object":"chat.completion.chunk","created":1700000000,"model":"llama \"8b\"","usage":null,"choices":[{"index":0,"delta":{"content":"a\"b\\c\n\r\t\u0001ü😀 "},"logprobs":null,"finish_reason":null}]}
+
+        data: {"id":"chatcmpl-abababababababababababababababab","object":"chat.completion.chunk","created":1700000000,"model":"llama \"8b\"","usage":null,"choices":[{"index":0,"delta":{"content":"b"},"logprobs":null,"finish_reason":null}]}
+
+        data: {"id":"chatcmpl-abababababababababababababababab","object":"chat.completion.chunk","created":1700000000,"model":"llama \"8b\"","usage":null,"choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"length"}]}
+
+        data: {"id":"chatcmpl-abababababababababababababababab","object":"chat.completion.chunk","created":1700000000,"model":"llama \"8b\"","choices":[],"usage":{"prompt_tokens":12,"completion_tokens":3,"total_tokens":15},"peerwatt":{"request_id":"abababababababababababababababab","cost_nusd":"1234","provider":"watt1qyqszqgpqyqszqgpqyqszqgpqyqszqgpmvwvrw","model_id":"0202020202020202020202020202020202020202020202020202020202020202","receipt":"/v1/receipts/abababababababababababababababab"}}
+
+        : peerwatt {"request_id":"abababababababababababababababab","cost_nusd":"1234","provider":"watt1qyqszqgpqyqszqgpqyqszqgpqyqszqgpmvwvrw","model_id":"0202020202020202020202020202020202020202020202020202020202020202","receipt":"/v1/receipts/abababababababababababababababab"}
+
+        data: [DONE]
+
+    "#]],
+    );
+    check_stream(
+        Kind::Chat,
+        false,
+        Some(&[piece(b"b", -7)]),
+        expect![[r#"
+        data: {"id":"chatcmpl-abababababababababababababababab","object":"chat.completion.chunk","created":1700000000,"model":"llama \"8b\"","choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]}
+
+        data: {"id":"chatcmpl-abababababababababababababababab","object":"chat.completion.chunk","created":1700000000,"model":"llama \"8b\"","choices":[{"index":0,"delta":{"content":"a\"b\\c\n\r\t\u0001ü😀 "},"logprobs":{"content":[{"token":"b","logprob":-0.000007,"bytes":[98],"top_logprobs":[{"token":"other","logprob":-12.345678,"bytes":[111,116,104,101,114]}]}],"refusal":null},"finish_reason":null}]}
+
+        data: {"id":"chatcmpl-abababababababababababababababab","object":"chat.completion.chunk","created":1700000000,"model":"llama \"8b\"","choices":[{"index":0,"delta":{"content":"b"},"logprobs":{"content":[{"token":"b","logprob":-0.000007,"bytes":[98],"top_logprobs":[{"token":"other","logprob":-12.345678,"bytes":[111,116,104,101,114]}]}],"refusal":null},"finish_reason":null}]}
+
+        data: {"id":"chatcmpl-abababababababababababababababab","object":"chat.completion.chunk","created":1700000000,"model":"llama \"8b\"","choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"length"}]}
+
+        : peerwatt {"request_id":"abababababababababababababababab","cost_nusd":"1234","provider":"watt1qyqszqgpqyqszqgpqyqszqgpqyqszqgpmvwvrw","model_id":"0202020202020202020202020202020202020202020202020202020202020202","receipt":"/v1/receipts/abababababababababababababababab"}
+
+        data: [DONE]
+
+    "#]],
+    );
+    check_stream(
+        Kind::Text,
+        false,
+        Some(&[piece("ü".as_bytes(), -7)]),
+        expect![[r#"
+        data: {"id":"cmpl-abababababababababababababababab","object":"text_completion","created":1700000000,"model":"llama \"8b\"","choices":[{"index":0,"text":"a\"b\\c\n\r\t\u0001ü😀 ","logprobs":{"tokens":["ü"],"token_logprobs":[-0.000007],"top_logprobs":[{"other":-12.345678}],"text_offset":[0]},"finish_reason":null}]}
+
+        data: {"id":"cmpl-abababababababababababababababab","object":"text_completion","created":1700000000,"model":"llama \"8b\"","choices":[{"index":0,"text":"b","logprobs":{"tokens":["ü"],"token_logprobs":[-0.000007],"top_logprobs":[{"other":-12.345678}],"text_offset":[1]},"finish_reason":null}]}
+
+        data: {"id":"cmpl-abababababababababababababababab","object":"text_completion","created":1700000000,"model":"llama \"8b\"","choices":[{"index":0,"text":"","logprobs":null,"finish_reason":"length"}]}
+
+        : peerwatt {"request_id":"abababababababababababababababab","cost_nusd":"1234","provider":"watt1qyqszqgpqyqszqgpqyqszqgpqyqszqgpmvwvrw","model_id":"0202020202020202020202020202020202020202020202020202020202020202","receipt":"/v1/receipts/abababababababababababababababab"}
+
+        data: [DONE]
+
+    "#]],
+    );
+}
+
+#[test]
+fn errors_and_models() {
+    let error = ApiError {
+        status: 404,
+        message: "no \"x\"".into(),
+        kind: "invalid_request_error",
+        param: Some("model".into()),
+        code: None,
+        retry_after_ms: None,
+    };
+    check_json(
+        &error.body(),
+        expect![[
+            r#"{"error":{"message":"no \"x\"","type":"invalid_request_error","param":"model","code":null}}"#
+        ]],
+    );
+    let card = ModelCard {
+        id: "llama \"8b\"".into(),
+        model: ModelId([2; 32]),
+        created_s: 5,
+        providers: 2,
+        context_tokens: 4_096,
+        price: Price {
+            request_nusd: Nusd(0),
+            prompt_nusd_per_mtok: Nusd(50_000_000),
+            completion_nusd_per_mtok: Nusd(100_000_000),
+        },
+        logprobs: true,
+    };
+    check_json(
+        &model(&card),
+        expect![[
+            r#"{"id":"llama \"8b\"","object":"model","created":5,"owned_by":"peerwatt","peerwatt":{"model_id":"0202020202020202020202020202020202020202020202020202020202020202","providers":2,"context_tokens":4096,"logprobs":true,"price":{"request_nusd":"0","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}}"#
+        ]],
+    );
+    check_json(
+        &models(&[card.clone(), card]),
+        expect![[
+            r#"{"object":"list","data":[{"id":"llama \"8b\"","object":"model","created":5,"owned_by":"peerwatt","peerwatt":{"model_id":"0202020202020202020202020202020202020202020202020202020202020202","providers":2,"context_tokens":4096,"logprobs":true,"price":{"request_nusd":"0","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}},{"id":"llama \"8b\"","object":"model","created":5,"owned_by":"peerwatt","peerwatt":{"model_id":"0202020202020202020202020202020202020202020202020202020202020202","providers":2,"context_tokens":4096,"logprobs":true,"price":{"request_nusd":"0","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}}]}"#
+        ]],
+    );
+    check_json(&models(&[]), expect![[r#"{"object":"list","data":[]}"#]]);
+}
