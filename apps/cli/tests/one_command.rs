@@ -1,0 +1,94 @@
+//! `peerwatt up` from the first start to closed books, used through the program's own commands.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{
+    process::{Up, json as run_json, peerwatt, run, text},
+    stream::Consumer,
+};
+
+fn question(tokens_max: u32) -> Value {
+    json!({
+        "model": "ember-1m",
+        "messages": [{ "role": "user", "content": "Tell me a story about a fox." }],
+        "max_tokens": tokens_max,
+    })
+}
+
+#[tokio::test]
+async fn a_paid_completion_its_receipt_and_closed_books() {
+    let up = Up::start(&["--embedded"]).await;
+    let home = up.home.path().to_str().unwrap().to_owned();
+    let consumer = Consumer::new(&up.base_url, &up.api_key);
+    let response = consumer.ask(&question(32)).await;
+    assert_eq!(response.status(), 200);
+    let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
+    let (id, cost) = (header("x-request-id"), header("x-peerwatt-cost-nusd"));
+    let answer: Value = response.json().await.unwrap();
+    let content = answer["choices"][0]["message"]["content"].as_str().unwrap();
+
+    // The receipt is a file from here on: it is recomputed without asking anybody.
+    let receipt = run_json(&["--data-dir", &home, "receipt", "show", &id]).await;
+    let files = tempfile::tempdir().unwrap();
+    let (receipt_path, answer_path) =
+        (files.path().join("receipt.json"), files.path().join("answer.txt"));
+    std::fs::write(&receipt_path, receipt.to_string()).unwrap();
+    std::fs::write(&answer_path, content).unwrap();
+    let (receipt_path, answer_path) =
+        (receipt_path.to_str().unwrap(), answer_path.to_str().unwrap());
+    let earned_before_the_stop =
+        run_json(&["--data-dir", &home, "status"]).await["providers"][0]["earned"].clone();
+    up.stop_and_check().await;
+
+    let verified = run_json(&["receipt", "verify", receipt_path, "--response", answer_path]).await;
+    assert_eq!(verified["valid"], true);
+    assert_eq!(verified["both_agree"], true);
+    assert_eq!(verified["cost_nusd"].to_string().replace('"', ""), cost);
+    assert_eq!(earned_before_the_stop.to_string().replace('"', ""), "0", "redeemed at the stop");
+
+    let forged = receipt.to_string().replacen("\"lane_total\":\"", "\"lane_total\":\"1", 1);
+    std::fs::write(receipt_path, forged).unwrap();
+    let output = run("receipt verify", &mut peerwatt(["receipt", "verify", receipt_path])).await;
+    assert!(!output.status.success(), "{}", text(&output.stdout));
+}
+
+#[tokio::test]
+async fn a_network_is_kept_over_restarts() {
+    let up = Up::start(&["--embedded"]).await;
+    let consumer = Consumer::new(&up.base_url, &up.api_key);
+    let id = {
+        let response = consumer.ask(&question(8)).await;
+        response.headers()["x-request-id"].to_str().unwrap().to_owned()
+    };
+    let key = up.api_key.clone();
+    let status = up.process.stop().await;
+    assert!(status.success(), "{status}");
+
+    let up = Up::start_in(up.home, &["--embedded"]).await;
+    assert_eq!(up.api_key, key, "the key is kept");
+    let consumer = Consumer::new(&up.base_url, &up.api_key);
+    assert!(consumer.get(&format!("receipts/{id}")).await.is_some(), "the receipt is kept");
+    assert_eq!(consumer.ask(&question(8)).await.status(), 200, "the channel goes on");
+    up.stop_and_check().await;
+}
+
+#[tokio::test]
+async fn an_exhausted_budget_is_402() {
+    let up = Up::start(&["--embedded", "--key-budget", "0.000001"]).await;
+    let consumer = Consumer::new(&up.base_url, &up.api_key);
+    let response = consumer.ask(&question(64)).await;
+    assert_eq!(response.status(), 402);
+    let body: Value = response.json().await.unwrap();
+    assert_eq!(body["error"]["code"], "insufficient_quota", "{body}");
+    up.stop_and_check().await;
+}
+
+#[tokio::test]
+async fn a_gateway_without_providers_answers_503_or_404() {
+    let up = Up::start(&["--no-provider"]).await;
+    let consumer = Consumer::new(&up.base_url, &up.api_key);
+    let status = consumer.ask(&question(8)).await.status().as_u16();
+    assert!([404, 503].contains(&status), "{status}");
+    up.stop_and_check().await;
+}
