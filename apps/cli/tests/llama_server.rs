@@ -19,22 +19,19 @@ use tokio::process::Command;
 const REQUIREMENTS: &str = "xllamacpp==2026.10.11549\n";
 /// Starts the server on a free port with one thread, says where, and waits to be ended.
 const SERVER: &str = r#"
-import json, socket, sys, threading
+import json, sys, threading
 import xllamacpp
 
-with socket.socket() as probe:
-    probe.bind(("127.0.0.1", 0))
-    port = probe.getsockname()[1]
 params = xllamacpp.CommonParams()
 params.model.path = sys.argv[1]
+params.model_alias = {"ember"}
 params.n_ctx = 512
 params.n_parallel = 1
-params.hostname = "127.0.0.1"
-params.port = port
+params.port = 0
 params.cpuparams.n_threads = 1
 params.warmup = False
 server = xllamacpp.Server(params)
-print(json.dumps({"url": f"http://127.0.0.1:{port}"}), flush=True)
+print(json.dumps({"url": server.listening_address}), flush=True)
 threading.Event().wait()
 "#;
 

@@ -79,8 +79,9 @@ impl Load {
         let started = Instant::now();
         let latencies = on_each(connections, || {
             let mut client = Client::connect(self.addr)?;
-            let mut latencies = Vec::new();
-            while started.elapsed() < time {
+            let mut latencies: Vec<Duration> = Vec::new();
+            // At least one, so that no measurement is empty.
+            while latencies.is_empty() || started.elapsed() < time {
                 let sent = Instant::now();
                 let body = client.plain(&request)?;
                 ensure!(

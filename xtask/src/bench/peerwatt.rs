@@ -1,7 +1,12 @@
 //! Peerwatt as it is measured: once as `up`, all in one process, and once as three processes, so
 //! that what the gateway itself uses is seen apart from provider and validator.
 
-use std::{net::SocketAddr, path::Path, process::Command};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use serde_json::Value;
@@ -14,6 +19,9 @@ use super::{
 
 /// More than a run can spend at the default price.
 const BUDGET_USD: &str = "1000";
+
+/// Longest time until a provider is found and its channel is open.
+const SERVED_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Starts both forms of `binary`.
 pub(super) fn start(
@@ -52,6 +60,9 @@ pub(super) fn start(
         run("parts", &["provide", "--chain", &chain, "--dummy-engine"], "peerwatt provide")?;
     provider.ready()?;
     targets.push(apart);
+    for target in &targets {
+        until_served(target)?;
+    }
     Ok(targets)
 }
 
@@ -60,6 +71,20 @@ fn target(name: &'static str, process: &Started, pids: Vec<u32>) -> anyhow::Resu
     let base_url = text(&ready, "base_url")?;
     let load = Load::new(addr_of(&base_url)?, "dummy/64", Some(&text(&ready, "api_key")?));
     Ok(Target { name, load: load.with_stream_model("dummy/paced"), pids })
+}
+
+/// Waits until the provider is found, has a channel, and answers.
+fn until_served(target: &Target) -> anyhow::Result<()> {
+    let deadline = Instant::now() + SERVED_TIMEOUT;
+    loop {
+        match target.load.plain(1, 1, Duration::ZERO) {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() > deadline => {
+                return Err(error.context(format!("{} does not serve", target.name)));
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
 }
 
 fn text(ready: &Value, field: &str) -> anyhow::Result<String> {
