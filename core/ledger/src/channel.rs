@@ -102,7 +102,12 @@ pub(crate) fn top_up(
         .ok_or(TxError::Overflow { what: "the channel's deposit" })?;
     let deposit = channel.deposit;
     state.channels.insert(id, channel);
-    context.events.push(Event::ChannelToppedUp { channel: id, amount, deposit });
+    context.events.push(Event::ChannelToppedUp {
+        channel: id,
+        payer: context.sender,
+        amount,
+        deposit,
+    });
     Ok(())
 }
 

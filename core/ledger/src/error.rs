@@ -18,7 +18,7 @@ pub enum TxError {
     #[error("nonce {given} is used, the next one of {account} is {expected}; sign again with that")]
     NonceTooLow { account: Address, given: Nonce, expected: Nonce },
     #[error(
-        "nonce {given} is too far ahead, the next one of {account} is {expected}; send the ones before it first"
+        "nonce {given} comes later, the next one of {account} is {expected}; send the ones before it first"
     )]
     NonceTooHigh { account: Address, given: Nonce, expected: Nonce },
     #[error(

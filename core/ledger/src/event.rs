@@ -72,6 +72,7 @@ pub enum Event {
     },
     ChannelToppedUp {
         channel: ChannelId,
+        payer: Address,
         amount: Nusd,
         deposit: Nusd,
     },
@@ -186,9 +187,11 @@ impl Event {
                 .add("payer", payer)
                 .add("receiver", receiver)
                 .add("deposit", deposit),
-            Event::ChannelToppedUp { channel, amount, deposit } => {
-                fields.add("channel", channel).add("amount", amount).add("deposit", deposit)
-            }
+            Event::ChannelToppedUp { channel, payer, amount, deposit } => fields
+                .add("channel", channel)
+                .add("payer", payer)
+                .add("amount", amount)
+                .add("deposit", deposit),
             Event::ChannelRedeemed(redeemed) => redeemed.fields(&mut fields),
             Event::WithdrawRequested { channel, withdraw_at } => {
                 fields.add("channel", channel).add("withdraw_at", withdraw_at)

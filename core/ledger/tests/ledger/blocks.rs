@@ -1,0 +1,151 @@
+//! Blocks: what may follow what, rollback, replay, snapshots.
+
+use expect_test::{Expect, expect};
+use ledger::State;
+use types::{
+    Hash32, Height, Nusd, TimeMs, Watt,
+    limits::BLOCK_TXS_MAX,
+    tx::{Action, VerifiedTx},
+};
+
+use crate::world::{World, address, claim, genesis, redeem, register};
+
+fn transfer(amount: u128) -> Action {
+    Action::Transfer { to: address("gina"), amount: Watt(amount) }
+}
+
+fn check_refused(height: u64, time: u64, txs: &[VerifiedTx], expected: Expect) {
+    let mut world = World::new();
+    world.wait(1_000);
+    world.block(&[]);
+    let before = world.state.snapshot();
+    let error = world.state.execute_block(Height(height), TimeMs(time), txs).unwrap_err();
+    expected.assert_eq(&error.to_string());
+    assert_eq!(world.state.snapshot(), before);
+}
+
+#[test]
+fn a_block_follows_the_one_before() {
+    check_refused(1, 1_001_000, &[], expect!["block 1 cannot follow block 1"]);
+    check_refused(3, 1_001_000, &[], expect!["block 3 cannot follow block 1"]);
+    check_refused(
+        2,
+        1_000_999,
+        &[],
+        expect!["a block of 1000999 ms cannot follow one of 1001000 ms"],
+    );
+    let tx = World::new().tx("alice", transfer(1));
+    check_refused(
+        2,
+        1_001_000,
+        &vec![tx; BLOCK_TXS_MAX + 1],
+        expect!["2001 transactions are more than the 2000 of a block"],
+    );
+    let long = World::new().tx_with("alice", register(&"m".repeat(60_000), Watt::ZERO), |_| {});
+    check_refused(
+        2,
+        1_001_000,
+        &vec![long; 70],
+        expect!["4213370 bytes of transactions are more than the 4194304 of a block"],
+    );
+}
+
+#[test]
+fn an_open_block_is_kept_or_taken_back_before_the_next() {
+    let mut world = World::new();
+    let before = world.state.snapshot().unwrap();
+    let tx = world.tx("alice", transfer(5));
+    let first = world.state.execute_block(Height(1), world.now, std::slice::from_ref(&tx)).unwrap();
+    // Readers see the open block, the height is of the committed one.
+    assert_eq!(world.watt("gina"), Watt(Watt::whole(1_000).0 + 5));
+    assert_eq!(world.state.height(), Height(0));
+    let error = world.state.execute_block(Height(2), world.now, &[]).unwrap_err();
+    expect!["block 1 is open; commit it or roll it back first"].assert_eq(&error.to_string());
+    expect!["block 1 is open; commit it or roll it back before a snapshot is taken"]
+        .assert_eq(&world.state.snapshot().unwrap_err().to_string());
+
+    world.state.rollback();
+    assert_eq!(world.state.snapshot().unwrap(), before);
+    let again = world.state.execute_block(Height(1), world.now, &[tx]).unwrap();
+    assert_eq!(again, first);
+    world.state.commit();
+    assert_eq!((world.state.height(), world.state.app_hash()), (Height(1), first.app_hash));
+    let after = world.state.snapshot();
+    world.state.rollback();
+    world.state.commit();
+    assert_eq!(world.state.snapshot(), after);
+}
+
+#[test]
+fn the_digest_depends_on_everything_before() {
+    let digest = |wait_ms: u64, amounts: &[u128]| {
+        let mut world = World::new();
+        world.wait(wait_ms);
+        for amount in amounts {
+            world.apply("alice", transfer(*amount));
+        }
+        world.state.app_hash()
+    };
+    assert_eq!(digest(0, &[1, 2]), digest(0, &[1, 2]));
+    assert_ne!(digest(0, &[1, 2]), digest(0, &[2, 1]));
+    assert_ne!(digest(0, &[1]), digest(0, &[1, 2]));
+    assert_ne!(digest(0, &[1]), digest(1, &[1]));
+    assert_ne!(digest(0, &[]), Hash32::default());
+}
+
+/// A change of this digest is a change of protocol: nodes of before and after part ways.
+#[test]
+fn the_digest_of_a_known_history_is_known() {
+    let (mut world, channel) = World::with_channel(Nusd::whole(10));
+    let usd = Nusd::whole(1);
+    world.apply("paul", redeem(vec![claim("gina", channel, 0, usd, usd)]));
+    world.apply("paul", Action::UnbondProvider);
+    world.apply("paul", Action::CloseChannel { channel });
+    expect!["ca551cd04fc0cd800fdd4eecbc8028cbbee1d2dbdf97e086d8bf159578e493ba"]
+        .assert_eq(&world.state.app_hash().to_string());
+}
+
+#[test]
+fn a_snapshot_continues_where_the_state_was() {
+    let (mut world, channel) = World::with_channel(Nusd::whole(10));
+    let bytes = world.state.snapshot().unwrap();
+    let mut copy = State::from_snapshot(&bytes, world.genesis.hash()).unwrap();
+    assert_eq!(copy.snapshot().unwrap(), bytes);
+    let usd = Nusd::whole(1);
+    let tx = world.tx("paul", redeem(vec![claim("gina", channel, 0, usd, usd)]));
+    let outcome =
+        copy.execute_block(copy.height().next(), world.now, std::slice::from_ref(&tx)).unwrap();
+    copy.commit();
+    assert_eq!(world.block(&[tx]), outcome);
+    assert_eq!(copy.snapshot(), world.state.snapshot());
+}
+
+#[test]
+fn a_damaged_or_foreign_snapshot_is_refused() {
+    let (world, _) = World::with_channel(Nusd::whole(10));
+    let bytes = world.state.snapshot().unwrap();
+    let open = |bytes: &[u8], genesis_hash| State::from_snapshot(bytes, genesis_hash);
+    let hash = world.genesis.hash();
+    assert!(open(&bytes, hash).is_ok());
+    assert!(open(&bytes, Hash32([1; 32])).unwrap_err().to_string().contains("is of a network"));
+    assert!(open(&bytes[..bytes.len() - 1], hash).is_err());
+    assert!(open(&[&bytes[..], &[0]].concat(), hash).is_err());
+    assert!(open(&[], hash).is_err());
+    // The balance of somebody, one unit more.
+    let balance = Watt::whole(1_000).0.to_le_bytes();
+    let place = bytes.windows(16).position(|window| window == balance).unwrap();
+    let mut forged = bytes.clone();
+    forged[place] += 1;
+    let error = open(&forged, hash).unwrap_err().to_string();
+    assert!(error.contains("invariant L1"), "{error}");
+}
+
+#[test]
+fn two_ledgers_of_one_genesis_agree() {
+    let first = State::from_genesis(&genesis()).unwrap();
+    let second = State::from_genesis(&genesis()).unwrap();
+    assert_eq!(first.app_hash(), second.app_hash());
+    assert_eq!(first.snapshot(), second.snapshot());
+    let copy = State::from_snapshot(&first.snapshot().unwrap(), genesis().hash()).unwrap();
+    assert_eq!(copy.app_hash(), first.app_hash());
+}

@@ -1,0 +1,223 @@
+//! Fees, and who may owe them.
+
+use expect_test::{Expect, expect};
+use ledger::{Module, Readiness};
+use types::{
+    Nusd, TimeMs, Watt,
+    tx::{Action, Tx},
+};
+
+use crate::world::{World, address, claim, redeem, register};
+
+fn transfer() -> Action {
+    Action::Transfer { to: address("gina"), amount: Watt(1) }
+}
+
+/// One transaction, changed, must be refused by `check` and skipped in a block in the same words.
+fn check_refused(change: impl FnOnce(&mut Tx), expected: Expect) {
+    let mut world = World::new();
+    world.apply("alice", transfer());
+    let tx = world.tx_with("alice", transfer(), |tx| {
+        tx.nonce.0 = 1;
+        change(tx);
+    });
+    let refused = world.state.check(&tx).unwrap_err();
+    let outcome = world.block(&[tx]);
+    let shown = world.show(&outcome.results[0]);
+    assert!(shown.starts_with(&format!("skipped {}: ", refused.code())), "{shown} {refused}");
+    expected.assert_eq(&shown);
+}
+
+#[test]
+fn what_does_not_belong_here_and_now_has_no_place_in_a_block() {
+    check_refused(
+        |tx| tx.chain_id = "other".parse().unwrap(),
+        expect![
+            "skipped tx.chain_id: the transaction is for the network `other`, this is `peerwatt-test`; sign it again for this one"
+        ],
+    );
+    check_refused(
+        |tx| tx.valid_until = Some(TimeMs(999_999)),
+        expect![
+            "skipped tx.expired: the transaction was valid until 999999 ms and the block is of 1000000 ms; sign again with a later end"
+        ],
+    );
+    check_refused(
+        |tx| tx.fee_max = Watt(0),
+        expect![
+            "skipped fee.max_too_low: the fee is 0.001175 WATT and `fee_max` is 0 WATT; raise `fee_max`"
+        ],
+    );
+    check_refused(
+        |tx| tx.nonce.0 = 0,
+        expect![
+            "skipped nonce.too_low: nonce 0 is used, the next one of alice is 1; sign again with that"
+        ],
+    );
+    check_refused(
+        |tx| tx.nonce.0 = 1 + 65,
+        expect![
+            "skipped nonce.too_high: nonce 66 comes later, the next one of alice is 1; send the ones before it first"
+        ],
+    );
+    check_refused(
+        |tx| tx.nonce.0 = u64::MAX,
+        expect![
+            "skipped nonce.too_high: nonce 18446744073709551615 comes later, the next one of alice is 1; send the ones before it first"
+        ],
+    );
+}
+
+#[test]
+fn the_last_moment_and_the_exact_fee_are_enough() {
+    let mut world = World::new();
+    let now = world.now;
+    let change = |fee_max| {
+        move |tx: &mut Tx| {
+            tx.valid_until = Some(now);
+            tx.fee_max = fee_max;
+        }
+    };
+    let fee = world.state.fee(world.tx_with("alice", transfer(), change(Watt(0))).bytes_len());
+    let exact = world.tx_with("alice", transfer(), change(fee));
+    let less = world.tx_with("alice", transfer(), change(Watt(fee.0 - 1)));
+    assert!(world.state.check(&less).is_err());
+    assert_eq!(world.state.check(&exact), Ok(Readiness::Ready));
+    let outcome = world.block(&[exact]);
+    assert_eq!(outcome.results[0].fee, fee);
+    assert_eq!(world.watt("alice").0, Watt::whole(1_000).0 - fee.0 - 1);
+}
+
+#[test]
+fn a_transaction_may_wait_for_those_before_it() {
+    let mut world = World::new();
+    let tx = |world: &World, nonce| world.tx_with("alice", transfer(), |tx| tx.nonce.0 = nonce);
+    assert_eq!(world.state.check(&tx(&world, 64)), Ok(Readiness::Ahead { by: 64 }));
+    // In a block it still needs its turn.
+    let early = tx(&world, 1);
+    let outcome = world.block(&[early]);
+    expect!["skipped nonce.too_high: nonce 1 comes later, the next one of alice is 0; send the ones before it first"].assert_eq(&world.show(&outcome.results[0]));
+    let in_turn = [tx(&world, 0), tx(&world, 1), tx(&world, 2)];
+    assert!(world.block(&in_turn).is_clean());
+}
+
+#[test]
+fn a_failed_transaction_pays_and_uses_its_nonce() {
+    let mut world = World::new();
+    let before = world.watt("alice");
+    let failing = Action::Transfer { to: address("gina"), amount: before };
+    let result = world.run("alice", failing);
+    assert!(!result.fee.is_zero());
+    assert_eq!(world.watt("alice").0, before.0 - result.fee.0);
+    assert_eq!(world.state.account(&address("alice")).nonce.0, 1);
+    // Both validators' shares and the remainder.
+    let held = [Module::Stakers, Module::Rewards].map(|module| world.state.module_balance(module));
+    assert_eq!(held[0].0 + held[1].0, result.fee.0);
+}
+
+#[test]
+fn who_has_nothing_can_only_begin_to_provide() {
+    let mut world = World::new();
+    let terms = world.terms("poor", "paul", 1);
+    let channel = terms.id(&world.genesis.chain_id);
+    for action in [
+        transfer(),
+        Action::OpenChannel { terms, deposit: Nusd(1) },
+        Action::CloseChannel { channel },
+        Action::UnbondProvider,
+        Action::WithdrawRewards,
+    ] {
+        let tx = world.tx("poor", action.clone());
+        assert_eq!(world.state.check(&tx).unwrap_err().code(), "fee.cannot_pay", "{action:?}");
+        let result = world.run("poor", action);
+        assert!(world.show(&result).starts_with("skipped fee.cannot_pay"));
+    }
+    assert_eq!(world.state.account(&address("poor")), ledger::Account::default());
+}
+
+#[test]
+fn a_registration_on_credit_is_paid_by_the_first_redemption() {
+    let mut world = World::new();
+    let tx = world.tx("poor", register("poor", Watt::ZERO));
+    assert_eq!(world.state.check(&tx), Ok(Readiness::Ready));
+    world.check(
+        "poor",
+        register("poor", Watt::ZERO),
+        expect![[r#"
+        fee.owed: account=poor fee=1195000 debt=1195000
+        provider.registered: operator=poor node_key=poor/node moniker=poor bond=0"#]],
+    );
+    let channel = world.open("gina", "poor", 1, Nusd::whole(10));
+    let total = |total| redeem(vec![claim("gina", channel, 0, Nusd::whole(10), total)]);
+
+    // Too little to pay for both: no place in a block, and nothing happened.
+    let tx = world.tx("poor", total(Nusd(1_000_000)));
+    assert_eq!(world.state.check(&tx).unwrap_err().code(), "fee.cannot_pay");
+    world.check("poor", total(Nusd(1_000_000)), expect!["skipped fee.cannot_pay: poor has 0 WATT and the fee is 0.001315 WATT; send it WATT, or redeem more at once so that the payment covers the fee"]);
+    assert_eq!(world.state.channel(&channel).unwrap().claimed, Nusd::ZERO);
+
+    let tx = world.tx("poor", total(Nusd::whole(1)));
+    assert_eq!(world.state.check(&tx), Ok(Readiness::Ready));
+    world.check("poor", total(Nusd::whole(1)), expect![[r#"
+        fee.owed: account=poor fee=1315000 debt=2510000
+        fee.debt_paid: account=poor amount=2510000 debt=0
+        channel.redeemed: channel=gina>poor/1 payer=gina receiver=poor credits=1000000000 watt=500000000 provider=300000000 stakers=75000000 burned=75000000 treasury=50000000 withheld=59498000 minted=0 nusd_per_watt=2000000000"#]]);
+    assert_eq!(world.state.account(&address("poor")).fee_debt, Watt::ZERO);
+    // From now on it pays like everybody else, also for what fails.
+    world.check("poor", Action::WithdrawRewards, expect!["failed rewards.not_validator: poor operates no validator; sign with a validator's operator key"]);
+}
+
+#[test]
+fn a_registration_on_credit_that_fails_leaves_nothing() {
+    let mut world = World::with(|genesis| genesis.params.unbonded_providers_max = 1);
+    for action in [
+        register("poor", Watt(1)),
+        Action::RegisterProvider {
+            node_key: types::PublicKey([1; 32]),
+            moniker: String::new(),
+            bond: Watt::ZERO,
+        },
+    ] {
+        let refused = world.state.check(&world.tx("poor", action.clone())).unwrap_err();
+        let result = world.run("poor", action);
+        let shown = world.show(&result);
+        assert!(shown.starts_with(&format!("skipped {}", refused.code())), "{shown}");
+    }
+    world.apply("paul", register("paul", Watt::ZERO));
+    world.check("poor", register("poor", Watt::ZERO), expect!["skipped provider.unbonded_full: 1 providers without a full bond are registered, which is the most; register with a bond of 2.5 WATT"]);
+    assert_eq!(world.state.account(&address("poor")), ledger::Account::default());
+}
+
+#[test]
+fn debt_is_bounded() {
+    let mut world = World::new();
+    for n in 0..8 {
+        let result = world.run("poor", register("poor", Watt::ZERO));
+        assert!(!world.show(&result).starts_with("skipped"), "{n}: {}", world.show(&result));
+    }
+    world.check("poor", register("poor", Watt::ZERO), expect!["skipped fee.debt_too_high: poor owes 0.010755 WATT in fees, the most for a transaction like this is 0.00956 WATT; earn or send it WATT first"]);
+    let refused = world.state.check(&world.tx("poor", register("poor", Watt::ZERO))).unwrap_err();
+    assert_eq!(refused.code(), "fee.debt_too_high");
+}
+
+#[test]
+fn debt_survives_expiry_and_is_taken_from_a_bond() {
+    let mut world = World::new();
+    world.apply("poor", register("poor", Watt::ZERO));
+    let debt = world.state.account(&address("poor")).fee_debt;
+    world.wait(world.genesis.params.provider_idle_ms);
+    world.block(&[]);
+    assert_eq!(world.state.providers().count(), 0);
+    assert_eq!(world.state.account(&address("poor")).fee_debt, debt);
+    // Somebody sends it WATT; it bonds, leaves, and the bond pays.
+    world.apply("alice", Action::Transfer { to: address("poor"), amount: Watt::whole(10) });
+    world.apply("poor", register("poor", Watt::whole(5)));
+    world.apply("poor", Action::UnbondProvider);
+    world.wait(world.genesis.params.unbonding_ms);
+    world.check_end(expect![[r#"
+        fee.debt_paid: account=poor amount=1195000 debt=0
+        provider.unbonded: operator=poor bond=4998805000
+        provider.removed: operator=poor
+        rewards.distributed: amount=1194999 carried=1"#]]);
+    assert_eq!(world.state.account(&address("poor")).fee_debt, Watt::ZERO);
+}
