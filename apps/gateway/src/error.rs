@@ -58,6 +58,8 @@ pub enum RequestFailure {
     NoKey,
     #[error("the model `{model}` is not offered here; offered now: {offered}")]
     UnknownModel { model: String, offered: String },
+    #[error("the prompt is longer than the context of `{model}`; shorten it")]
+    TooLong { model: String },
     #[error(
         "the key's budget is exhausted: this request may cost up to {needed} nano-USD and {left} are left; \
          lower `max_tokens` or raise the budget"

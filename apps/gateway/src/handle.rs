@@ -1,19 +1,39 @@
 //! Starting a gateway, and the handle by which the rest of the process uses it.
 
-use std::{future::Future, sync::Arc};
+use std::{
+    future::Future,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
-use tokio::net::TcpListener;
-use types::{Address, Nusd, RequestId, Watt};
+use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+use types::{
+    Nusd, RequestId,
+    inference::{InferenceRequest, Prompt, Sampling},
+};
 
 use crate::{
-    chat::{ChatRequest, ChatStream},
+    attempt::{Attempt, Event},
+    books::Books,
+    chat::{ChatEvent, ChatRequest, ChatStream, ChatSummary},
     config::GatewayConfig,
+    dispatch::{self, Job},
     error::{GatewayError, KeyError, ReceiptLookupError, RequestFailure},
+    http, providers, serve,
+    shared::{Shared, millis},
+    treasury,
     views::{AccountSummary, KeyView, ModelView, ProviderView, RequestView, StoredReceipt},
 };
 
-/// The key that pays for the web page's chat box. No request over HTTP can use it.
+/// The key that pays for the web page's chat box. Nobody knows it, so no request over HTTP can use it.
 pub const PLAYGROUND_KEY: &str = "playground";
+
+/// How often old receipts are removed and the journal is looked at.
+const TIDY_INTERVAL: Duration = Duration::from_secs(600);
+/// Parts of an answer that may wait for the web page.
+const CHAT_EVENTS_MAX: usize = 64;
+/// For the books of requests whose clients were cut off at shutdown.
+const SETTLE_MS_MAX: u64 = 10_000;
 
 /// A gateway; see [`Gateway::start`].
 #[derive(Debug)]
@@ -22,101 +42,233 @@ pub struct Gateway;
 /// A running gateway. Clones are the same gateway.
 #[derive(Clone, Debug)]
 pub struct GatewayHandle {
-    config: Arc<GatewayConfig>,
+    shared: Arc<Shared>,
 }
 
 impl Gateway {
     /// Opens the books and starts to accept providers. Returns before the ledger was reached:
     /// registering, buying credits and opening channels go on in the background.
     pub async fn start(config: GatewayConfig) -> Result<GatewayHandle, GatewayError> {
-        Ok(GatewayHandle { config: Arc::new(config) })
+        let folder = config.home.join("journal");
+        let opened = tokio::task::spawn_blocking(move || Books::open(&folder)).await;
+        let books = match opened {
+            Ok(books) => books?,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        let (treasury, commands) = mpsc::channel(treasury::COMMANDS_MAX);
+        let shared = Arc::new(Shared::new(config, books, treasury));
+        let handle = GatewayHandle { shared };
+        handle.make_playground_key()?;
+        let shared = &handle.shared;
+        shared.tasks.spawn(treasury::run(Arc::clone(shared), commands));
+        shared.tasks.spawn(providers::accept_providers(Arc::clone(shared)));
+        shared.tasks.spawn(tidy(Arc::clone(shared)));
+        Ok(handle)
+    }
+}
+
+/// Keeps the journal and its index within the retention.
+async fn tidy(shared: Arc<Shared>) {
+    loop {
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = tokio::time::sleep(TIDY_INTERVAL) => {}
+        }
+        let task = Arc::clone(&shared);
+        let retention_ms = shared.config.receipt_retention_ms;
+        let tidied =
+            tokio::task::spawn_blocking(move || task.books.tidy(task.now(), retention_ms)).await;
+        match tidied {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "gateway.tidy"),
+            Err(error) => tracing::error!(%error, "gateway.tidy"),
+        }
     }
 }
 
 impl GatewayHandle {
     /// The HTTP API, to be merged with other routes and served. It has no fallback of its own.
     pub fn router(&self) -> axum::Router {
-        axum::Router::new()
+        http::router(Arc::clone(&self.shared))
     }
 
-    /// Serves `router` on `listener` until `stop` completes, then lets running requests finish.
+    /// Serves `router` on `listener` until `stop` completes, then lets running requests finish
+    /// within the drain time.
     pub async fn serve(
         &self,
         listener: TcpListener,
         router: axum::Router,
         stop: impl Future<Output = ()> + Send + 'static,
-    ) -> std::io::Result<()> {
-        let _ = (listener, router);
-        stop.await;
-        Ok(())
+    ) {
+        let config = &self.shared.config;
+        serve::serve(&config.limits, &config.timeouts, listener, router, stop).await;
     }
 
     /// Makes a key with `budget` and returns it; only its digest is kept.
     pub fn create_api_key(&self, name: &str, budget: Nusd) -> Result<String, KeyError> {
-        let _ = (name, budget);
-        Err(KeyError::Name)
+        if self.shared.books.key_named(name).is_some() {
+            return Err(KeyError::NameTaken { name: name.into() });
+        }
+        let key = new_key()?;
+        self.put_key(name, &key, budget)?;
+        Ok(key)
     }
 
     /// Takes a key made elsewhere. A key that is known under this name gets the new budget.
     pub fn import_api_key(&self, name: &str, key: &str, budget: Nusd) -> Result<(), KeyError> {
-        let _ = (name, key, budget);
-        Err(KeyError::Name)
+        self.put_key(name, key, budget)
+    }
+
+    fn put_key(&self, name: &str, key: &str, budget: Nusd) -> Result<(), KeyError> {
+        let keys_max = self.shared.config.limits.keys_max;
+        self.shared.books.put_key(name, key, budget, self.shared.now(), keys_max)
     }
 
     /// Replaces the budget of a key. What was used stays used.
     pub fn set_budget(&self, name: &str, budget: Nusd) -> Result<(), KeyError> {
-        let _ = (name, budget);
-        Err(KeyError::Name)
+        self.shared.books.set_budget(name, budget)
+    }
+
+    fn make_playground_key(&self) -> Result<(), GatewayError> {
+        let budget = self.shared.config.playground_budget;
+        let made = match self.shared.books.key_named(PLAYGROUND_KEY) {
+            Some(_) => self.set_budget(PLAYGROUND_KEY, budget),
+            None => self.create_api_key(PLAYGROUND_KEY, budget).map(drop),
+        };
+        made.map_err(|source| GatewayError::Playground { source })
     }
 
     pub fn keys(&self) -> Vec<KeyView> {
-        Vec::new()
+        self.shared.books.keys()
     }
 
     pub fn models(&self) -> Vec<ModelView> {
-        Vec::new()
+        self.shared.directory.models()
     }
 
     pub fn providers(&self) -> Vec<ProviderView> {
-        Vec::new()
+        self.shared.directory.providers(self.shared.since_start())
     }
 
     /// The last `n` finished requests, latest first; at most 1 000 are remembered.
     pub fn recent_requests(&self, n: usize) -> Vec<RequestView> {
-        let _ = n;
-        Vec::new()
+        self.shared.books.recent(n)
     }
 
     /// The receipt of any request, whichever key made it.
     pub fn receipt(&self, id: RequestId) -> Result<StoredReceipt, ReceiptLookupError> {
-        Err(ReceiptLookupError::Unknown { id })
+        self.shared.books.receipt(id, None)
     }
 
+    /// The account as last read from the ledger, the channels as they are now.
     pub fn account(&self) -> AccountSummary {
-        AccountSummary {
-            address: Address::of_key(&self.config.operator.public_key()),
-            watt: Watt::ZERO,
-            credits: Nusd::ZERO,
-            registered: false,
-            channels: Vec::new(),
-            read_at: None,
-            problem: None,
-        }
+        let account = self.shared.account.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        AccountSummary { channels: treasury::channel_summaries(&self.shared), ..account }
     }
 
     /// Waits until at least one provider can be paid for at least one model.
-    pub async fn ready(&self) {}
+    pub async fn ready(&self) {
+        self.until(|shared| shared.directory.any_ready()).await;
+    }
 
-    /// Asks for an answer that the key named `key_name` pays for.
+    async fn idle(&self) {
+        self.until(|shared| shared.books.in_flight() == 0).await;
+    }
+
+    async fn until(&self, holds: impl Fn(&Shared) -> bool) {
+        loop {
+            let freed = self.shared.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            if holds(&self.shared) {
+                return;
+            }
+            freed.await;
+        }
+    }
+
+    /// Asks for an answer that the key named `key_name` pays for. Returns when its first piece is
+    /// there.
     pub async fn chat(
         &self,
         request: ChatRequest,
         key_name: &str,
     ) -> Result<ChatStream, RequestFailure> {
-        let _ = (request, key_name);
-        Err(RequestFailure::Closing)
+        let key = self.shared.books.key_named(key_name).ok_or(RequestFailure::BadKey)?;
+        let ChatRequest { model, messages, tokens_max } = request;
+        let request = InferenceRequest {
+            prompt: Prompt::Chat(messages),
+            sampling: Sampling::default(),
+            tokens_max,
+            stop: Vec::new(),
+            logprobs: None,
+        };
+        request.check().map_err(|error| RequestFailure::Invalid {
+            param: Some(error.field.into()),
+            problem: error.to_string(),
+        })?;
+        let job = dispatch::admit(&self.shared, key, http::new_id(), model, &request)?;
+        let attempt = dispatch::begin(&self.shared, &job, request).await?;
+        let (sender, events) = mpsc::channel(CHAT_EVENTS_MAX);
+        self.shared.tasks.spawn(relay(attempt, job, sender));
+        Ok(ChatStream { events })
     }
 
     /// Takes no more requests, lets the running ones end, closes the books and the endpoint.
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self) {
+        let shared = &self.shared;
+        shared.close();
+        let drain = Duration::from_millis(shared.config.timeouts.drain_ms);
+        if timeout(drain, self.idle()).await.is_err() {
+            tracing::warn!(requests = shared.books.in_flight(), "gateway.drain_ended");
+        }
+        shared.stop.cancel();
+        shared.tasks.close();
+        let settle = Duration::from_millis(SETTLE_MS_MAX);
+        if timeout(settle, shared.tasks.wait()).await.is_err() {
+            tracing::warn!(tasks = shared.tasks.len(), "gateway.shutdown_cut");
+        }
+        shared.config.endpoint.close().await;
+    }
+}
+
+/// Passes an answer on to the web page. When nobody reads any more, the attempt is dropped.
+async fn relay(mut attempt: Attempt, job: Arc<Job>, sender: mpsc::Sender<ChatEvent>) {
+    loop {
+        let event = tokio::select! {
+            event = attempt.event() => event,
+            () = sender.closed() => return,
+        };
+        let closed = match event {
+            Event::Tokens { text, .. } => {
+                if sender.send(ChatEvent::Text(text)).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            Event::Closed(closed) => closed,
+        };
+        let last = match http::outcome(&closed) {
+            Ok(finish) => ChatEvent::Done(ChatSummary {
+                request_id: job.request_id,
+                provider: attempt.provider(),
+                prompt_tokens: closed.closing.prompt_tokens,
+                completion_tokens: closed.closing.delivered,
+                cost: closed.billed,
+                finish,
+                duration_ms: millis(job.began.elapsed()),
+            }),
+            Err(failure) => ChatEvent::Failed(failure),
+        };
+        // Nobody waits any more, which changes nothing.
+        let _ = sender.send(last).await;
+        return;
+    }
+}
+
+/// `pw-` and 160 random bits.
+fn new_key() -> Result<String, KeyError> {
+    let mut bytes = [0; 20];
+    getrandom::fill(&mut bytes).map_err(|source| KeyError::Randomness { source })?;
+    Ok(format!("pw-{}", types::hash::to_hex(&bytes)))
 }

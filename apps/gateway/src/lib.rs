@@ -2,14 +2,33 @@
 //! streams their answers and pays them through voucher channels.
 //!
 //! It decides little itself: which provider is `market`'s decision, what is owed and promised that
-//! of [`session`], a pure machine. It never links the ledger: the chain is read through `wire`.
+//! of `session`, a pure machine. It never links the ledger: the chain is read through `wire`.
 //! No prompt or answer is logged or stored; receipts hold salted digests.
 
-mod chat;
 mod config;
-mod error;
 mod handle;
+mod shared;
+
+mod accounts;
+mod books;
+mod lanes;
+
+mod providers;
+mod treasury;
+
+mod attempt;
+mod dispatch;
+mod session;
+mod text;
+
+mod chat;
+mod error;
+mod http;
+mod serve;
 mod views;
+
+#[cfg(test)]
+mod tests;
 
 pub use chat::{ChatEvent, ChatRequest, ChatStream, ChatSummary};
 pub use config::{

@@ -28,6 +28,9 @@ pub struct Need {
     pub model: ModelId,
     /// Estimated.
     pub prompt_tokens: u32,
+    /// The prompt has at least so many. An answer may be cut short by the end of the context, a
+    /// prompt may not.
+    pub prompt_tokens_min: u32,
     /// The longest answer asked for.
     pub tokens_max: Option<u32>,
     pub price_max: Option<Price>,
@@ -172,7 +175,7 @@ pub fn choose(
 
 /// What stands in a candidate's way; `Probation` stands in the way of first choice only.
 fn obstacle(now: TimeMs, need: &Need, candidate: &Candidate) -> Option<Reason> {
-    let needed = need.prompt_tokens.saturating_add(need.tokens_max.unwrap_or(1));
+    let needed = need.prompt_tokens_min.saturating_add(1);
     let checks = [
         (candidate.model != need.model, Reason::Model),
         (candidate.tried, Reason::Tried),

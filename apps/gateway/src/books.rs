@@ -1,0 +1,436 @@
+//! The gateway's books: keys, channels and receipts in memory, every change of them in the journal.
+//!
+//! One lock covers the change and its record, so that the journal's order is the order in which
+//! things happened. Replaying the journal gives the same books, less what was held for requests
+//! that were in work.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use store::{Journal, JournalConfig, JournalError, RecordId};
+use types::{
+    Address, ChannelId, Lane, Nusd, RequestId, TimeMs, channel::Voucher, hash::to_hex, limits,
+    receipt::Receipt,
+};
+
+use crate::{
+    accounts::{Accounts, KeyId, KeyRecord, NotAdmitted, check_format, key_id},
+    error::{GatewayError, KeyError, ReceiptLookupError},
+    lanes::{Ask, ChannelTotals, Channels, Grant, Held, LaneClaim, LaneRecord, Short},
+    views::{KeyView, RequestView, StoredReceipt},
+};
+
+/// A segment of the journal is closed at this size, and the books restated in the next.
+const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Finished requests that are shown without reading receipts back.
+const RECENT_MAX: usize = 1_000;
+/// Receipts that can be looked up; the oldest are forgotten first. About 100 MB of index.
+const RECEIPTS_MAX: usize = 1_000_000;
+/// Bytes of one record: a receipt is about 1.5 KiB.
+const RECORD_BYTES_MAX: usize = 64 * 1024;
+
+/// A line of the journal. New kinds go to the end.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+enum Record {
+    /// Keys and lanes are restated from here on; what was said of them before is void.
+    Restated,
+    Key(KeyRecord),
+    Lane(LaneRecord),
+    Settled(Box<Settlement>),
+}
+
+/// A closed attempt.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(crate) struct Settlement {
+    pub receipt: Receipt,
+    pub salt: [u8; 16],
+    pub key: KeyId,
+    /// Taken from the key's budget. Zero for an attempt that another one replaced: what its
+    /// provider is owed is then the gateway's loss.
+    pub billed: Nusd,
+    /// Whether this attempt gave the client its answer.
+    pub answered: bool,
+    /// The name that the client used.
+    pub model_name: String,
+    pub started_at: TimeMs,
+    pub duration_ms: u64,
+}
+
+#[derive(Default)]
+struct State {
+    accounts: Accounts,
+    channels: Channels,
+    receipts: HashMap<RequestId, ReceiptEntry>,
+    /// Request ids by age, for forgetting.
+    by_age: VecDeque<(TimeMs, RequestId)>,
+    recent: VecDeque<RequestView>,
+    in_flight: u32,
+}
+
+#[derive(Clone, Copy)]
+struct ReceiptEntry {
+    key: KeyId,
+    record: RecordId,
+}
+
+/// See the module.
+pub(crate) struct Books {
+    journal: Journal,
+    state: Mutex<State>,
+}
+
+impl std::fmt::Debug for Books {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Books").finish_non_exhaustive()
+    }
+}
+
+/// A request that may begin to spend.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opened {
+    pub grant: Grant,
+    pub held: Held,
+    /// Must be durable before anything is signed.
+    pub lease: Option<RecordId>,
+}
+
+/// Why a request cannot begin to spend.
+#[derive(Debug)]
+pub(crate) enum NotOpened {
+    Short { short: Short, left: Nusd },
+    Journal(JournalError),
+}
+
+impl Books {
+    pub(crate) fn open(folder: &Path) -> Result<Books, GatewayError> {
+        let mut state = State::default();
+        let mut broken = None;
+        let config = JournalConfig { folder: folder.to_owned() };
+        let journal = Journal::open(&config, |id, bytes| {
+            match limits::decode::<Record>(bytes, RECORD_BYTES_MAX) {
+                Ok(record) => state.replay(id, record),
+                Err(source) => {
+                    broken.get_or_insert(source);
+                }
+            }
+        })
+        .map_err(|source| GatewayError::Journal { source })?;
+        match broken {
+            Some(source) => Err(GatewayError::Record { source }),
+            None => Ok(Books { journal, state: Mutex::new(state) }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code under the lock leaves the state half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn append(&self, record: &Record) -> Result<RecordId, JournalError> {
+        // Writing to memory cannot fail; an empty record would be refused when it is replayed.
+        let bytes = borsh::to_vec(record).unwrap_or_default();
+        self.journal.append(&bytes)
+    }
+
+    /// Waits until a record would survive a power cut.
+    pub(crate) async fn sync(&self, id: RecordId) -> Result<(), JournalError> {
+        self.journal.sync(id).await
+    }
+
+    // Keys.
+
+    /// Makes `key` known under `name`, or gives it a new budget.
+    pub(crate) fn put_key(
+        &self,
+        name: &str,
+        key: &str,
+        budget: Nusd,
+        now: TimeMs,
+        keys_max: usize,
+    ) -> Result<(), KeyError> {
+        check_format(key)?;
+        let mut state = self.lock();
+        let record = state.accounts.plan(key_id(key), key, name, budget, now, keys_max)?;
+        self.restate_key(&mut state, record)
+    }
+
+    /// Replaces the budget of a key.
+    pub(crate) fn set_budget(&self, name: &str, budget: Nusd) -> Result<(), KeyError> {
+        let mut state = self.lock();
+        let known = state.accounts.id_of(name).and_then(|id| state.accounts.record(&id).cloned());
+        let record = known.ok_or_else(|| KeyError::Unknown { name: name.into() })?;
+        self.restate_key(&mut state, KeyRecord { budget, ..record })
+    }
+
+    fn restate_key(&self, state: &mut State, record: KeyRecord) -> Result<(), KeyError> {
+        if state.accounts.record(&record.id) != Some(&record) {
+            self.append(&Record::Key(record.clone()))
+                .map_err(|source| KeyError::Journal { source })?;
+            state.accounts.restore(record);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn key_named(&self, name: &str) -> Option<KeyId> {
+        self.lock().accounts.id_of(name)
+    }
+
+    pub(crate) fn knows_key(&self, id: &KeyId) -> bool {
+        self.lock().accounts.record(id).is_some()
+    }
+
+    pub(crate) fn keys(&self) -> Vec<KeyView> {
+        self.lock().accounts.views()
+    }
+
+    /// Counts a request in, within the bounds per key and over all.
+    pub(crate) fn enter(
+        &self,
+        key: &KeyId,
+        per_key_max: u32,
+        all_max: u32,
+    ) -> Result<(), (NotAdmitted, &'static str)> {
+        let mut state = self.lock();
+        if state.in_flight >= all_max {
+            return Err((NotAdmitted::TooMany, "on this gateway"));
+        }
+        state.accounts.enter(key, per_key_max).map_err(|why| (why, "with this key"))?;
+        state.in_flight += 1;
+        Ok(())
+    }
+
+    /// Requests that were let in and are not done.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.lock().in_flight
+    }
+
+    pub(crate) fn leave(&self, key: &KeyId) {
+        let mut state = self.lock();
+        state.in_flight = state.in_flight.saturating_sub(1);
+        state.accounts.leave(key);
+    }
+
+    // Channels.
+
+    pub(crate) fn set_channel(&self, id: ChannelId, provider: Address, deposit: Nusd) {
+        self.lock().channels.set(id, provider, deposit);
+    }
+
+    pub(crate) fn forget_channel(&self, id: ChannelId) {
+        self.lock().channels.forget(id);
+    }
+
+    pub(crate) fn channel_of(&self, provider: &Address) -> Option<ChannelId> {
+        self.lock().channels.of(provider)
+    }
+
+    pub(crate) fn channel_was_used(&self, id: ChannelId) -> bool {
+        self.lock().channels.was_used(id)
+    }
+
+    pub(crate) fn channels(&self) -> Vec<ChannelTotals> {
+        self.lock().channels.totals()
+    }
+
+    /// Takes over what a provider says of lanes. `complete`: it told all it holds.
+    pub(crate) fn adopt(
+        &self,
+        channel: ChannelId,
+        claims: &[LaneClaim],
+        complete: bool,
+    ) -> Result<(), JournalError> {
+        let mut state = self.lock();
+        for claim in claims {
+            if let Some(record) = state.channels.adopt(channel, claim) {
+                self.append(&Record::Lane(record))?;
+            }
+        }
+        if complete {
+            state.channels.synced(channel);
+        }
+        Ok(())
+    }
+
+    // Requests.
+
+    /// Reserves the most a request can cost, in the key's budget and in the channel, and takes a
+    /// lane. Undone by [`Books::cancel`], completed by [`Books::settle`].
+    pub(crate) fn open_request(
+        &self,
+        key: &KeyId,
+        channel: ChannelId,
+        ask: &Ask,
+    ) -> Result<Opened, NotOpened> {
+        let mut state = self.lock();
+        let left = state.accounts.left(key);
+        let short = |short| NotOpened::Short { short, left };
+        let ask = Ask { budget_left: left, ..*ask };
+        let grant = state.channels.grant(channel, &ask).map_err(short)?;
+        let held = state.channels.hold(channel, grant.cost_max).map_err(short)?;
+        let lease = match held.lease {
+            None => None,
+            Some(lease) => match self.append(&Record::Lane(lease)) {
+                Ok(id) => Some(id),
+                Err(error) => {
+                    state.channels.release(channel, held.lane, held.total_before);
+                    return Err(NotOpened::Journal(error));
+                }
+            },
+        };
+        state.accounts.reserve(key, grant.cost_max);
+        Ok(Opened { grant, held, lease })
+    }
+
+    /// The next voucher of a held lane.
+    pub(crate) fn voucher(&self, channel: ChannelId, lane: Lane, total: Nusd) -> Option<Voucher> {
+        self.lock().channels.voucher(channel, lane, total)
+    }
+
+    /// Gives back what was reserved for a request of which nothing was delivered and nothing is
+    /// to be recorded.
+    pub(crate) fn cancel(&self, key: &KeyId, channel: ChannelId, opened: &Opened) {
+        let mut state = self.lock();
+        state.channels.release(channel, opened.held.lane, opened.held.total_before);
+        state.accounts.unreserve(key, opened.grant.cost_max);
+    }
+
+    /// Closes an attempt: receipt, lane and budget in one record. When this returns, a kill of the
+    /// process cannot lose it.
+    pub(crate) fn settle(
+        &self,
+        opened: &Opened,
+        settlement: Settlement,
+    ) -> Result<(), JournalError> {
+        let record = Record::Settled(Box::new(settlement));
+        let bytes = borsh::to_vec(&record).unwrap_or_default();
+        let Record::Settled(settlement) = record else { return Ok(()) };
+        let mut state = self.lock();
+        let appended = self.journal.append(&bytes);
+        let ack = &settlement.receipt.acknowledgement.value;
+        // Whether or not it could be recorded: it is owed.
+        state.channels.release(ack.channel, ack.lane, ack.lane_total);
+        state.accounts.unreserve(&settlement.key, opened.grant.cost_max);
+        state.settled(appended?, *settlement);
+        Ok(())
+    }
+
+    pub(crate) fn recent(&self, n: usize) -> Vec<RequestView> {
+        self.lock().recent.iter().rev().take(n).cloned().collect()
+    }
+
+    /// The receipt of `id`; of a certain key's request only, if one is given.
+    pub(crate) fn receipt(
+        &self,
+        id: RequestId,
+        key: Option<&KeyId>,
+    ) -> Result<StoredReceipt, ReceiptLookupError> {
+        let entry = self.lock().receipts.get(&id).copied();
+        let entry = entry
+            .filter(|entry| key.is_none_or(|key| *key == entry.key))
+            .ok_or(ReceiptLookupError::Unknown { id })?;
+        let bytes = self.journal.read(entry.record).map_err(|source| match source {
+            JournalError::Pruned => ReceiptLookupError::Unknown { id },
+            source => ReceiptLookupError::Journal { id, source },
+        })?;
+        match limits::decode(&bytes, RECORD_BYTES_MAX) {
+            Ok(Record::Settled(settlement)) => {
+                Ok(StoredReceipt { receipt: settlement.receipt, salt: to_hex(&settlement.salt) })
+            }
+            Ok(Record::Restated | Record::Key(_) | Record::Lane(_)) => {
+                Err(ReceiptLookupError::Unknown { id })
+            }
+            Err(source) => Err(ReceiptLookupError::Damaged { id, source }),
+        }
+    }
+
+    /// Restates the books in a new segment when the current one is full, and removes segments and
+    /// index entries that are older than the retention. Blocks for the disk.
+    pub(crate) fn tidy(&self, now: TimeMs, retention_ms: u64) -> Result<(), JournalError> {
+        if self.journal.segment_bytes() > SEGMENT_BYTES_MAX {
+            self.restate()?;
+        }
+        if let Some(before) = SystemTime::now().checked_sub(Duration::from_millis(retention_ms)) {
+            self.journal.prune(before)?;
+        }
+        let mut state = self.lock();
+        while let Some(&(at, id)) = state.by_age.front()
+            && now.ms_since(at) > retention_ms
+        {
+            state.by_age.pop_front();
+            state.receipts.remove(&id);
+        }
+        Ok(())
+    }
+
+    fn restate(&self) -> Result<(), JournalError> {
+        let state = self.lock();
+        let keys = state.accounts.records().cloned().map(Record::Key);
+        let lanes = state.channels.records().into_iter().map(Record::Lane);
+        let records: Vec<Vec<u8>> = std::iter::once(Record::Restated)
+            .chain(keys)
+            .chain(lanes)
+            .map(|record| borsh::to_vec(&record).unwrap_or_default())
+            .collect();
+        self.journal.rotate(&records).map(drop)
+    }
+}
+
+impl State {
+    fn replay(&mut self, id: RecordId, record: Record) {
+        match record {
+            Record::Restated => {
+                self.accounts.clear();
+                self.channels = Channels::default();
+            }
+            Record::Key(record) => self.accounts.restore(record),
+            Record::Lane(record) => self.channels.restore(&record),
+            Record::Settled(settlement) => {
+                let ack = &settlement.receipt.acknowledgement.value;
+                self.channels.release(ack.channel, ack.lane, ack.lane_total);
+                self.settled(id, *settlement);
+            }
+        }
+    }
+
+    /// Bills the key and remembers where the receipt is.
+    fn settled(&mut self, record: RecordId, settlement: Settlement) {
+        self.accounts.bill(&settlement.key, settlement.billed);
+        let ack = &settlement.receipt.acknowledgement.value;
+        let entry = ReceiptEntry { key: settlement.key, record };
+        if self.receipts.insert(ack.request_id, entry).is_none() {
+            self.by_age.push_back((ack.ended_at, ack.request_id));
+        }
+        if self.by_age.len() > RECEIPTS_MAX
+            && let Some((_, oldest)) = self.by_age.pop_front()
+        {
+            self.receipts.remove(&oldest);
+        }
+        if settlement.answered {
+            self.recent.push_back(RequestView {
+                id: ack.request_id,
+                key: self
+                    .accounts
+                    .record(&settlement.key)
+                    .map_or_else(String::new, |record| record.name.clone()),
+                model: settlement.model_name,
+                model_id: ack.model,
+                provider: ack.provider,
+                prompt_tokens: ack.prompt_tokens,
+                completion_tokens: ack.delivered_tokens,
+                cost: settlement.billed,
+                finish: ack.finish,
+                started_at: settlement.started_at,
+                duration_ms: settlement.duration_ms,
+                attempt: ack.attempt,
+            });
+            if self.recent.len() > RECENT_MAX {
+                self.recent.pop_front();
+            }
+        }
+    }
+}

@@ -1,0 +1,533 @@
+//! From a request to the first piece of its answer: choose a provider, reserve, order, wait; and
+//! start over with another provider as long as the client has seen nothing.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use tokio::time::{Instant, timeout};
+use types::{
+    Address, ChannelId, Hash32, ModelId, RequestId, TimeMs, inference::InferenceRequest,
+    limits::COMPLETION_TOKENS_MAX, price::Price, sign::Signed,
+};
+use wire::{
+    frame,
+    serve::{Open, Order, Refusal, ToProvider, request_hash},
+};
+
+use crate::{
+    accounts::{KeyId, NotAdmitted},
+    attempt::{Attempt, Beginning, Event, explain},
+    books::{NotOpened, Opened},
+    error::RequestFailure,
+    lanes::{Ask, Short},
+    providers::{Directory, Slot},
+    session::{Ending, Session, Terms, Waits},
+    shared::Shared,
+    treasury,
+};
+
+/// Providers that are asked one after the other before the client is told that it failed.
+const ATTEMPTS_MAX: u32 = 3;
+/// Orders sent for one request, refusals without prejudice included.
+const ORDERS_MAX: u16 = 16;
+/// Ordinary text has fewer bytes per token than this with every tokenizer in use.
+const BYTES_PER_TOKEN_MAX: usize = 8;
+/// How long a request sleeps at most before it looks for a provider again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// A request that was let in. Lives until its books are closed.
+pub(crate) struct Job {
+    pub request_id: RequestId,
+    pub key: KeyId,
+    pub model: ModelId,
+    /// The name that the client used.
+    pub model_name: String,
+    pub salt: [u8; 16],
+    pub started_at: TimeMs,
+    pub began: Instant,
+    prompt_hash: Hash32,
+    prompt_tokens_estimate: u32,
+    prompt_tokens_max: u32,
+    prompt_tokens_min: u32,
+    logprobs: bool,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Job").field("request_id", &self.request_id).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.shared.books.leave(&self.key);
+        self.shared.freed.notify_waiters();
+    }
+}
+
+/// Lets a request in: the gateway is open, the model is known, nobody has too many at once.
+pub(crate) fn admit(
+    shared: &Arc<Shared>,
+    key: KeyId,
+    request_id: RequestId,
+    model_name: String,
+    request: &InferenceRequest,
+) -> Result<Arc<Job>, RequestFailure> {
+    if shared.is_closing() {
+        return Err(RequestFailure::Closing);
+    }
+    let Some(resolved) = shared.directory.resolve(&model_name) else {
+        return Err(unknown_model(shared, model_name));
+    };
+    let mut salt = [0; 16];
+    getrandom::fill(&mut salt)
+        .map_err(|_| RequestFailure::Books { reason: "the system gives no randomness".into() })?;
+    let limits = &shared.config.limits;
+    shared.books.enter(&key, limits.requests_per_key_max, limits.requests_max).map_err(
+        |(why, whose)| match why {
+            NotAdmitted::Unknown => RequestFailure::BadKey,
+            NotAdmitted::TooMany => RequestFailure::TooMany { whose },
+        },
+    )?;
+    Ok(Arc::new(Job {
+        request_id,
+        key,
+        model: resolved.model,
+        model_name,
+        salt,
+        started_at: shared.now(),
+        began: Instant::now(),
+        prompt_hash: request.prompt.hash(&salt),
+        prompt_tokens_estimate: request.prompt.tokens_estimate(),
+        prompt_tokens_max: request.prompt.tokens_max(),
+        prompt_tokens_min: u32::try_from(request.prompt.text_bytes() / BYTES_PER_TOKEN_MAX)
+            .unwrap_or(u32::MAX),
+        logprobs: request.logprobs.is_some(),
+        shared: Arc::clone(shared),
+    }))
+}
+
+/// The refusal that lists what there is instead.
+pub(crate) fn unknown_model(shared: &Shared, model: String) -> RequestFailure {
+    const NAMES_MAX: usize = 20;
+    let models = shared.directory.models();
+    let names: Vec<&str> = models.iter().take(NAMES_MAX).map(|view| view.alias.as_str()).collect();
+    let offered = match (names.is_empty(), models.len() > NAMES_MAX) {
+        (true, _) => "nothing, because no provider is connected".to_owned(),
+        (false, true) => format!("{}, … (GET /v1/models lists all)", names.join(", ")),
+        (false, false) => names.join(", "),
+    };
+    RequestFailure::UnknownModel { model: model.chars().take(100).collect(), offered }
+}
+
+/// Sends the request to providers until one gives the first piece of an answer, or an empty answer.
+/// Dropping the future cancels.
+pub(crate) async fn begin(
+    shared: &Arc<Shared>,
+    job: &Arc<Job>,
+    mut request: InferenceRequest,
+) -> Result<Attempt, RequestFailure> {
+    let wanted = request.tokens_max;
+    let mut search = Search::new(shared, job, wanted);
+    loop {
+        let (chosen, slot, price, context_tokens) = search.provider().await?;
+        let ask = Ask {
+            price,
+            prompt_tokens_max: job.prompt_tokens_max,
+            tokens_max: wanted,
+            context_tokens,
+            budget_left: types::Nusd::ZERO,
+        };
+        let Some(channel) = shared.books.channel_of(&chosen.provider) else {
+            search.exclude(chosen.provider, "its channel has just closed".into());
+            continue;
+        };
+        let hold = match shared.books.open_request(&job.key, channel, &ask) {
+            Ok(opened) => Hold { shared, job, channel, opened: Some(opened) },
+            Err(problem) => {
+                search.not_opened(chosen.provider, problem).await?;
+                continue;
+            }
+        };
+        let grant = hold.opened().grant;
+        // An answer that money bounds is asked for with that bound, so that it ends with `length`.
+        let money_bounds = wanted.is_none() && grant.tokens_max < context_tokens;
+        request.tokens_max =
+            if money_bounds { Some(grant.tokens_max.min(COMPLETION_TOKENS_MAX)) } else { wanted };
+        let order = Prepared { provider: chosen.provider, price, attempt: search.next_attempt() };
+        let attempt = match order_from(hold, &order, &*chosen.connection, slot, &request).await {
+            Ok(attempt) => attempt,
+            Err(NotOrdered::Provider(reason)) => {
+                search.failed(chosen.provider, reason);
+                continue;
+            }
+            Err(NotOrdered::Books(reason)) => return Err(RequestFailure::Books { reason }),
+        };
+        if let Some(attempt) = search.first_event(chosen.provider, attempt).await? {
+            return Ok(attempt);
+        }
+    }
+}
+
+/// Money and a lane held for an order that is not sent yet; given back if it never is.
+struct Hold<'a> {
+    shared: &'a Arc<Shared>,
+    job: &'a Arc<Job>,
+    channel: ChannelId,
+    /// `None` once an attempt has taken it over.
+    opened: Option<Opened>,
+}
+
+impl Hold<'_> {
+    fn opened(&self) -> Opened {
+        match self.opened {
+            Some(opened) => opened,
+            // Taken only by `order_from`, which consumes the hold.
+            None => unreachable!("a hold is consumed when it is taken"),
+        }
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        if let Some(opened) = self.opened.take() {
+            self.shared.books.cancel(&self.job.key, self.channel, &opened);
+        }
+    }
+}
+
+struct Prepared {
+    provider: Address,
+    price: Price,
+    attempt: u16,
+}
+
+enum NotOrdered {
+    Provider(String),
+    Books(String),
+}
+
+/// Opens a stream and makes the order. Nothing is signed before the lane's lease is durable.
+async fn order_from(
+    mut hold: Hold<'_>,
+    prepared: &Prepared,
+    connection: &dyn net::Connection,
+    slot: Slot,
+    request: &InferenceRequest,
+) -> Result<Attempt, NotOrdered> {
+    let (shared, job, channel, opened) = (hold.shared, hold.job, hold.channel, hold.opened());
+    let config = &shared.config;
+    let books = |error: store::JournalError| NotOrdered::Books(error.to_string());
+    if let Some(lease) = opened.lease {
+        shared.books.sync(lease).await.map_err(books)?;
+    }
+    let waits = waits(shared, job);
+    let streams = timeout(Duration::from_millis(waits.accept_ms), connection.open())
+        .await
+        .map_err(|_| NotOrdered::Provider("no stream to it could be opened in time".into()))?
+        .map_err(|error| NotOrdered::Provider(error.to_string()))?;
+    let Opened { grant, held, .. } = opened;
+    let Prepared { provider, price, attempt } = *prepared;
+    let opening = Terms::opening_total(
+        &price,
+        job.prompt_tokens_estimate,
+        grant.tokens_max,
+        held.total_before,
+    );
+    let voucher = shared
+        .books
+        .voucher(channel, held.lane, opening)
+        .ok_or_else(|| NotOrdered::Books("a lane's lease is too short".into()))?;
+    let terms = Terms {
+        request_id: job.request_id,
+        attempt,
+        provider,
+        model: job.model,
+        price,
+        prompt_hash: job.prompt_hash,
+        prompt_tokens_estimate: job.prompt_tokens_estimate,
+        prompt_tokens_max: job.prompt_tokens_max,
+        tokens_max: grant.tokens_max,
+        channel,
+        lane: held.lane,
+        lane_total_before: held.total_before,
+        promised: voucher.total,
+        waits,
+    };
+    let order = Order {
+        request_id: job.request_id,
+        attempt,
+        provider,
+        model: job.model,
+        prompt_hash: job.prompt_hash,
+        request_hash: request_hash(request, &job.salt),
+        price,
+        channel,
+        lane: held.lane,
+        lane_total_before: held.total_before,
+        issued_at: shared.now(),
+        timeout_ms: waits.total_ms,
+    };
+    let order_hash = order.hash();
+    let open = ToProvider::Open(Box::new(Open {
+        order: Signed::new(order, &config.chain_id, &*config.payer),
+        salt: job.salt,
+        request: request.clone(),
+        voucher: Signed::new(voucher, &config.chain_id, &*config.payer),
+    }));
+    let frame = frame::encode(&open).map_err(|error| NotOrdered::Books(error.to_string()))?;
+    hold.opened = None;
+    Ok(Attempt::new(Beginning {
+        shared: Arc::clone(shared),
+        job: Arc::clone(job),
+        opened,
+        order: order_hash,
+        slot,
+        session: Session::new(terms),
+        began: Instant::now(),
+        streams,
+        outbox: BytesMut::from(&frame[..]),
+    }))
+}
+
+fn waits(shared: &Shared, job: &Job) -> Waits {
+    let timeouts = &shared.config.timeouts;
+    let prompt_ms = u64::from(job.prompt_tokens_estimate)
+        .saturating_mul(timeouts.first_token_ms_per_1k_prompt)
+        / 1_000;
+    Waits {
+        accept_ms: timeouts.accept_ms,
+        first_token_ms: timeouts.first_token_ms.saturating_add(prompt_ms),
+        inter_token_ms: timeouts.inter_token_ms,
+        total_ms: timeouts.total_ms,
+        cancel_ms: timeouts.cancel_ms,
+    }
+}
+
+/// The search of one request for a provider.
+struct Search<'a> {
+    shared: &'a Arc<Shared>,
+    job: &'a Arc<Job>,
+    need: market::Need,
+    /// Not asked again.
+    excluded: Vec<Address>,
+    /// Not asked again before something has changed.
+    waiting: Vec<Address>,
+    /// Asked again once after their lanes were agreed on.
+    reconciled: Vec<Address>,
+    failures: u32,
+    orders: u16,
+    last_reason: Option<String>,
+    budget: Option<RequestFailure>,
+    queue_ends: Instant,
+}
+
+impl<'a> Search<'a> {
+    fn new(shared: &'a Arc<Shared>, job: &'a Arc<Job>, tokens_max: Option<u32>) -> Search<'a> {
+        let need = market::Need {
+            model: job.model,
+            prompt_tokens: job.prompt_tokens_estimate,
+            prompt_tokens_min: job.prompt_tokens_min,
+            tokens_max,
+            price_max: None,
+            logprobs: job.logprobs,
+        };
+        let queue = Duration::from_millis(shared.config.timeouts.queue_ms);
+        Search {
+            shared,
+            job,
+            need,
+            excluded: Vec::new(),
+            waiting: Vec::new(),
+            reconciled: Vec::new(),
+            failures: 0,
+            orders: 0,
+            last_reason: None,
+            budget: None,
+            queue_ends: job.began + queue,
+        }
+    }
+
+    fn next_attempt(&mut self) -> u16 {
+        let attempt = self.orders;
+        self.orders = self.orders.saturating_add(1);
+        attempt
+    }
+
+    fn exclude(&mut self, provider: Address, reason: String) {
+        self.excluded.push(provider);
+        self.last_reason = Some(reason);
+    }
+
+    fn failed(&mut self, provider: Address, reason: String) {
+        self.failures += 1;
+        tracing::info!(request = %self.job.request_id, %provider, %reason, "dispatch.failed");
+        let now = self.shared.since_start();
+        let outcome = market::Outcome::Failed;
+        let problem = Some(reason.clone());
+        self.shared.directory.observe(&provider, self.job.model, now, outcome, problem);
+        self.exclude(provider, reason);
+    }
+
+    /// A provider to ask, waiting for one while all that could are busy.
+    async fn provider(
+        &mut self,
+    ) -> Result<(crate::providers::Chosen, Slot, Price, u32), RequestFailure> {
+        let shared = self.shared;
+        loop {
+            if self.failures >= ATTEMPTS_MAX || self.orders >= ORDERS_MAX {
+                return Err(self.give_up(None));
+            }
+            let freed = shared.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            let tried: Vec<Address> = self.excluded.iter().chain(&self.waiting).copied().collect();
+            let candidates = shared.directory.candidates(self.job.model, &tried);
+            let now = shared.since_start();
+            let choice =
+                market::choose(&market::Policy::STANDARD, now, &self.need, &candidates, random());
+            tracing::debug!(request = %self.job.request_id, ?choice, "dispatch.choice");
+            if let Some(candidate) = choice.taken.and_then(|index| candidates.get(index)) {
+                if let Some((chosen, slot)) = Directory::take(shared, candidate.provider) {
+                    return Ok((chosen, slot, candidate.price, candidate.context_tokens));
+                }
+                continue;
+            }
+            let retry_at = match self.waiting.is_empty() {
+                true => choice.retry_at(now),
+                false => Some(now),
+            };
+            let Some(retry_at) = retry_at else { return Err(self.give_up(Some(&choice))) };
+            let (clock, pause) = (Instant::now(), Duration::from_millis(retry_at.ms_since(now)));
+            // Somebody who can be asked only after the queue's end is not waited for.
+            if clock >= self.queue_ends || clock + pause > self.queue_ends {
+                return Err(self.give_up(Some(&choice)));
+            }
+            let look_again = (clock + pause.max(LOOK_AGAIN)).min(self.queue_ends);
+            tokio::select! {
+                () = freed => {}
+                () = tokio::time::sleep_until(look_again) => {}
+            }
+            self.waiting.clear();
+        }
+    }
+
+    /// Why there is no provider, as the client is told.
+    fn give_up(&mut self, choice: Option<&market::Choice>) -> RequestFailure {
+        if let Some(budget) = self.budget.take() {
+            return budget;
+        }
+        let model = self.job.model_name.clone();
+        let now = self.shared.since_start();
+        let retry_at = choice.and_then(|choice| choice.retry_at(now));
+        let retry_after_ms = retry_at.map_or(1_000, |at| at.ms_since(now).max(1_000));
+        if self.failures > 0
+            && let Some(reason) = self.last_reason.take()
+        {
+            return RequestFailure::Upstream { reason };
+        }
+        let is_long = |choice: &market::Choice| {
+            let mut passed = choice.passed.iter();
+            !choice.passed.is_empty()
+                && passed.all(|passed| matches!(passed.reason, market::Reason::Context { .. }))
+        };
+        if choice.is_some_and(is_long) {
+            return RequestFailure::TooLong { model };
+        }
+        if choice.is_some_and(market::Choice::is_full) {
+            return RequestFailure::Busy { model, retry_after_ms };
+        }
+        let mut reasons: Vec<String> = choice
+            .into_iter()
+            .flat_map(|choice| &choice.passed)
+            .filter(|passed| passed.reason != market::Reason::Tried)
+            .map(|passed| passed.reason.to_string())
+            .chain(self.last_reason.take())
+            .collect();
+        reasons.sort();
+        reasons.dedup();
+        if reasons.is_empty() {
+            reasons.push("none is connected".into());
+        }
+        RequestFailure::NoProvider { model, reasons: reasons.join("; "), retry_after_ms }
+    }
+
+    /// Deals with a request that cannot be paid.
+    async fn not_opened(
+        &mut self,
+        provider: Address,
+        problem: NotOpened,
+    ) -> Result<(), RequestFailure> {
+        match problem {
+            NotOpened::Journal(error) => {
+                return Err(RequestFailure::Books { reason: error.to_string() });
+            }
+            NotOpened::Short { short: Short::Budget { needed }, left } => {
+                // A cheaper provider may still do.
+                self.excluded.push(provider);
+                self.budget.get_or_insert(RequestFailure::Budget { needed, left });
+            }
+            NotOpened::Short { short: Short::Room { needed }, .. } => {
+                treasury::top_up(self.shared, provider, needed);
+                self.last_reason = Some("its channel is being topped up".into());
+                self.waiting.push(provider);
+            }
+            NotOpened::Short { short: Short::NoLane, .. } => self.waiting.push(provider),
+            NotOpened::Short { short: Short::NoChannel, .. } => {
+                self.exclude(provider, "its channel has just closed".into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the first piece of the answer. `None`: look for another provider.
+    async fn first_event(
+        &mut self,
+        provider: Address,
+        mut attempt: Attempt,
+    ) -> Result<Option<Attempt>, RequestFailure> {
+        let closed = match attempt.event().await {
+            Event::Closed(closed) => closed,
+            event @ Event::Tokens { .. } => {
+                attempt.unread(event);
+                return Ok(Some(attempt));
+            }
+        };
+        if let Some(reason) = &closed.unrecorded {
+            return Err(RequestFailure::Books { reason: reason.clone() });
+        }
+        match &closed.closing.ending {
+            Ending::Finished(_) => {
+                attempt.unread(Event::Closed(closed));
+                return Ok(Some(attempt));
+            }
+            Ending::Refused(Refusal::Request { field, problem }) => {
+                let (param, problem) = (Some(field.clone()), problem.clone());
+                return Err(RequestFailure::Invalid { param, problem });
+            }
+            // It will be asked again when it said, if there is time.
+            Ending::Refused(Refusal::Busy { .. }) => {}
+            Ending::Refused(Refusal::LaneDiffers(_)) if !self.reconciled.contains(&provider) => {
+                self.reconciled.push(provider);
+            }
+            Ending::Refused(refusal) => {
+                self.failures += 1;
+                self.exclude(provider, format!("it refused: {refusal}"));
+            }
+            ending @ (Ending::Failed(_) | Ending::ClientGone) => {
+                self.failures += 1;
+                self.exclude(provider, explain(ending));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Any number, for spreading requests. Not a secret.
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    // Without randomness the choice is the same each time, which is no harm.
+    let _ = getrandom::fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}

@@ -1,0 +1,143 @@
+//! Streamed answers as a body that drives the attempt: polling it polls the provider's stream, so
+//! that chunks which are ready together leave in one write, and a client that leaves drops it all.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, header};
+use http_body::Frame;
+use types::inference::TokenPiece;
+use wire::openai::{Billing, ChunkWriter, Kind};
+
+use super::{
+    COST, MODEL, PROVIDER, REQUEST_ID, Reply, api_error, billing, head, outcome, text_value, usage,
+};
+use crate::{
+    attempt::{Attempt, Closed, Event},
+    dispatch::Job,
+};
+
+/// Chunks gathered into one write.
+const WRITE_BYTES_MAX: usize = 32 * 1024;
+
+/// What the client asked to have in the stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wishes {
+    pub include_usage: bool,
+    pub logprobs: bool,
+    pub trailers: bool,
+}
+
+pub(super) fn reply(attempt: Attempt, job: &Arc<Job>, kind: Kind, wishes: Wishes) -> Reply {
+    let provider = text_value(&attempt.provider().to_string());
+    let body = EventStream {
+        writer: ChunkWriter::new(head(job, kind), wishes.include_usage),
+        job: Arc::clone(job),
+        attempt: Some(attempt),
+        wishes,
+        begun: false,
+        trailers: None,
+    };
+    let mut reply = Reply::new(Body::new(body));
+    let headers = reply.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(REQUEST_ID, text_value(&job.request_id.to_string()));
+    headers.insert(PROVIDER, provider);
+    headers.insert(MODEL, text_value(&job.model.to_string()));
+    if wishes.trailers {
+        headers.insert(header::TRAILER, HeaderValue::from_name(COST));
+    }
+    reply
+}
+
+struct EventStream {
+    /// `None` once it has ended.
+    attempt: Option<Attempt>,
+    job: Arc<Job>,
+    writer: ChunkWriter,
+    wishes: Wishes,
+    begun: bool,
+    trailers: Option<HeaderMap>,
+}
+
+impl EventStream {
+    fn tokens(&mut self, out: &mut BytesMut, text: &str, pieces: &[TokenPiece]) {
+        if !self.begun {
+            self.begun = true;
+            self.writer.role(out);
+        }
+        self.writer.text(out, text, self.wishes.logprobs.then_some(pieces));
+    }
+
+    fn end(&mut self, out: &mut BytesMut, attempt: &Attempt, closed: &Closed) {
+        let billing = billing(&self.job, attempt, closed);
+        match outcome(closed) {
+            Ok(finish) => {
+                if !self.begun {
+                    self.writer.role(out);
+                }
+                self.writer.finish(out, finish);
+                if self.wishes.include_usage {
+                    self.writer.usage(out, usage(closed), &billing);
+                }
+                self.writer.billing_comment(out, &billing);
+                self.writer.done(out);
+            }
+            Err(failure) => {
+                self.writer.billing_comment(out, &billing);
+                self.writer.error(out, &api_error(&failure));
+            }
+        }
+        if self.wishes.trailers {
+            self.trailers = Some(trailers(&billing));
+        }
+    }
+}
+
+fn trailers(billing: &Billing) -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(1);
+    trailers.insert(COST, text_value(&billing.cost.to_string()));
+    trailers
+}
+
+impl http_body::Body for EventStream {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = self.get_mut();
+        let mut out = BytesMut::new();
+        while out.len() < WRITE_BYTES_MAX {
+            let Some(attempt) = &mut this.attempt else { break };
+            match attempt.poll_event(cx) {
+                Poll::Ready(Event::Tokens { text, pieces }) => {
+                    this.tokens(&mut out, &text, &pieces);
+                }
+                Poll::Ready(Event::Closed(closed)) => {
+                    if let Some(attempt) = this.attempt.take() {
+                        this.end(&mut out, &attempt, &closed);
+                    }
+                }
+                Poll::Pending if out.is_empty() => return Poll::Pending,
+                Poll::Pending => break,
+            }
+        }
+        if !out.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(out.freeze()))));
+        }
+        Poll::Ready(this.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.attempt.is_none() && self.trailers.is_none()
+    }
+}

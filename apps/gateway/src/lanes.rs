@@ -1,0 +1,346 @@
+//! The payer's side of channels: per lane what is charged, what is promised, and how far it may sign.
+//!
+//! Pure. Invariants: a lane serves one request at a time; nothing is signed above the lane's lease,
+//! which is in the journal before; what all lanes are promised or hold is never above the deposit.
+
+use std::collections::BTreeMap;
+
+use types::{
+    Address, ChannelId, Lane, Nusd, channel::Voucher, limits, price::Price, price::WINDOW_TOKENS,
+};
+
+use crate::session::affordable_tokens;
+
+/// Vouchers that a lease has numbers for. One lease lasts for days of steady streaming.
+const LEASE_SEQUENCES: u64 = 1 << 20;
+/// A lease reaches this many requests of the current size ahead, so that extending it is rare.
+const LEASE_REQUESTS: u128 = 16;
+
+/// All channels of this payer.
+#[derive(Debug, Default)]
+pub(crate) struct Channels {
+    by_id: BTreeMap<ChannelId, Channel>,
+    by_provider: BTreeMap<Address, ChannelId>,
+}
+
+#[derive(Debug, Default)]
+struct Channel {
+    provider: Option<Address>,
+    deposit: Nusd,
+    lanes: BTreeMap<u32, LaneBook>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct LaneBook {
+    charged: Nusd,
+    /// The largest total signed in this run or shown by the provider.
+    signed: Nusd,
+    sequence: u64,
+    /// In the journal: nothing above is signed.
+    lease_total: Nusd,
+    lease_sequence: u64,
+    /// An earlier run may have signed up to here.
+    earlier: Nusd,
+    /// The most that the request in work can bring the total to.
+    held: Option<Nusd>,
+    /// The provider claims what no voucher backs: not used any more.
+    retired: bool,
+}
+
+impl LaneBook {
+    fn promised(&self) -> Nusd {
+        let held = self.held.unwrap_or(Nusd::ZERO);
+        self.charged.max(self.signed).max(self.earlier).max(held)
+    }
+}
+
+/// A lane as the journal has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, borsh::BorshSerialize, borsh::BorshDeserialize)]
+pub(crate) struct LaneRecord {
+    pub channel: ChannelId,
+    pub lane: Lane,
+    pub charged: Nusd,
+    pub lease_total: Nusd,
+    pub lease_sequence: u64,
+    pub retired: bool,
+}
+
+/// What a request asks of a channel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask {
+    pub price: Price,
+    pub prompt_tokens_max: u32,
+    /// As the client gave it.
+    pub tokens_max: Option<u32>,
+    pub context_tokens: u32,
+    /// What the key's budget has left.
+    pub budget_left: Nusd,
+}
+
+/// The longest answer that can be paid, and the most it can cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grant {
+    pub tokens_max: u32,
+    pub cost_max: Nusd,
+}
+
+/// Why a request cannot be paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Short {
+    Budget {
+        needed: Nusd,
+    },
+    /// The channel's deposit; more can be added.
+    Room {
+        needed: Nusd,
+    },
+    NoLane,
+    NoChannel,
+}
+
+/// A lane held for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub lane: Lane,
+    pub total_before: Nusd,
+    /// Signed before, so that the first voucher must not be below it.
+    pub signed: Nusd,
+    /// Must be in the journal, durably, before anything is signed.
+    pub lease: Option<LaneRecord>,
+}
+
+/// What a provider says of a lane, its voucher checked to be ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LaneClaim {
+    pub lane: Lane,
+    pub charged: Nusd,
+    pub voucher: Option<Voucher>,
+}
+
+impl Ask {
+    /// How much of what is asked for can be paid with `room` in the channel. A client that named a
+    /// length gets it whole or not at all; otherwise the answer may be as long as the money lasts,
+    /// but not shorter than one window.
+    pub(crate) fn grant(&self, room: Nusd) -> Result<Grant, Short> {
+        let cost = |tokens| self.price.charge(self.prompt_tokens_max, tokens);
+        let affordable = |amount| affordable_tokens(&self.price, self.prompt_tokens_max, amount);
+        let context = self.context_tokens.max(1);
+        let wanted = self.tokens_max.unwrap_or(context).min(context);
+        let least = match self.tokens_max {
+            Some(_) => wanted,
+            None => WINDOW_TOKENS.min(wanted),
+        };
+        let (by_budget, by_room) = (affordable(self.budget_left), affordable(room));
+        if by_budget < least {
+            return Err(Short::Budget { needed: cost(least) });
+        }
+        if by_room < least {
+            return Err(Short::Room { needed: cost(least) });
+        }
+        let tokens_max = wanted.min(by_budget).min(by_room);
+        Ok(Grant { tokens_max, cost_max: cost(tokens_max) })
+    }
+}
+
+impl Channels {
+    /// What the ledger says of a channel to `provider`. A provider has one channel in use.
+    pub(crate) fn set(&mut self, id: ChannelId, provider: Address, deposit: Nusd) {
+        let channel = self.by_id.entry(id).or_default();
+        channel.provider = Some(provider);
+        channel.deposit = deposit;
+        self.by_provider.insert(provider, id);
+    }
+
+    /// The channel is closed or closing: nothing more is promised in it.
+    pub(crate) fn forget(&mut self, id: ChannelId) {
+        self.by_provider.retain(|_, channel| *channel != id);
+    }
+
+    pub(crate) fn of(&self, provider: &Address) -> Option<ChannelId> {
+        self.by_provider.get(provider).copied()
+    }
+
+    /// Whether lanes of the channel were used, so that the provider may hold vouchers.
+    pub(crate) fn was_used(&self, id: ChannelId) -> bool {
+        self.by_id.get(&id).is_some_and(|channel| !channel.lanes.is_empty())
+    }
+
+    /// What of the deposit is not promised.
+    pub(crate) fn room(&self, id: ChannelId) -> Nusd {
+        let Some(channel) = self.by_id.get(&id) else { return Nusd::ZERO };
+        let promised = channel.lanes.values().map(LaneBook::promised).sum();
+        channel.deposit.saturating_sub(promised)
+    }
+
+    /// Room for one more request: what is free, and on the best idle lane what was promised before
+    /// and not charged.
+    pub(crate) fn grant(&self, id: ChannelId, ask: &Ask) -> Result<Grant, Short> {
+        if !self.by_id.contains_key(&id) {
+            return Err(Short::NoChannel);
+        }
+        let lane = self.idle_lane(id).ok_or(Short::NoLane)?;
+        let slack = self
+            .lane(id, lane)
+            .map_or(Nusd::ZERO, |lane| lane.promised().saturating_sub(lane.charged));
+        ask.grant(self.room(id).saturating_add(slack))
+    }
+
+    /// Takes an idle lane for a request that may cost up to `cost_max`.
+    pub(crate) fn hold(&mut self, id: ChannelId, cost_max: Nusd) -> Result<Held, Short> {
+        let lane = self.idle_lane(id).ok_or(Short::NoLane)?;
+        let channel = self.by_id.get_mut(&id).ok_or(Short::NoChannel)?;
+        let book = channel.lanes.entry(lane.0).or_default();
+        let end = book.charged.saturating_add(cost_max).max(book.signed);
+        let used_up = end > book.lease_total
+            || book.sequence.saturating_add(LEASE_SEQUENCES / 2) > book.lease_sequence;
+        let lease = used_up.then(|| {
+            let ahead = Nusd(cost_max.0.saturating_mul(LEASE_REQUESTS));
+            book.lease_total = end.saturating_add(ahead);
+            book.lease_sequence = book.sequence.saturating_add(LEASE_SEQUENCES);
+            book.record(id, lane)
+        });
+        book.held = Some(end);
+        Ok(Held { lane, total_before: book.charged, signed: book.signed, lease })
+    }
+
+    /// The next voucher of a lane. `None` if `total` is above its lease, which a held lane's cannot be.
+    pub(crate) fn voucher(&mut self, id: ChannelId, lane: Lane, total: Nusd) -> Option<Voucher> {
+        let book = self.by_id.get_mut(&id)?.lanes.get_mut(&lane.0)?;
+        let total = total.max(book.signed);
+        let sequence = book.sequence.checked_add(1)?;
+        if total > book.lease_total || sequence > book.lease_sequence {
+            return None;
+        }
+        (book.signed, book.sequence) = (total, sequence);
+        Some(Voucher { channel: id, lane, sequence, total })
+    }
+
+    /// Gives a held lane back, charged up to `charged`.
+    pub(crate) fn release(&mut self, id: ChannelId, lane: Lane, charged: Nusd) {
+        if let Some(book) = self.lane_mut(id, lane) {
+            book.held = None;
+            book.charged = book.charged.max(charged);
+        }
+    }
+
+    /// Takes over what a provider says of one lane: a higher count if one of our vouchers backs it.
+    /// A lane in work is left alone: its request knows better.
+    /// A voucher never runs further ahead than one window, so neither does such a count. An
+    /// unbacked one retires the lane. Returns what the journal must know.
+    pub(crate) fn adopt(&mut self, id: ChannelId, claim: &LaneClaim) -> Option<LaneRecord> {
+        if claim.lane.0 >= limits::LANES_MAX {
+            return None;
+        }
+        let book = self.by_id.get_mut(&id)?.lanes.entry(claim.lane.0).or_default();
+        if book.held.is_some() {
+            return None;
+        }
+        let before = book.clone();
+        if let Some(voucher) = &claim.voucher {
+            book.signed = book.signed.max(voucher.total);
+            book.sequence = book.sequence.max(voucher.sequence);
+            book.lease_total = book.lease_total.max(voucher.total);
+            book.lease_sequence = book.lease_sequence.max(voucher.sequence);
+        }
+        let backed = claim.voucher.map_or(Nusd::ZERO, |voucher| voucher.total);
+        if claim.charged > book.charged {
+            if claim.charged <= backed {
+                book.charged = claim.charged;
+            } else {
+                book.retired = true;
+            }
+        }
+        (*book != before).then(|| book.record(id, claim.lane))
+    }
+
+    /// The provider has told all it holds: an earlier run's leases bind nothing more.
+    pub(crate) fn synced(&mut self, id: ChannelId) {
+        for book in self.by_id.get_mut(&id).into_iter().flat_map(|c| c.lanes.values_mut()) {
+            book.earlier = Nusd::ZERO;
+        }
+    }
+
+    /// Restores a lane from the journal.
+    pub(crate) fn restore(&mut self, record: &LaneRecord) {
+        let channel = self.by_id.entry(record.channel).or_default();
+        let book = channel.lanes.entry(record.lane.0).or_default();
+        *book = LaneBook {
+            charged: record.charged,
+            signed: record.charged,
+            sequence: record.lease_sequence,
+            lease_total: record.lease_total,
+            lease_sequence: record.lease_sequence,
+            earlier: record.lease_total,
+            held: None,
+            retired: record.retired,
+        };
+    }
+
+    /// Everything the journal must restate.
+    pub(crate) fn records(&self) -> Vec<LaneRecord> {
+        self.by_id
+            .iter()
+            .flat_map(|(&id, channel)| {
+                channel.lanes.iter().map(move |(&lane, book)| book.record(id, Lane(lane)))
+            })
+            .collect()
+    }
+
+    /// Deposit, promised, charged and used lanes of each channel in use.
+    pub(crate) fn totals(&self) -> Vec<ChannelTotals> {
+        self.by_provider
+            .iter()
+            .filter_map(|(&provider, &id)| {
+                let channel = self.by_id.get(&id)?;
+                Some(ChannelTotals {
+                    id,
+                    provider,
+                    deposit: channel.deposit,
+                    promised: channel.lanes.values().map(LaneBook::promised).sum(),
+                    charged: channel.lanes.values().map(|lane| lane.charged).sum(),
+                    lanes: u32::try_from(channel.lanes.len()).unwrap_or(u32::MAX),
+                })
+            })
+            .collect()
+    }
+
+    /// The lowest lane that is neither in use nor retired.
+    fn idle_lane(&self, id: ChannelId) -> Option<Lane> {
+        let lanes = &self.by_id.get(&id)?.lanes;
+        (0..limits::LANES_MAX)
+            .find(|lane| lanes.get(lane).is_none_or(|book| book.held.is_none() && !book.retired))
+            .map(Lane)
+    }
+
+    fn lane(&self, id: ChannelId, lane: Lane) -> Option<&LaneBook> {
+        self.by_id.get(&id)?.lanes.get(&lane.0)
+    }
+
+    fn lane_mut(&mut self, id: ChannelId, lane: Lane) -> Option<&mut LaneBook> {
+        self.by_id.get_mut(&id)?.lanes.get_mut(&lane.0)
+    }
+}
+
+/// A channel's sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ChannelTotals {
+    pub id: ChannelId,
+    pub provider: Address,
+    pub deposit: Nusd,
+    pub promised: Nusd,
+    pub charged: Nusd,
+    pub lanes: u32,
+}
+
+impl LaneBook {
+    fn record(&self, channel: ChannelId, lane: Lane) -> LaneRecord {
+        LaneRecord {
+            channel,
+            lane,
+            charged: self.charged,
+            lease_total: self.lease_total,
+            lease_sequence: self.lease_sequence,
+            retired: self.retired,
+        }
+    }
+}

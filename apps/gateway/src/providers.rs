@@ -1,0 +1,7 @@
+//! Providers: who is connected, what they offer, how they have behaved.
+
+mod connection;
+mod directory;
+
+pub(crate) use connection::{accept_providers, lane_claim};
+pub(crate) use directory::{Chosen, Directory, Slot};

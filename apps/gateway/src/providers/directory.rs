@@ -1,0 +1,355 @@
+//! The providers that are connected now, with what was measured of them before.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use market::{Candidate, Health, Outcome, Record};
+use net::SharedConnection;
+use tokio::time::Instant;
+use types::{Address, ModelId, PublicKey, TimeMs, offer::Offer, price::Price};
+
+use crate::{
+    shared::Shared,
+    views::{ModelView, ProviderView},
+};
+
+/// Histories kept of providers that may be gone; the least used go first.
+const RECORDS_MAX: usize = 16 * 1_024;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    providers_max: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    connections: usize,
+    peers: BTreeMap<Address, Peer>,
+    records: BTreeMap<(Address, ModelId), Record>,
+    next_session: u64,
+}
+
+#[derive(Debug)]
+struct Peer {
+    /// Tells a connection from a later one of the same provider.
+    session: u64,
+    connection: SharedConnection,
+    operator_key: PublicKey,
+    moniker: String,
+    offer: Offer,
+    connected_at: TimeMs,
+    offer_at: TimeMs,
+    in_flight: u32,
+    /// Its channel is open and its lanes are agreed on.
+    ready: bool,
+    leaving: bool,
+    served: u64,
+    failed: u64,
+    last_problem: Option<String>,
+}
+
+/// A provider that has said who it is.
+pub(crate) struct Introduced {
+    pub connection: SharedConnection,
+    pub operator_key: PublicKey,
+    pub moniker: String,
+    pub offer: Offer,
+    pub at: TimeMs,
+}
+
+/// What a client's model name means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Resolved {
+    pub model: ModelId,
+}
+
+/// A provider as far as a request needs it.
+#[derive(Clone, Debug)]
+pub(crate) struct Chosen {
+    pub provider: Address,
+    pub connection: SharedConnection,
+}
+
+impl Directory {
+    pub(crate) fn new(providers_max: usize) -> Directory {
+        Directory { providers_max, state: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code under the lock leaves the state half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a connection in. `false`: there is no room for another.
+    pub(crate) fn enter(&self) -> bool {
+        let mut state = self.lock();
+        let room = state.connections < self.providers_max;
+        state.connections += usize::from(room);
+        room
+    }
+
+    pub(crate) fn leave(&self) {
+        let mut state = self.lock();
+        state.connections = state.connections.saturating_sub(1);
+    }
+
+    /// Takes a provider in. A connection that it had before is closed. Returns the number by which
+    /// the others name this connection.
+    pub(crate) fn insert(&self, introduced: Introduced) -> u64 {
+        let Introduced { connection, operator_key, moniker, offer, at } = introduced;
+        let mut state = self.lock();
+        state.next_session += 1;
+        let session = state.next_session;
+        let peer = Peer {
+            session,
+            connection,
+            operator_key,
+            moniker,
+            connected_at: at,
+            offer_at: at,
+            in_flight: 0,
+            ready: false,
+            leaving: false,
+            served: 0,
+            failed: 0,
+            last_problem: None,
+            offer: offer.clone(),
+        };
+        if let Some(before) = state.peers.insert(offer.operator, peer) {
+            before.connection.close("replaced by a newer connection");
+        }
+        session
+    }
+
+    /// Forgets a connection, unless a newer one has taken its place.
+    pub(crate) fn remove(&self, provider: &Address, session: u64) {
+        let mut state = self.lock();
+        if state.peers.get(provider).is_some_and(|peer| peer.session == session) {
+            state.peers.remove(provider);
+        }
+    }
+
+    /// Replaces the offer if it is newer.
+    pub(crate) fn update(&self, session: u64, offer: Offer, at: TimeMs) {
+        let mut state = self.lock();
+        if let Some(peer) = state.peers.get_mut(&offer.operator)
+            && peer.session == session
+            && offer.sequence > peer.offer.sequence
+        {
+            peer.offer = offer;
+            peer.offer_at = at;
+        }
+    }
+
+    pub(crate) fn set_leaving(&self, provider: &Address, session: u64) {
+        if let Some(peer) = self.lock().peers.get_mut(provider)
+            && peer.session == session
+        {
+            peer.leaving = true;
+        }
+    }
+
+    /// From now on it is given requests.
+    pub(crate) fn set_ready(&self, provider: &Address, session: u64) {
+        if let Some(peer) = self.lock().peers.get_mut(provider)
+            && peer.session == session
+        {
+            peer.ready = true;
+        }
+    }
+
+    /// Whether some provider can be paid for some model.
+    pub(crate) fn any_ready(&self) -> bool {
+        self.lock()
+            .peers
+            .values()
+            .any(|peer| peer.ready && !peer.leaving && !peer.offer.models.is_empty())
+    }
+
+    pub(crate) fn connected(&self) -> Vec<Address> {
+        self.lock().peers.keys().copied().collect()
+    }
+
+    /// A model id as it stands; otherwise the model that most providers offer under that name.
+    pub(crate) fn resolve(&self, name: &str) -> Option<Resolved> {
+        let state = self.lock();
+        let offers = || state.peers.values().flat_map(|peer| &peer.offer.models);
+        if let Ok(model) = name.parse::<ModelId>() {
+            return offers().any(|offer| offer.model == model).then_some(Resolved { model });
+        }
+        let mut votes: BTreeMap<ModelId, u32> = BTreeMap::new();
+        for offer in offers().filter(|offer| offer.alias == name) {
+            *votes.entry(offer.model).or_default() += 1;
+        }
+        // The smaller id wins a draw, so that every request of a while goes to the same model.
+        let most =
+            votes.into_iter().max_by_key(|&(model, count)| (count, std::cmp::Reverse(model)));
+        most.map(|(model, _)| Resolved { model })
+    }
+
+    /// Everybody who offers `model`.
+    pub(crate) fn candidates(&self, model: ModelId, tried: &[Address]) -> Vec<Candidate> {
+        let state = self.lock();
+        state
+            .peers
+            .iter()
+            .filter(|(_, peer)| !peer.leaving)
+            .filter_map(|(&provider, peer)| {
+                let offer = peer.offer.models.iter().find(|offer| offer.model == model)?;
+                Some(Candidate {
+                    provider,
+                    model,
+                    price: offer.price,
+                    context_tokens: offer.context_tokens,
+                    logprobs: offer.logprobs,
+                    slots: peer.offer.slots,
+                    in_flight: peer.in_flight,
+                    payable: peer.ready,
+                    tried: tried.contains(&provider),
+                    record: state.records.get(&(provider, model)).cloned().unwrap_or_default(),
+                })
+            })
+            .collect()
+    }
+
+    /// Takes one of a provider's slots.
+    pub(crate) fn take(shared: &Arc<Shared>, provider: Address) -> Option<(Chosen, Slot)> {
+        let mut state = shared.directory.lock();
+        let peer = state.peers.get_mut(&provider)?;
+        peer.in_flight += 1;
+        let chosen = Chosen { provider, connection: Arc::clone(&peer.connection) };
+        let slot = Slot {
+            shared: Arc::clone(shared),
+            provider,
+            session: peer.session,
+            operator_key: peer.operator_key,
+        };
+        Some((chosen, slot))
+    }
+
+    /// Takes note of what became of a request.
+    pub(crate) fn observe(
+        &self,
+        provider: &Address,
+        model: ModelId,
+        now: TimeMs,
+        outcome: Outcome,
+        problem: Option<String>,
+    ) {
+        let mut state = self.lock();
+        state.records.entry((*provider, model)).or_default().observe(now, outcome);
+        if state.records.len() > RECORDS_MAX {
+            let peers: BTreeSet<Address> = state.peers.keys().copied().collect();
+            let gone = state
+                .records
+                .iter()
+                .filter(|((provider, _), _)| !peers.contains(provider))
+                .min_by_key(|(_, record)| record.counts())
+                .map(|(key, _)| *key);
+            if let Some(gone) = gone {
+                state.records.remove(&gone);
+            }
+        }
+        if let Some(peer) = state.peers.get_mut(provider) {
+            match outcome {
+                Outcome::Served { .. } => peer.served += 1,
+                Outcome::Failed | Outcome::Cut => peer.failed += 1,
+                Outcome::Busy { .. } | Outcome::Neutral => {}
+            }
+            if problem.is_some() {
+                peer.last_problem = problem;
+            }
+        }
+    }
+
+    pub(crate) fn models(&self) -> Vec<ModelView> {
+        let state = self.lock();
+        let mut views: BTreeMap<(String, ModelId), ModelView> = BTreeMap::new();
+        let ready = state.peers.values().filter(|peer| !peer.leaving);
+        for offer in ready.flat_map(|peer| &peer.offer.models) {
+            let view = views.entry((offer.alias.clone(), offer.model)).or_insert(ModelView {
+                alias: offer.alias.clone(),
+                model: offer.model,
+                providers: 0,
+                price_min: offer.price,
+                context_tokens_max: 0,
+                logprobs: false,
+            });
+            view.providers += 1;
+            view.context_tokens_max = view.context_tokens_max.max(offer.context_tokens);
+            view.logprobs |= offer.logprobs;
+            let rate = |price: &Price| price.completion_nusd_per_mtok;
+            if rate(&offer.price) < rate(&view.price_min) {
+                view.price_min = offer.price;
+            }
+        }
+        views.into_values().collect()
+    }
+
+    pub(crate) fn providers(&self, now: TimeMs) -> Vec<ProviderView> {
+        let state = self.lock();
+        let view = |(&operator, peer): (&Address, &Peer)| {
+            let health = |offer: &types::offer::ModelOffer| {
+                let record = state.records.get(&(operator, offer.model));
+                match record.map_or(Health::Ok, |record| record.health(now)) {
+                    Health::Ok => (0, "ok"),
+                    Health::Probation => (1, "probation"),
+                    Health::Quarantined { .. } => (2, "quarantined"),
+                }
+            };
+            let worst = peer.offer.models.iter().map(health).max().unwrap_or((0, "ok"));
+            ProviderView {
+                operator,
+                node_key: peer.offer.node_key,
+                moniker: peer.moniker.clone(),
+                models: peer.offer.models.clone(),
+                slots: peer.offer.slots,
+                active: peer.offer.active,
+                in_flight: peer.in_flight,
+                connected_at: peer.connected_at,
+                offer_at: peer.offer_at,
+                payable: peer.ready,
+                served: peer.served,
+                failed: peer.failed,
+                health: worst.1.into(),
+                last_problem: peer.last_problem.clone(),
+            }
+        };
+        state.peers.iter().map(view).collect()
+    }
+}
+
+/// One of a provider's slots, given back when dropped.
+pub(crate) struct Slot {
+    shared: Arc<Shared>,
+    provider: Address,
+    session: u64,
+    operator_key: PublicKey,
+}
+
+impl Slot {
+    /// Whether `key` signs for the provider.
+    pub(crate) fn is_operator_key(&self, key: &PublicKey) -> bool {
+        self.operator_key == *key
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(peer) = self.shared.directory.lock().peers.get_mut(&self.provider)
+            && peer.session == self.session
+        {
+            peer.in_flight = peer.in_flight.saturating_sub(1);
+        }
+        self.shared.freed.notify_waiters();
+    }
+}
+
+/// When an offer was heard last, for forgetting the silent.
+pub(crate) fn silence_ends(last: Instant) -> Instant {
+    last + std::time::Duration::from_millis(3 * wire::serve::OFFER_INTERVAL_MS)
+}

@@ -1,0 +1,100 @@
+//! What every part of a running gateway holds on to.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use types::{Address, Nusd, TimeMs, Watt};
+
+use crate::{
+    books::Books, config::GatewayConfig, providers::Directory, treasury::Command,
+    views::AccountSummary,
+};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub config: GatewayConfig,
+    pub books: Books,
+    pub directory: Directory,
+    /// The account of the operator key.
+    pub operator: Address,
+    /// To the treasury's loop.
+    pub treasury: mpsc::Sender<Command>,
+    pub account: Mutex<AccountSummary>,
+    /// Told whenever a request that waits may find a provider: a slot is free, a channel is funded,
+    /// somebody has connected.
+    pub freed: Notify,
+    /// Owns every task.
+    pub tasks: TaskTracker,
+    /// Ends the background loops.
+    pub stop: CancellationToken,
+    /// No new requests are taken.
+    closing: AtomicBool,
+    began: Instant,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        config: GatewayConfig,
+        books: Books,
+        treasury: mpsc::Sender<Command>,
+    ) -> Shared {
+        let operator = Address::of_key(&config.operator.public_key());
+        let account = AccountSummary {
+            address: operator,
+            watt: Watt::ZERO,
+            credits: Nusd::ZERO,
+            registered: false,
+            channels: Vec::new(),
+            read_at: None,
+            problem: None,
+        };
+        Shared {
+            directory: Directory::new(config.limits.providers_max),
+            config,
+            books,
+            operator,
+            treasury,
+            account: Mutex::new(account),
+            freed: Notify::new(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            closing: AtomicBool::new(false),
+            began: Instant::now(),
+        }
+    }
+
+    /// Milliseconds since the gateway began: the time of breakers and measurements.
+    pub(crate) fn since_start(&self) -> TimeMs {
+        TimeMs(millis(self.began.elapsed()))
+    }
+
+    /// The time of day.
+    pub(crate) fn now(&self) -> TimeMs {
+        (self.config.clock)()
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn update_account(&self, change: impl FnOnce(&mut AccountSummary)) {
+        change(&mut self.account.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// A duration in whole milliseconds.
+pub(crate) fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
