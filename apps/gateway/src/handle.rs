@@ -93,15 +93,15 @@ impl GatewayHandle {
     }
 
     /// Serves `router` on `listener` until `stop` completes, then lets running requests finish
-    /// within the drain time.
+    /// within the drain time. An error means that the listener takes no more connections.
     pub async fn serve(
         &self,
         listener: TcpListener,
         router: axum::Router,
         stop: impl Future<Output = ()> + Send + 'static,
-    ) {
+    ) -> std::io::Result<()> {
         let config = &self.shared.config;
-        serve::serve(&config.limits, &config.timeouts, listener, router, stop).await;
+        serve::serve(&config.limits, &config.timeouts, listener, router, stop).await
     }
 
     /// Makes a key with `budget` and returns it; only its digest is kept.

@@ -28,6 +28,8 @@ use crate::config::{Limits, Timeouts};
 
 /// After an error of `accept`, e.g. no file descriptors left: long enough for some to be freed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Such errors in a row, a minute of them, after which the listener is taken for broken.
+const ACCEPT_FAILURES_MAX: u32 = 600;
 /// Bytes of a request's head, and of what is gathered before a write.
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -39,7 +41,7 @@ pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     stop: impl Future<Output = ()>,
-) {
+) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(limits.connections_max));
     let tasks = TaskTracker::new();
     let (closing, cut) = (CancellationToken::new(), CancellationToken::new());
@@ -49,24 +51,28 @@ pub(crate) async fn serve(
         .header_read_timeout(Duration::from_millis(timeouts.header_ms))
         .max_buf_size(BUFFER_BYTES);
     let mut stop = std::pin::pin!(stop);
-    loop {
+    let mut failures = 0;
+    let result = loop {
         // A place first, so that what cannot be served waits in the system's queue.
         let place = tokio::select! {
             place = Arc::clone(&places).acquire_owned() => place,
-            () = &mut stop => break,
+            () = &mut stop => break Ok(()),
         };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = &mut stop => break,
+            () = &mut stop => break Ok(()),
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
+            Err(error) if failures == ACCEPT_FAILURES_MAX => break Err(error),
             Err(error) => {
                 tracing::warn!(%error, "http.accept");
+                failures += 1;
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
+        failures = 0;
         // Without it the first token waits for the client's delayed acknowledgement, some 40 ms.
         let _ = stream.set_nodelay(true);
         let io = TokioIo::new(Unstalled::new(stream, timeouts.write_stall_ms));
@@ -89,7 +95,7 @@ pub(crate) async fn serve(
             }
             drop(place);
         });
-    }
+    };
     drop(listener);
     closing.cancel();
     tasks.close();
@@ -98,6 +104,7 @@ pub(crate) async fn serve(
         cut.cancel();
         tasks.wait().await;
     }
+    result
 }
 
 /// A socket whose writes fail when the other side has taken nothing for too long. Answers are read
