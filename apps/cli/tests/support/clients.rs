@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::process::Command;
+use tokio::{process::Command, sync::Mutex};
 
 use super::{process, quick, repository};
 
@@ -18,6 +18,9 @@ use super::{process, quick, repository};
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(400);
 /// Where the scripts for the SDKs lie.
 pub const SCRIPTS: &str = "apps/cli/tests/sdk";
+
+/// Tests of one file run at once and may want the same folder.
+static INSTALLING: Mutex<()> = Mutex::const_new(());
 
 /// Why something of others cannot be used here.
 pub type Reason = String;
@@ -29,7 +32,8 @@ pub async fn python(requirements: &str) -> Result<PathBuf, Reason> {
             .await?;
         let list = folder.join("requirements.txt");
         std::fs::write(&list, requirements).map_err(|error| error.to_string())?;
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
+        let pip =
+            ["-m", "pip", "install", "--quiet", "--retries=1", "--disable-pip-version-check", "-r"];
         let pip = pip.map(OsStr::new).into_iter().chain([list.as_os_str()]);
         install(folder.join("bin/python"), pip).await
     })
@@ -49,8 +53,15 @@ pub async fn node() -> Result<PathBuf, Reason> {
         for (name, text) in &files {
             std::fs::write(folder.join(name), text).map_err(|error| error.to_string())?;
         }
-        let npm =
-            ["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error", "--prefix"];
+        let npm = [
+            "ci",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            "--loglevel=error",
+            "--fetch-retries=1",
+            "--prefix",
+        ];
         install("npm", npm.map(OsStr::new).into_iter().chain([folder.as_os_str()])).await
     })
     .await?;
@@ -82,6 +93,7 @@ async fn cached(
     if quick() {
         return Err("only the quick tests were asked for".to_owned());
     }
+    let _one_at_a_time = INSTALLING.lock().await;
     let root = cache_root().ok_or("there is no home folder to cache it in")?;
     let digest = types::sha256(&[wanted.as_bytes()]).to_string();
     let folder = root.join(format!("{kind}-{}", &digest[..16]));
@@ -120,7 +132,11 @@ async fn install<'a>(
         Ok(Ok(output)) if output.status.success() => Ok(()),
         Ok(Ok(output)) => {
             let stderr = process::text(&output.stderr);
-            Err(format!("{name}: {}", stderr.trim().lines().last().unwrap_or("failed")))
+            // The first complaint is the cause; what follows are its consequences and advice.
+            let complains =
+                |line: &&str| !line.starts_with("WARNING") && line.to_lowercase().contains("error");
+            let cause = stderr.lines().find(complains);
+            Err(format!("{name}: {}", cause.unwrap_or(stderr.trim())))
         }
     }
 }

@@ -14,7 +14,7 @@ pub mod process;
 pub mod stream;
 
 use std::{
-    fmt::Debug,
+    fmt::Display,
     future::Future,
     io::Write,
     path::{Path, PathBuf},
@@ -44,8 +44,8 @@ pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl 
 }
 
 /// Says that `test` did not run, where `cargo xtask test` looks for it and on stderr.
-pub fn skip(test: &str, reason: impl Debug) {
-    let line = format!("{test}: {reason:?}\n");
+pub fn skip(test: &str, reason: impl Display) {
+    let line = format!("{test}: {reason}\n");
     // Straight to stderr, past the harness, so that it is seen without `--nocapture`.
     let _ = std::io::stderr().write_all(format!("skipped: {line}").as_bytes());
     if let Some(path) = std::env::var_os("PEERWATT_TEST_REPORT") {
