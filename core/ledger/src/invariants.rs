@@ -402,3 +402,176 @@ fn nonces_only_grow(before: &State, after: &State) -> Result<(), String> {
         ensure(old.nonce <= new, || format!("nonce of {address} fell from {} to {new}", old.nonce))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{channel, credits, execute::Context, gateway, provider, settlement};
+    use types::{
+        ChannelId, Height, Nonce, Signature,
+        channel::{ChannelTerms, Voucher},
+        genesis::{Genesis, GenesisAccount, GenesisValidator, Params},
+        sign::Signed,
+        tx::{CreditPurchase, VoucherClaim},
+    };
+
+    const PAYER: Address = Address([1; 20]);
+    const OPERATOR: Address = Address([2; 20]);
+    const KEY: PublicKey = PublicKey([3; 32]);
+
+    fn context(sender: Address) -> Context {
+        Context { height: Height(1), time: TimeMs(1), sender, events: Vec::new() }
+    }
+
+    /// Two providers, a gateway, an open channel with a claim and a closed one.
+    fn state() -> (State, ChannelId) {
+        let balance = |address| GenesisAccount { address, balance: Watt::whole(1_000) };
+        let genesis = Genesis {
+            chain_id: "test".parse().unwrap(),
+            time: TimeMs(0),
+            params: Params::standard(),
+            governor: PAYER,
+            nusd_per_watt: Nusd::whole(1),
+            accounts: vec![balance(PAYER), balance(OPERATOR)],
+            validators: vec![GenesisValidator { consensus_key: KEY, operator: PAYER, power: 1 }],
+        };
+        let mut state = State::from_genesis(&genesis).unwrap();
+        let (payer, operator) = (&mut context(PAYER), &mut context(OPERATOR));
+        let purchase = CreditPurchase::Pay { watt: Watt::whole(100) };
+        credits::buy(&mut state, payer, purchase).unwrap();
+        provider::register(&mut state, operator, KEY, "o", Watt::whole(50)).unwrap();
+        provider::register(&mut state, payer, PublicKey([4; 32]), "p", Watt::ZERO).unwrap();
+        gateway::register(&mut state, payer, KEY, "g", &[]).unwrap();
+        let terms = |salt| ChannelTerms {
+            payer: PAYER,
+            payer_key: KEY,
+            receiver: OPERATOR,
+            salt,
+            withdraw_delay_ms: 900_000,
+        };
+        for salt in [1, 2] {
+            channel::open(&mut state, payer, &terms(salt), Nusd::whole(10)).unwrap();
+        }
+        let [open, closed] = [1, 2].map(|salt| terms(salt).id(state.chain_id()));
+        let value = Voucher { channel: open, lane: Lane(0), sequence: 1, total: Nusd::whole(5) };
+        let voucher = Signed { value, signer: KEY, signature: Signature([0; 64]) };
+        let claims = [VoucherClaim { voucher, total: Nusd::whole(4) }];
+        settlement::redeem(&mut state, operator, &claims).unwrap();
+        channel::close_by_receiver(&mut state, operator, closed).unwrap();
+        state.commit();
+        (state, open)
+    }
+
+    fn change_account(state: &mut State, address: Address, change: fn(&mut Account)) {
+        let mut account = state.account(&address);
+        change(&mut account);
+        state.accounts.insert(address, account);
+    }
+
+    fn change_channel(state: &mut State, change: impl Fn(&mut Channel)) {
+        let (_, id) = self::state();
+        let mut channel = state.channels.get(&id).unwrap().clone();
+        change(&mut channel);
+        state.channels.insert(id, channel);
+    }
+
+    fn change_provider(state: &mut State, change: fn(&mut Provider)) {
+        let mut provider = state.providers.get(&OPERATOR).unwrap().clone();
+        change(&mut provider);
+        state.providers.insert(OPERATOR, provider);
+    }
+
+    fn change_supply(state: &mut State, change: fn(&mut crate::Supply)) {
+        let mut supply = *state.supply();
+        change(&mut supply);
+        state.supply.set(supply);
+    }
+
+    type Damage = fn(&mut State);
+
+    /// What breaks each property of a single state.
+    const DAMAGES: &[(&str, Damage)] = &[
+        ("L1", |state| change_account(state, PAYER, |account| account.watt.0 += 1)),
+        ("L2", |state| change_supply(state, |supply| supply.burned.split.0 += 1)),
+        ("L3", |state| change_account(state, PAYER, |account| account.watt = Watt(u128::MAX))),
+        ("L3", |state| change_account(state, Address([9; 20]), |_| {})),
+        ("L4", |state| change_supply(state, |supply| supply.total = Watt::whole(1_000_000_001))),
+        ("L4", |state| {
+            change_supply(state, |supply| supply.minted.settlement = Watt::whole(100_000_001));
+        }),
+        ("L5", |state| change_provider(state, |provider| provider.bond.0 += 1)),
+        ("L6", |state| {
+            change_account(state, Module::Vault.address(), |vault| vault.nonce = Nonce(1));
+        }),
+        ("BME1", |state| change_account(state, PAYER, |account| account.credits.0 += 1)),
+        ("BME2", |state| {
+            change_account(state, Module::Vault.address(), |vault| vault.watt.0 -= 1);
+        }),
+        ("BME5", |state| change_supply(state, |supply| supply.credits_settled.0 += 1)),
+        ("CH1", |state| change_channel(state, |channel| channel.claimed.0 += 1)),
+        ("CH1", |state| change_channel(state, |channel| channel.open = false)),
+        ("CH1", |state| change_channel(state, |channel| channel.terms.salt = 9)),
+        ("CH1", |state| state.lanes.insert((ChannelId([9; 32]), Lane(0)), Nusd(1))),
+        ("CH1", |state| state.lanes.insert((self::state().1, Lane(256)), Nusd(0))),
+        ("CH3", |state| change_channel(state, |channel| channel.claimed.0 -= 1)),
+        ("PR1", |state| change_provider(state, |provider| provider.channels_open = 2)),
+        ("PR1", |state| state.providers.remove(&OPERATOR)),
+        ("PR2", |state| change_provider(state, |provider| provider.stage = Stage::Left)),
+        ("PR3", |state| state.providers.remove(&PAYER)),
+        ("IX1", |state| state.node_keys.remove(&(NodeRole::Gateway, KEY))),
+        ("IX1", |state| state.due.insert((TimeMs(5), OPERATOR), ())),
+        ("IX1", |state| state.parties.insert((OPERATOR, ChannelId([9; 32])), ())),
+        ("V1", |state| state.validators.remove(&KEY)),
+    ];
+
+    #[test]
+    fn every_property_sees_its_damage() {
+        let (sound, _) = state();
+        check_all(&sound).unwrap();
+        for (number, damage) in DAMAGES {
+            let mut state = sound.clone();
+            damage(&mut state);
+            let invariant = all().iter().find(|invariant| invariant.number == *number).unwrap();
+            let violation = invariant.check(&state).expect_err(number);
+            assert_eq!(violation.number, *number);
+            assert!(check_all(&state).is_err());
+        }
+        for invariant in all() {
+            let is_damaged = DAMAGES.iter().any(|(number, _)| *number == invariant.number);
+            assert!(is_damaged, "nothing damages {}", invariant.number);
+        }
+    }
+
+    #[test]
+    fn every_step_that_must_not_happen_is_seen() {
+        let damages: &[(&str, Damage)] = &[
+            ("L2", |state| change_supply(state, |supply| supply.vault_in.0 -= 1)),
+            ("L2", |state| change_supply(state, |supply| supply.credits_issued.0 -= 1)),
+            ("L6", |state| change_account(state, PAYER, |account| account.watt.0 -= 1)),
+            ("L6", |state| change_account(state, PAYER, |account| account.credits.0 -= 1)),
+            ("BME5", |state| change_account(state, OPERATOR, |account| account.credits.0 += 1)),
+            ("CH2", |state| state.lanes.remove(&(self::state().1, Lane(0)))),
+            ("CH2", |state| state.lanes.insert((self::state().1, Lane(0)), Nusd(1))),
+            ("CH2", |state| state.channels.remove(&self::state().1)),
+            ("CH2", |state| change_channel(state, |channel| channel.claimed.0 -= 1)),
+            ("CH2", |state| change_channel(state, |channel| channel.terms.salt = 9)),
+            ("N1", |state| change_account(state, PAYER, |account| account.nonce = Nonce(0))),
+        ];
+        let (mut before, _) = state();
+        change_account(&mut before, PAYER, |account| account.nonce = Nonce(1));
+        let nobody = BTreeSet::new();
+        check_transition(&before, &before, &nobody).unwrap();
+        for (number, damage) in damages {
+            let mut after = before.clone();
+            damage(&mut after);
+            let violation = check_transition(&before, &after, &nobody).expect_err(number);
+            // A smaller claim leaves more to its owner, which is seen first.
+            let seen_first = violation.number == "BME5" && *number == "CH2";
+            assert!(seen_first || violation.number == *number, "{number}: {violation}");
+        }
+        // Who signed may pay.
+        let mut after = before.clone();
+        change_account(&mut after, PAYER, |account| account.watt.0 -= 1);
+        check_transition(&before, &after, &[PAYER].into()).unwrap();
+    }
+}

@@ -4,7 +4,7 @@
 //! A provider's entry stands as long as a channel to it is open, so what it served can be redeemed.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use types::{Address, Nusd, PublicKey, Rounding, TimeMs, Watt, limits::NAME_BYTES_MAX};
+use types::{Address, PublicKey, Rounding, TimeMs, Watt, limits::NAME_BYTES_MAX};
 
 use crate::{
     bank::{Module, add},
@@ -232,11 +232,6 @@ impl State {
     pub fn bond_required(&self) -> Watt {
         let bond = self.params().provider_bond;
         Watt::worth(bond, self.price(), Rounding::Up).unwrap_or(Watt(u128::MAX))
-    }
-
-    /// The bond of `operator` in USD at the price in force, for people.
-    pub fn bond_worth(&self, bond: Watt) -> Nusd {
-        Nusd::worth(bond, self.price(), Rounding::Down).unwrap_or(Nusd(u128::MAX))
     }
 
     /// The entry of a provider that is not leaving.

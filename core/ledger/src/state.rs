@@ -1,8 +1,6 @@
 //! The whole state: its tables, their places in the app hash, snapshots and how a block is kept
 //! or taken back.
 
-use std::collections::BTreeSet;
-
 use borsh::{BorshDeserialize, BorshSerialize};
 use types::{
     Address, ChainId, ChannelId, Hash32, Height, Lane, Nusd, PublicKey, TimeMs, genesis::Params,
@@ -17,7 +15,7 @@ use crate::{
     invariants,
     provider::{NodeRole, Provider},
     rewards::Validator,
-    table::{Cell, Change, Journal, Table},
+    table::{self, Cell, Change, Journal, Table},
 };
 
 /// The ledger after some block, and the open block on top of it, if there is one.
@@ -193,7 +191,7 @@ impl State {
         for (place, table) in (0u8..).zip(self.tables()) {
             table.changes(place, &mut changes);
         }
-        let bytes = borsh::to_vec(&(height, time, changes)).unwrap_or_default();
+        let bytes = table::bytes(&(height, time, changes));
         sha256(&[b"peerwatt/app\0", &self.tip.app_hash.0, &bytes])
     }
 
@@ -315,10 +313,5 @@ impl State {
     /// By consensus key.
     pub fn validators(&self) -> impl Iterator<Item = (&PublicKey, &Validator)> {
         self.validators.iter()
-    }
-
-    /// Operators of all validators, each once.
-    pub fn validator_operators(&self) -> BTreeSet<Address> {
-        self.validators.iter().map(|(_, validator)| validator.operator).collect()
     }
 }

@@ -201,10 +201,10 @@ impl<V: BorshDeserialize> BorshDeserialize for Cell<V> {
     }
 }
 
-/// Canonical bytes. Writing to memory cannot fail.
-fn bytes<T: BorshSerialize>(value: &T) -> Vec<u8> {
+/// Canonical bytes. Writing to memory cannot fail; if it did, digests would be of nothing.
+pub(crate) fn bytes<T: BorshSerialize>(value: &T) -> Vec<u8> {
     let written = borsh::to_vec(value);
-    debug_assert!(written.is_ok());
+    assert!(written.is_ok(), "a value has no canonical form");
     written.unwrap_or_default()
 }
 
