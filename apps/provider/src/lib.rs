@@ -1,1 +1,38 @@
-//! Stand-in.
+//! The provider: dials gateways, serves their requests on local engines, is paid by vouchers and
+//! redeems them.
+//!
+//! What is decided is pure and stands apart from what is done: `admission` (is this order taken?),
+//! `session` (one request, a step machine), `books` (what is owed, rebuilt from the journal),
+//! `redeem` (what to claim). The rest is the shell that moves bytes between them, the network, the
+//! engines, the journal and the chain. The protocol is `docs/spec/serving.md`.
+//!
+//! It never links the ledger and opens no port.
+
+mod admission;
+mod books;
+mod record;
+mod session;
+
+mod backoff;
+mod catalog;
+mod channels;
+mod config;
+mod journal;
+mod link;
+mod redeem;
+mod register;
+mod serve;
+mod shared;
+mod status;
+mod supervisor;
+
+pub use admission::{ORDER_AGE_MS_MAX, TIMEOUT_MS_MAX};
+pub use books::{Attempt, StoredReceipt};
+pub use config::{
+    Clock, GatewayTarget, Pricing, ProviderConfig, Random, RedeemPolicy, SystemClock,
+};
+pub use journal::BooksError;
+pub use redeem::RedeemError;
+pub use register::RegisterError;
+pub use status::{ErrorNote, LinkState, LinkStatus, ProviderStatus};
+pub use supervisor::{Provider, ProviderError, ProviderHandle};

@@ -2,14 +2,14 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use net::{Endpoint as _, IrohConfig, Limits, SharedConnection, SharedEndpoint, memory::MemoryNet};
+use net::{IrohConfig, Limits, SharedConnection, SharedEndpoint, memory::MemoryNet};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use types::PublicKey;
 
 const STREAMS_MAX: u32 = 4;
 
 fn limits() -> Limits {
-    let dial_timeout = Duration::from_secs(5);
+    let dial_timeout = Duration::from_secs(1);
     Limits { connections_max: 2, streams_max: STREAMS_MAX, dial_timeout, ..Limits::default() }
 }
 

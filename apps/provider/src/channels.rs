@@ -1,0 +1,134 @@
+//! Channels to us, as the chain shows them: cached, refreshed on a timer and when asked for
+//! something unknown or too old.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::Semaphore;
+use types::{Address, ChannelId, TimeMs};
+use wire::chain::{Chain, ChainError, ChannelView};
+
+use crate::config::Clock;
+
+/// A view this old is good enough to take an order by. Far below the shortest withdraw delay.
+pub(crate) const FRESH_MS: u64 = 60_000;
+/// When the chain does not answer, a view this old still is: a third of the shortest delay.
+const USABLE_MS: u64 = 5 * 60_000;
+/// A channel that is not there is not asked for again so soon.
+const ABSENT_MS: u64 = 1_000;
+/// Absent channels that are remembered.
+const ABSENT_MAX: usize = 1_024;
+/// Questions to the chain at once.
+const LOOKUPS_MAX: usize = 8;
+const LOOKUP_WAIT: Duration = Duration::from_secs(5);
+
+/// The cache.
+pub(crate) struct Channels {
+    chain: Arc<dyn Chain>,
+    operator: Address,
+    clock: Arc<dyn Clock>,
+    known: Mutex<BTreeMap<ChannelId, Known>>,
+    lookups: Semaphore,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    /// `None`: there is no such channel, or it is not to us.
+    view: Option<ChannelView>,
+    seen_at: TimeMs,
+}
+
+/// The chain could not be asked about a channel.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LookupError {
+    #[error("cannot look up channel {id}")]
+    Chain { id: ChannelId, source: ChainError },
+    #[error("looking up channel {id} took too long")]
+    Slow { id: ChannelId },
+}
+
+impl Channels {
+    pub(crate) fn new(chain: Arc<dyn Chain>, operator: Address, clock: Arc<dyn Clock>) -> Channels {
+        let lookups = Semaphore::new(LOOKUPS_MAX);
+        Channels { chain, operator, clock, known: Mutex::default(), lookups }
+    }
+
+    /// The channel, as it was at most `age_ms_max` ago where the chain answers.
+    pub(crate) async fn get(
+        &self,
+        id: ChannelId,
+        age_ms_max: u64,
+    ) -> Result<Option<ChannelView>, LookupError> {
+        let fresh = |known: &Known, now: TimeMs| {
+            let age_ms_max = if known.view.is_some() { age_ms_max } else { ABSENT_MS };
+            now.ms_since(known.seen_at) <= age_ms_max
+        };
+        let cached = self.cached(id);
+        if let Some(known) = cached.as_ref().filter(|known| fresh(known, self.clock.now())) {
+            return Ok(known.view.clone());
+        }
+        match self.look_up(id).await {
+            Ok(view) => Ok(view),
+            Err(error) => match cached {
+                Some(Known { view: Some(view), seen_at })
+                    if self.clock.now().ms_since(seen_at) <= USABLE_MS =>
+                {
+                    tracing::warn!(%error, "provider.channels uses an older view");
+                    Ok(Some(view))
+                }
+                _ => Err(error),
+            },
+        }
+    }
+
+    async fn look_up(&self, id: ChannelId) -> Result<Option<ChannelView>, LookupError> {
+        let asking = async {
+            let _permit = self.lookups.acquire().await;
+            self.chain.channel(id).await
+        };
+        let answer = tokio::time::timeout(LOOKUP_WAIT, asking).await;
+        let view = answer
+            .map_err(|_| LookupError::Slow { id })?
+            .map_err(|source| LookupError::Chain { id, source })?;
+        let view = view.filter(|view| view.id == id && view.terms.receiver == self.operator);
+        self.remember(id, view.clone());
+        Ok(view)
+    }
+
+    /// Reads every channel to us. Returns them.
+    pub(crate) async fn refresh(&self) -> Result<Vec<ChannelView>, ChainError> {
+        let views = self.chain.channels_of(self.operator).await?;
+        let ours = |view: &ChannelView| view.terms.receiver == self.operator;
+        let views: Vec<ChannelView> = views.into_iter().filter(ours).collect();
+        for view in &views {
+            self.remember(view.id, Some(view.clone()));
+        }
+        Ok(views)
+    }
+
+    /// All channels to us, as last seen.
+    pub(crate) fn views(&self) -> Vec<ChannelView> {
+        self.lock().values().filter_map(|known| known.view.clone()).collect()
+    }
+
+    fn cached(&self, id: ChannelId) -> Option<Known> {
+        self.lock().get(&id).cloned()
+    }
+
+    fn remember(&self, id: ChannelId, view: Option<ChannelView>) {
+        let mut known = self.lock();
+        let absent = known.values().filter(|known| known.view.is_none()).count();
+        if view.is_none() && absent >= ABSENT_MAX {
+            known.retain(|_, known| known.view.is_some());
+        }
+        known.insert(id, Known { view, seen_at: self.clock.now() });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ChannelId, Known>> {
+        // Single inserts: never half changed.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

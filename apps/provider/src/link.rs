@@ -1,0 +1,235 @@
+//! The standing connection to one gateway: dialled by us, dialled again when it ends.
+
+use std::{
+    net::SocketAddr,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::StreamExt;
+use net::{NetError, SendHalf, SharedConnection};
+use tokio::{sync::Semaphore, task::JoinSet, time::MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use types::{PublicKey, limits};
+use wire::{
+    frame::FrameError,
+    serve::{CONTROL_FRAME_BYTES_MAX, OFFER_INTERVAL_MS, ToGatewayControl, ToProviderControl},
+};
+
+use crate::{
+    backoff::Backoff,
+    serve::{self, Payer, frames},
+    shared::Shared,
+    status::LinkState,
+};
+
+/// How long a gateway may take to answer `Hello`.
+const WELCOME_WAIT: Duration = Duration::from_secs(10);
+/// Streams served at once on a connection: a request on every lane, and room for questions.
+const STREAMS_MAX: usize = limits::LANES_MAX as usize + 32;
+/// Streams that may be between their opening and being taken: each may hold a prompt of 4 MiB.
+const OPENING_MAX: usize = 16;
+/// Characters of a gateway's reason that are kept.
+const REASON_CHARS_MAX: usize = 200;
+
+/// Why a connection is not there.
+#[derive(Debug, thiserror::Error)]
+enum LinkError {
+    #[error("gateway {gateway} is not reached")]
+    Net { gateway: PublicKey, source: NetError },
+    #[error("gateway {gateway} does not answer the greeting")]
+    Greeting { gateway: PublicKey, source: FrameError },
+    #[error("gateway {gateway} takes too long to answer the greeting")]
+    Slow { gateway: PublicKey },
+    #[error("gateway {gateway} does not want us: {reason}")]
+    Rejected { gateway: PublicKey, reason: String },
+    #[error("gateway {gateway} ended the connection")]
+    Ended { gateway: PublicKey },
+    #[error("gateway {gateway} broke the protocol on the control stream")]
+    Broken { gateway: PublicKey },
+}
+
+/// Where a gateway is, and whether we still want it.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) gateway: PublicKey,
+    addrs: Arc<Mutex<Vec<SocketAddr>>>,
+    /// No longer listed: leave it when its requests are done.
+    pub(crate) unlisted: CancellationToken,
+}
+
+impl Target {
+    pub(crate) fn new(gateway: PublicKey, addrs: Vec<SocketAddr>) -> Target {
+        Target { gateway, addrs: Arc::new(Mutex::new(addrs)), unlisted: CancellationToken::new() }
+    }
+
+    /// Counts from the next dialling on.
+    pub(crate) fn set_addrs(&self, addrs: Vec<SocketAddr>) {
+        *self.addrs.lock().unwrap_or_else(PoisonError::into_inner) = addrs;
+    }
+
+    fn addrs(&self) -> Vec<SocketAddr> {
+        self.addrs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Keeps a connection to `target` until we leave or it is unlisted.
+pub(crate) async fn run(shared: Arc<Shared>, target: Target) {
+    let gateway = target.gateway;
+    let mut backoff = Backoff::new();
+    loop {
+        shared.board.link(gateway, LinkState::Dialling, shared.now());
+        if let Err(error) = connect(&shared, &target, &mut backoff).await {
+            shared.failed(&error);
+        }
+        if shared.leaving.is_cancelled() || target.unlisted.is_cancelled() {
+            break;
+        }
+        shared.board.link(gateway, LinkState::Waiting, shared.now());
+        tokio::select! {
+            biased;
+            () = shared.leaving.cancelled() => break,
+            () = target.unlisted.cancelled() => break,
+            () = tokio::time::sleep(backoff.pause((shared.config.random)())) => {}
+        }
+    }
+    shared.board.link_gone(gateway);
+}
+
+/// Connects, greets, serves.
+async fn connect(
+    shared: &Arc<Shared>,
+    target: &Target,
+    backoff: &mut Backoff,
+) -> Result<(), LinkError> {
+    let gateway = target.gateway;
+    let addrs = target.addrs();
+    let connection = tokio::select! {
+        biased;
+        () = shared.leaving.cancelled() => return Ok(()),
+        connection = shared.config.endpoint.dial(gateway, &addrs) => connection,
+    };
+    let failed = |source| LinkError::Net { gateway, source };
+    let connection = connection.map_err(failed)?;
+    let (mut send, receive) = connection.open().await.map_err(failed)?;
+    let greeting = |source| LinkError::Greeting { gateway, source };
+    serve::write(&mut send, &shared.hello()).await.map_err(greeting)?;
+    let mut control = pin!(frames::<ToProviderControl>(receive, CONTROL_FRAME_BYTES_MAX));
+    let answer = tokio::time::timeout(WELCOME_WAIT, control.next()).await;
+    let payer = match answer.map_err(|_| LinkError::Slow { gateway })? {
+        Some(Ok(ToProviderControl::Welcome { payer, payer_key: _ })) => Payer { payer },
+        Some(Ok(ToProviderControl::Rejected { reason })) => {
+            let reason = reason.chars().take(REASON_CHARS_MAX).collect();
+            return Err(LinkError::Rejected { gateway, reason });
+        }
+        Some(Err(source)) => return Err(greeting(source)),
+        None => return Err(LinkError::Ended { gateway }),
+    };
+    backoff.reset();
+    shared.board.link(gateway, LinkState::Connected, shared.now());
+    let mut link = Link {
+        shared: Arc::clone(shared),
+        target: target.clone(),
+        connection,
+        send,
+        payer,
+        requests: JoinSet::new(),
+        opening: Arc::new(Semaphore::new(OPENING_MAX)),
+        left: false,
+    };
+    let ended = link.serve(control.next()).await;
+    // Their streams are gone with the connection, so they end by themselves, and write down what
+    // was delivered.
+    while link.requests.join_next().await.is_some() {}
+    ended
+}
+
+/// A connection that was welcomed.
+struct Link {
+    shared: Arc<Shared>,
+    target: Target,
+    connection: SharedConnection,
+    send: SendHalf,
+    payer: Payer,
+    requests: JoinSet<()>,
+    opening: Arc<Semaphore>,
+    left: bool,
+}
+
+/// What happens on a connection.
+enum Event {
+    Stream(Result<(net::SendHalf, net::ReceiveHalf), NetError>),
+    OfferDue,
+    RequestEnded,
+    Leave,
+    Ended,
+    /// The gateway said something more on the control stream, or ended it.
+    Control,
+}
+
+impl Link {
+    async fn serve(
+        &mut self,
+        control: impl Future<Output = Option<Result<ToProviderControl, FrameError>>>,
+    ) -> Result<(), LinkError> {
+        let gateway = self.target.gateway;
+        let mut control = pin!(control);
+        let mut offers = tokio::time::interval(Duration::from_millis(OFFER_INTERVAL_MS));
+        offers.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        offers.reset();
+        let (leaving, unlisted) = (self.shared.leaving.clone(), self.target.unlisted.clone());
+        while !(self.left && self.requests.is_empty()) {
+            let room = self.requests.len() < STREAMS_MAX;
+            let event = tokio::select! {
+                biased;
+                () = self.connection.closed() => Event::Ended,
+                _ = &mut control => Event::Control,
+                () = leaving.cancelled(), if !self.left => Event::Leave,
+                () = unlisted.cancelled(), if !self.left => Event::Leave,
+                Some(_) = self.requests.join_next() => Event::RequestEnded,
+                _ = offers.tick() => Event::OfferDue,
+                stream = self.connection.accept(), if room => Event::Stream(stream),
+            };
+            match event {
+                Event::Ended => return Err(LinkError::Ended { gateway }),
+                Event::Control => {
+                    self.connection.close("unexpected control message");
+                    return Err(LinkError::Broken { gateway });
+                }
+                Event::Leave => self.leave().await?,
+                Event::RequestEnded => {}
+                Event::OfferDue => {
+                    let offer = ToGatewayControl::Offer(self.shared.offer());
+                    self.tell(&offer).await?;
+                }
+                Event::Stream(Ok(halves)) => self.take(halves),
+                Event::Stream(Err(source)) => return Err(LinkError::Net { gateway, source }),
+            }
+        }
+        self.connection.close("leaving");
+        Ok(())
+    }
+
+    fn take(&mut self, halves: (net::SendHalf, net::ReceiveHalf)) {
+        let (shared, payer) = (Arc::clone(&self.shared), self.payer);
+        let opening = Arc::clone(&self.opening);
+        self.requests.spawn(async move { serve::serve(&shared, payer, halves, &opening).await });
+    }
+
+    async fn leave(&mut self) -> Result<(), LinkError> {
+        self.left = true;
+        self.shared.board.link(self.target.gateway, LinkState::Leaving, self.shared.now());
+        self.tell(&ToGatewayControl::Leaving).await
+    }
+
+    async fn tell(&mut self, message: &ToGatewayControl) -> Result<(), LinkError> {
+        let gateway = self.target.gateway;
+        let told = serve::write(&mut self.send, message).await;
+        if told.is_err() {
+            // Requests on a connection that takes no control messages would not end well either.
+            self.connection.close("control stream is stuck");
+        }
+        told.map_err(|source| LinkError::Greeting { gateway, source })
+    }
+}

@@ -1,0 +1,346 @@
+//! Starts a provider, owns its tasks, and ends it in order.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures::FutureExt;
+use tokio::{
+    sync::Mutex,
+    task::{JoinHandle, JoinSet},
+    time::MissedTickBehavior,
+};
+use types::{Nusd, PublicKey};
+use wire::chain::{ChainError, GatewayView};
+
+use crate::{
+    books::{Attempt, StoredReceipt},
+    config::ProviderConfig,
+    journal::BooksError,
+    link::{self, Target},
+    redeem::{self, RedeemError, Urgency},
+    register::{self, RegisterError},
+    shared::Shared,
+    status::{LinkStatus, ProviderStatus},
+};
+
+/// How often the chain is asked for gateways.
+const GATEWAYS_INTERVAL: Duration = Duration::from_secs(15);
+/// Gateways that are dialled; a longer list is cut.
+const GATEWAYS_MAX: usize = 256;
+/// How long looking up the name of a gateway's host may take.
+const RESOLVE_WAIT: Duration = Duration::from_secs(5);
+/// How often engines are asked for their models.
+const CATALOG_INTERVAL: Duration = Duration::from_secs(10);
+/// How often channels are read: the shortest withdraw delay is thirty times as long.
+const CHANNELS_INTERVAL: Duration = Duration::from_secs(30);
+/// How often old receipts are forgotten.
+const TIDY_INTERVAL: Duration = Duration::from_secs(10 * 60);
+
+/// Why a provider does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ProviderError {
+    #[error("cannot open the provider's books in {home}", home = home.display())]
+    Books { home: std::path::PathBuf, source: BooksError },
+    #[error("the provider is not registered")]
+    Register { source: RegisterError },
+}
+
+/// The provider; see [`Provider::start`].
+#[derive(Debug)]
+pub struct Provider;
+
+impl Provider {
+    /// Opens the books, registers the operator where needed, and begins to serve. Returns when the
+    /// first offer can be made; gateways are dialled from then on.
+    pub async fn start(config: ProviderConfig) -> Result<ProviderHandle, ProviderError> {
+        let home = config.home.clone();
+        let shared = Shared::open(config);
+        let shared = Arc::new(shared.map_err(|source| ProviderError::Books { home, source })?);
+        let config = &shared.config;
+        register::register(
+            &*config.chain,
+            &shared.sender,
+            config.endpoint.node_key(),
+            &config.moniker,
+            config.bond,
+        )
+        .await
+        .map_err(|source| ProviderError::Register { source })?;
+        shared.refresh_catalog().await;
+        let task = tokio::spawn(run(Arc::clone(&shared)));
+        Ok(ProviderHandle { shared, task: Mutex::new(Some(task)) })
+    }
+}
+
+/// A running provider. Dropping it lets the provider run; [`ProviderHandle::shutdown`] ends it.
+pub struct ProviderHandle {
+    shared: Arc<Shared>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for ProviderHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ProviderHandle(of {})", self.shared.operator)
+    }
+}
+
+impl ProviderHandle {
+    pub fn status(&self) -> ProviderStatus {
+        let shared = &self.shared;
+        let channels = shared.channels.views();
+        let (earned, unredeemed) =
+            shared.books.read(|books| (books.earned(), redeem::unredeemed(books, &channels)));
+        shared.board.read(|counts| ProviderStatus {
+            operator: shared.operator,
+            node_key: shared.config.endpoint.node_key(),
+            models: shared.catalog().offers(),
+            slots: shared.slots(),
+            active: shared.active(),
+            served: counts.served,
+            tokens_delivered: counts.tokens_delivered,
+            unacknowledged: counts.unacknowledged,
+            earned,
+            unredeemed,
+            redeemed: counts.redeemed,
+            last_redemption: counts.last_redemption,
+            links: counts
+                .links
+                .iter()
+                .map(|(&gateway, &(state, since))| LinkStatus { gateway, state, since })
+                .collect(),
+            refusals: counts.refusals.clone(),
+            violations: counts.violations.clone(),
+            errors: counts.errors.iter().cloned().collect(),
+        })
+    }
+
+    /// Waits until a status is as wanted, and returns it. Looks whenever something has changed.
+    pub async fn until(&self, wanted: impl Fn(&ProviderStatus) -> bool) -> ProviderStatus {
+        let mut changes = self.shared.board.watch();
+        loop {
+            changes.borrow_and_update();
+            let status = self.status();
+            if wanted(&status) {
+                return status;
+            }
+            if changes.changed().await.is_err() {
+                return status;
+            }
+        }
+    }
+
+    /// Both parts of a receipt. `None`: there is none, or its retention is over.
+    pub fn receipt(&self, attempt: Attempt) -> Result<Option<StoredReceipt>, BooksError> {
+        self.shared.books.receipt(attempt)
+    }
+
+    /// The attempts of the latest receipts, latest first.
+    pub fn latest_receipts(&self, count: usize) -> Vec<Attempt> {
+        self.shared.books.read(|books| books.latest_receipts(count))
+    }
+
+    /// Redeems everything that is worth its fee. Returns how much was claimed.
+    pub async fn redeem(&self) -> Result<Nusd, RedeemError> {
+        redeem(&self.shared, Urgency::All).await
+    }
+
+    /// Tells gateways that we leave, lets running requests end for as long as configured, redeems,
+    /// makes the journal durable and closes the endpoint. A second call waits for the first.
+    pub async fn shutdown(&self) {
+        self.shared.leaving.cancel();
+        if let Some(task) = self.task.lock().await.take()
+            && let Err(error) = task.await
+        {
+            self.shared.failed(&error);
+        }
+    }
+}
+
+/// Everything that runs beside the caller, until we leave.
+async fn run(shared: Arc<Shared>) {
+    let links = keep_links(&shared);
+    let catalog = every(&shared, CATALOG_INTERVAL, || shared.refresh_catalog());
+    let tidying = every(&shared, TIDY_INTERVAL, || tidy(&shared));
+    let drain = async {
+        shared.leaving.cancelled().await;
+        tokio::time::sleep(Duration::from_millis(shared.config.drain_ms)).await;
+        shared.cut.cancel();
+        std::future::pending::<()>().await;
+    };
+    let serving = async { tokio::join!(links, catalog, tidying, keep_redeemed(&shared)) };
+    tokio::select! {
+        _ = serving => {}
+        () = drain => {}
+    }
+    if let Err(error) = redeem(&shared, Urgency::All).await {
+        shared.failed(&error);
+    }
+    shared.config.endpoint.close().await;
+    tidy(&shared).await;
+}
+
+/// Does `work` now and again until we leave.
+async fn every<F: Future<Output = ()>>(shared: &Shared, period: Duration, work: impl Fn() -> F) {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        tokio::select! {
+            biased;
+            () = shared.leaving.cancelled() => return,
+            _ = ticks.tick() => work().await,
+        }
+    }
+}
+
+/// Keeps a link to every gateway. Ends when we leave and all links have.
+async fn keep_links(shared: &Arc<Shared>) {
+    let mut tasks = JoinSet::new();
+    let mut targets: BTreeMap<PublicKey, Target> = BTreeMap::new();
+    let mut ticks = tokio::time::interval(GATEWAYS_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = shared.leaving.cancelled() => break,
+            _ = ticks.tick() => {}
+            Some(_) = tasks.join_next() => continue,
+        }
+        match gateways(shared).await {
+            Ok(listed) => {
+                for target in update(&mut targets, listed) {
+                    tasks.spawn(link::run(Arc::clone(shared), target));
+                }
+            }
+            Err(error) => shared.failed(&GatewaysError { source: error }),
+        }
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the list of gateways; the known ones are kept")]
+struct GatewaysError {
+    source: ChainError,
+}
+
+/// Brings `targets` up to date. Returns the new ones.
+fn update(
+    targets: &mut BTreeMap<PublicKey, Target>,
+    listed: BTreeMap<PublicKey, Vec<std::net::SocketAddr>>,
+) -> Vec<Target> {
+    targets.retain(|gateway, target| {
+        let stays = listed.contains_key(gateway);
+        if !stays {
+            target.unlisted.cancel();
+        }
+        stays
+    });
+    let mut new = Vec::new();
+    for (gateway, addrs) in listed {
+        match targets.get(&gateway) {
+            Some(target) => target.set_addrs(addrs),
+            None => {
+                let target = Target::new(gateway, addrs);
+                targets.insert(gateway, target.clone());
+                new.push(target);
+            }
+        }
+    }
+    new
+}
+
+/// The gateways on the chain and those configured, with their addresses.
+async fn gateways(
+    shared: &Shared,
+) -> Result<BTreeMap<PublicKey, Vec<std::net::SocketAddr>>, ChainError> {
+    let views = shared.config.chain.gateways().await?;
+    let own = shared.config.endpoint.node_key();
+    let views = views.iter().filter(|view| view.node_key != own).take(GATEWAYS_MAX);
+    let resolved = futures::future::join_all(
+        views.map(|view| resolve(view).map(|addrs| (view.node_key, addrs))),
+    );
+    let mut listed: BTreeMap<_, _> = resolved.await.into_iter().collect();
+    for target in &shared.config.gateways {
+        listed.insert(target.node_key, target.addrs.clone());
+    }
+    Ok(listed)
+}
+
+/// The socket addresses of a gateway; names are looked up.
+async fn resolve(view: &GatewayView) -> Vec<std::net::SocketAddr> {
+    let mut addrs = Vec::new();
+    for addr in view.addrs.iter().take(types::limits::GATEWAY_ADDRS_MAX) {
+        match tokio::time::timeout(RESOLVE_WAIT, tokio::net::lookup_host(addr.as_str())).await {
+            Ok(Ok(found)) => addrs.extend(found.take(types::limits::GATEWAY_ADDRS_MAX)),
+            Ok(Err(error)) => {
+                tracing::warn!(gateway = %view.node_key, addr, %error, "provider.resolve")
+            }
+            Err(_) => tracing::warn!(gateway = %view.node_key, addr, "provider.resolve timed out"),
+        }
+    }
+    addrs
+}
+
+/// Watches channels and redeems when it is time. Ends when we leave.
+async fn keep_redeemed(shared: &Shared) {
+    let interval = Duration::from_millis(shared.config.redeem.interval_ms.max(1));
+    let mut channels = tokio::time::interval(CHANNELS_INTERVAL);
+    let mut all = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
+    for ticks in [&mut channels, &mut all] {
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    }
+    loop {
+        let urgency = tokio::select! {
+            biased;
+            () = shared.leaving.cancelled() => return,
+            () = shared.redeem.notified() => Urgency::All,
+            _ = all.tick() => Urgency::All,
+            _ = channels.tick() => Urgency::Closing,
+        };
+        if let Err(error) = redeem(shared, urgency).await {
+            shared.failed(&error);
+        }
+    }
+}
+
+/// Reads what is claimed and claims what is due. A failed batch does not keep others back.
+async fn redeem(shared: &Shared, urgency: Urgency) -> Result<Nusd, RedeemError> {
+    let read = |source| RedeemError::Read { source };
+    let channels = shared.channels.refresh().await.map_err(read)?;
+    for channel in channels.iter().filter(|channel| !channel.open) {
+        shared.books.update(|books| books.forget_channel(channel.id));
+    }
+    let status = shared.config.chain.status().await.map_err(read)?;
+    let batches = shared.books.read(|books| redeem::plan(books, &channels, &status, urgency));
+    let (mut claimed, mut failure) = (Nusd::ZERO, None);
+    for batch in batches {
+        match redeem::send(&shared.sender, batch, shared.now()).await {
+            Ok(redeemed) => {
+                claimed = claimed.saturating_add(redeemed.value);
+                shared.board.update(|counts| {
+                    counts.redeemed = counts.redeemed.saturating_add(redeemed.value);
+                    counts.last_redemption = Some(redeemed.tx);
+                });
+            }
+            Err(error) => failure = Some(error),
+        }
+    }
+    if !claimed.is_zero() {
+        // So that the next look sees what is claimed now.
+        shared.channels.refresh().await.map_err(read)?;
+        shared.board.changed();
+    }
+    failure.map_or(Ok(claimed), Err)
+}
+
+async fn tidy(shared: &Arc<Shared>) {
+    let shared_too = Arc::clone(shared);
+    let tidied = tokio::task::spawn_blocking(move || {
+        shared_too.books.tidy(shared_too.now(), shared_too.config.receipts_retention_ms)
+    });
+    match tidied.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => shared.failed(&error),
+        Err(error) => shared.failed(&error),
+    }
+}
