@@ -56,6 +56,8 @@ pub mod code {
     pub const NONCE_TOO_LOW: &str = "nonce.too_low";
     /// Transactions of the sender with smaller nonces are missing.
     pub const NONCE_TOO_HIGH: &str = "nonce.too_high";
+    /// Another transaction of the sender with this nonce is waiting for a block.
+    pub const NONCE_TAKEN: &str = "nonce.taken";
     /// Something is wrong with the validator itself.
     pub const INTERNAL: &str = "internal";
 }

@@ -119,6 +119,8 @@ impl TxSender {
                 Err(error) if is_stale(&error) && attempt < SIGN_ATTEMPTS => attempt += 1,
                 Err(error) => return Err(error),
             }
+            // What another holder of the key has sent needs a moment to come into a block.
+            tokio::time::sleep(SUBMIT_PAUSE).await;
         }
     }
 
@@ -192,3 +194,6 @@ fn applied(outcome: TxOutcome) -> Result<Applied, SendError> {
         TxResult::Failed { code, message } => Err(SendError::Failed { id, code, message }),
     }
 }
+
+#[cfg(test)]
+mod tests;

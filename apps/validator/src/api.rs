@@ -1,0 +1,121 @@
+//! The chain API server (`docs/spec/chain-api.md`): reads go to the committed state and the store,
+//! submissions to the replica.
+//!
+//! Everything a client may send or hold is bounded: body, query, answer, time, requests at once.
+//! It holds no key and no cookie; a transaction carries its own authority.
+
+mod error;
+mod read;
+mod submit;
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, FromRequestParts, Request, State},
+    http::request::Parts,
+    middleware::{self, Next},
+    response::Response,
+    routing::{get, post},
+};
+use replica::Replica;
+use store::BlockStore;
+use tokio::sync::{RwLock, Semaphore};
+use types::{genesis::Genesis, limits};
+
+use crate::ledger_app::LedgerApp;
+use error::ApiError;
+
+/// Questions answered at once. One takes microseconds, or a few milliseconds for a page of blocks.
+const QUESTIONS_MAX: usize = 64;
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Transactions that clients wait for at once.
+const SUBMISSIONS_MAX: usize = 1_024;
+/// How long a submission waits for its block. A client waits a little longer.
+const SUBMISSION_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What the API answers from.
+#[derive(Debug)]
+pub(crate) struct Api {
+    pub(crate) genesis: Genesis,
+    pub(crate) state: Arc<RwLock<ledger::State>>,
+    pub(crate) store: Arc<BlockStore>,
+    pub(crate) replica: Replica<LedgerApp>,
+}
+
+/// What a handler sees of the [`Api`]. Weak, so that no connection keeps the store open once the
+/// validator has stopped.
+#[derive(Clone, Debug)]
+struct Shared {
+    api: Weak<Api>,
+    questions: Arc<Semaphore>,
+    submissions: Arc<Semaphore>,
+}
+
+/// The [`Api`] for the time of one request.
+struct Live(Arc<Api>);
+
+impl FromRequestParts<Shared> for Live {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(_: &mut Parts, shared: &Shared) -> Result<Live, ApiError> {
+        shared.api.upgrade().map(Live).ok_or_else(ApiError::halted)
+    }
+}
+
+/// Every path of the API.
+pub(crate) fn router(api: &Arc<Api>) -> Router {
+    let shared = Shared {
+        api: Arc::downgrade(api),
+        questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
+        submissions: Arc::new(Semaphore::new(SUBMISSIONS_MAX)),
+    };
+    let questions = Router::new()
+        .route("/health", get(read::health))
+        .route("/v1/genesis", get(read::genesis))
+        .route("/v1/status", get(read::status))
+        .route("/v1/accounts/{address}", get(read::account))
+        .route("/v1/channels", get(read::channels))
+        .route("/v1/channels/{id}", get(read::channel))
+        .route("/v1/providers", get(read::providers))
+        .route("/v1/providers/{operator}", get(read::provider))
+        .route("/v1/gateways", get(read::gateways))
+        .route("/v1/supply", get(read::supply))
+        .route("/v1/blocks", get(read::blocks))
+        .route("/v1/blocks/{height}", get(read::block))
+        .route("/v1/txs/{id}", get(read::tx))
+        .route("/v1/events", get(read::events))
+        .layer(middleware::from_fn_with_state(shared.clone(), limit_questions));
+    let submissions = Router::new()
+        .route("/v1/txs", post(submit::submit))
+        .layer(middleware::from_fn_with_state(shared.clone(), limit_submissions));
+    questions
+        .merge(submissions)
+        .fallback(async || ApiError::unknown_path())
+        .method_not_allowed_fallback(async || ApiError::method())
+        .layer(DefaultBodyLimit::max(limits::TX_BYTES_MAX))
+        .with_state(shared)
+}
+
+async fn limit_questions(
+    State(shared): State<Shared>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let _permit = shared.questions.try_acquire().map_err(|_| ApiError::busy())?;
+    let answer = tokio::time::timeout(QUESTION_TIMEOUT, next.run(request)).await;
+    answer.map_err(|_| ApiError::busy())
+}
+
+async fn limit_submissions(
+    State(shared): State<Shared>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let _permit = shared.submissions.try_acquire().map_err(|_| ApiError::busy())?;
+    let answer = tokio::time::timeout(SUBMISSION_TIMEOUT, next.run(request)).await;
+    answer.map_err(|_| ApiError::submit_timeout())
+}

@@ -1,0 +1,156 @@
+//! What others hold of a replica: submit, and see where it stands.
+
+use std::{fmt, sync::Arc};
+
+use store::{BlockStore, StoreError};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use types::{Hash32, Height, TxId};
+
+use crate::{Application, Refusal, Tip, Transaction, mempool::Full};
+
+/// A handle to a running replica. Cheap to clone.
+pub struct Replica<A: Application> {
+    pub(crate) submissions: mpsc::Sender<Submission<A>>,
+    pub(crate) status: watch::Receiver<Status>,
+    pub(crate) store: Arc<BlockStore>,
+    /// As many signatures are checked at once as there are cores.
+    pub(crate) verifiers: Arc<Semaphore>,
+}
+
+/// A transaction on its way to the mempool.
+pub(crate) struct Submission<A: Application> {
+    pub(crate) tx: A::Tx,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) waiter: Waiter<A>,
+}
+
+/// Where the answer goes. Nobody may be listening any more.
+pub(crate) type Waiter<A> =
+    oneshot::Sender<Result<Included<<A as Application>::Outcome>, SubmitError>>;
+
+/// A transaction in a durable block.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Included<Outcome> {
+    pub height: Height,
+    /// Place in the block.
+    pub index: u32,
+    pub outcome: Outcome,
+}
+
+/// Where a replica stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Status {
+    pub tip: Tip,
+    /// Digest of the newest block's header, of the genesis document before the first.
+    pub block: Hash32,
+    pub mempool_txs: u64,
+    /// It has stopped; see whoever owns its task for the reason.
+    pub halted: bool,
+}
+
+/// Why a transaction is not in a block.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    #[error("the transaction is not valid: {}", source.message)]
+    Malformed { source: Refusal },
+    #[error("{}", source.message)]
+    Refused { source: Refusal },
+    #[error("{}", not_taken(reason))]
+    NotTaken { reason: Full },
+    #[error(
+        "the validator is stopping; whether the transaction will be in a block shows when it runs again"
+    )]
+    Halted,
+    #[error("what became of the transaction cannot be read")]
+    Store { source: StoreError },
+}
+
+fn not_taken(reason: &Full) -> &'static str {
+    match reason {
+        Full::Pool => "too many transactions are waiting for a block; try again in a second",
+        Full::Sender => "too many transactions of this account are waiting; wait for them",
+        Full::Waiters => "too many are waiting for this very transaction; look it up by its id",
+        Full::Gap => {
+            "transactions of this account with smaller nonces are missing; send them first"
+        }
+        Full::NonceTaken => {
+            "another transaction of this account with the same nonce is waiting; wait for it"
+        }
+    }
+}
+
+impl<A: Application> Replica<A> {
+    /// Checks a transaction, queues it and waits until it is in a durable block. Dropping the
+    /// future does not take it back. Submitting the same bytes again is harmless: the answer is
+    /// what became of them.
+    pub async fn submit(&self, bytes: Vec<u8>) -> Result<Included<A::Outcome>, SubmitError> {
+        let (tx, bytes) = self.verify(bytes).await?;
+        let id = tx.id();
+        let (waiter, answer) = oneshot::channel();
+        match self.submissions.try_send(Submission { tx, bytes, waiter }) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                return Err(SubmitError::NotTaken { reason: Full::Pool });
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(SubmitError::Halted),
+        }
+        match answer.await {
+            Err(_) => Err(SubmitError::Halted),
+            Ok(Err(SubmitError::Refused { source })) => match self.outcome(id).await? {
+                Some(included) => Ok(included),
+                None => Err(SubmitError::Refused { source }),
+            },
+            Ok(answer) => answer,
+        }
+    }
+
+    async fn verify(&self, bytes: Vec<u8>) -> Result<(A::Tx, Vec<u8>), SubmitError> {
+        let permit = self.verifiers.acquire().await.map_err(|_| SubmitError::Halted)?;
+        let verified = tokio::task::spawn_blocking(move || (A::verify(&bytes), bytes)).await;
+        drop(permit);
+        let (verified, bytes) = verified.map_err(|_| SubmitError::Halted)?;
+        let tx = verified.map_err(|source| SubmitError::Malformed { source })?;
+        Ok((tx, bytes))
+    }
+
+    /// What became of a transaction, if it is in a block.
+    pub async fn outcome(&self, id: TxId) -> Result<Option<Included<A::Outcome>>, SubmitError> {
+        let store = Arc::clone(&self.store);
+        let read = tokio::task::spawn_blocking(move || {
+            let Some(place) = store.tx_place(id)? else { return Ok(None) };
+            let block = store.block(place.height)?;
+            Ok(block.and_then(|block| {
+                let outcome = A::outcome(&block.outcomes, place.index)?;
+                Some(Included { height: place.height, index: place.index, outcome })
+            }))
+        });
+        let read = read.await.map_err(|_| SubmitError::Halted)?;
+        read.map_err(|source| SubmitError::Store { source })
+    }
+
+    pub fn status(&self) -> Status {
+        *self.status.borrow()
+    }
+
+    /// Follows [`Replica::status`].
+    pub fn watch(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+}
+
+impl<A: Application> Clone for Replica<A> {
+    fn clone(&self) -> Replica<A> {
+        Replica {
+            submissions: self.submissions.clone(),
+            status: self.status.clone(),
+            store: Arc::clone(&self.store),
+            verifiers: Arc::clone(&self.verifiers),
+        }
+    }
+}
+
+impl<A: Application> fmt::Debug for Replica<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replica").field("status", &self.status()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,151 @@
+//! From what is on the disk to a running application: the newest snapshot, then every block after
+//! it, each checked as if a stranger had sent it.
+
+use std::{num::NonZero, thread};
+
+use store::{BlockStore, StoreError, StoredBlock};
+use types::{ChainId, Hash32, Height};
+
+use crate::{
+    AppError, Application, BlockContext, Executed, Refusal,
+    chain::{self, BlockFault, Parent},
+};
+
+/// Fewer signatures than this are checked on one thread.
+const PARALLEL_FROM: usize = 16;
+
+/// What recovering did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Recovered {
+    /// What the next block refers to.
+    pub parent: Parent,
+    /// Height of the snapshot that was used; 0 for genesis.
+    pub snapshot: Height,
+    pub blocks_replayed: u64,
+}
+
+/// Why a stored chain cannot be brought back.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    #[error("the stored chain cannot be read")]
+    Store { source: StoreError },
+    #[error("block {height} is missing from the store")]
+    Missing { height: Height },
+    #[error("the stored block {height} cannot be replayed")]
+    Replay { height: Height, source: ReplayError },
+}
+
+/// Why a block cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    #[error("it does not follow the block before it")]
+    Block { source: BlockFault },
+    #[error("its transaction {index} is not valid")]
+    Tx { index: usize, source: Refusal },
+    #[error("the application does not execute it")]
+    App { source: AppError },
+    #[error("it leads to the state {found}, its header says {stated}")]
+    AppHash { stated: Hash32, found: Hash32 },
+}
+
+/// Brings `app`, which stands at genesis, to the newest block of `store`.
+pub fn recover<A: Application>(app: &mut A, store: &BlockStore) -> Result<Recovered, RecoverError> {
+    let chain_id = &store.genesis().chain_id;
+    let tip = store.height().map_err(|source| RecoverError::Store { source })?;
+    let mut parent = restore_snapshot(app, store)?;
+    let snapshot = parent.height;
+    while parent.height < tip {
+        let height = parent.height.next();
+        let block = stored(store, height)?;
+        replay_block(app, chain_id, &parent, &block)
+            .map_err(|source| RecoverError::Replay { height, source })?;
+        parent = Parent::of_header(&block.header);
+    }
+    Ok(Recovered { parent, snapshot, blocks_replayed: tip.0.saturating_sub(snapshot.0) })
+}
+
+fn stored(store: &BlockStore, height: Height) -> Result<StoredBlock, RecoverError> {
+    let block = store.block(height).map_err(|source| RecoverError::Store { source })?;
+    block.ok_or(RecoverError::Missing { height })
+}
+
+/// Uses the newest snapshot if it is what its block says; otherwise everything is replayed.
+fn restore_snapshot<A: Application>(
+    app: &mut A,
+    store: &BlockStore,
+) -> Result<Parent, RecoverError> {
+    let genesis = Parent::of_genesis(store.genesis());
+    let snapshot = store.snapshot().map_err(|source| RecoverError::Store { source })?;
+    let Some((height, bytes)) = snapshot else { return Ok(genesis) };
+    let header = stored(store, height)?.header;
+    match app.restore(&bytes) {
+        Ok(()) => {}
+        Err(error) => {
+            tracing::warn!(%height, error = %error.source, "a snapshot is not used, all blocks are replayed");
+            return Ok(genesis);
+        }
+    }
+    let found = app.tip();
+    if found.height != height || found.app_hash != header.app_hash {
+        let source = ReplayError::AppHash { stated: header.app_hash, found: found.app_hash };
+        return Err(RecoverError::Replay { height, source });
+    }
+    Ok(Parent::of_header(&header))
+}
+
+/// Checks a block completely, executes it and commits it. On an error `app` is as before.
+pub fn replay_block<A: Application>(
+    app: &mut A,
+    chain_id: &ChainId,
+    parent: &Parent,
+    block: &StoredBlock,
+) -> Result<Executed<A::Outcome>, ReplayError> {
+    let header = &block.header;
+    chain::verify_block(chain_id, parent, block, &app.validators(header.height))
+        .map_err(|source| ReplayError::Block { source })?;
+    let txs =
+        verify_all::<A>(&block.txs).map_err(|(index, source)| ReplayError::Tx { index, source })?;
+    let context = BlockContext {
+        height: header.height,
+        time: header.time,
+        proposer: header.proposer,
+        evidence: Vec::new(),
+    };
+    let executed = app.execute(&context, &txs).map_err(|source| ReplayError::App { source })?;
+    if executed.app_hash != header.app_hash {
+        app.rollback();
+        let (stated, found) = (header.app_hash, executed.app_hash);
+        return Err(ReplayError::AppHash { stated, found });
+    }
+    app.commit();
+    Ok(executed)
+}
+
+/// The stateless phase of many transactions on all cores, in their order. The first that fails is
+/// named by its place.
+pub fn verify_all<A: Application>(txs: &[Vec<u8>]) -> Result<Vec<A::Tx>, (usize, Refusal)> {
+    let verify = |(index, tx): (usize, &Vec<u8>)| A::verify(tx).map_err(|refusal| (index, refusal));
+    if txs.len() < PARALLEL_FROM {
+        return txs.iter().enumerate().map(verify).collect();
+    }
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let share = txs.len().div_ceil(threads);
+    let indexed: Vec<(usize, &Vec<u8>)> = txs.iter().enumerate().collect();
+    thread::scope(|scope| {
+        let workers: Vec<_> = indexed
+            .chunks(share)
+            .map(|chunk| {
+                scope
+                    .spawn(move || chunk.iter().copied().map(verify).collect::<Result<Vec<_>, _>>())
+            })
+            .collect();
+        let mut verified = Vec::with_capacity(txs.len());
+        for worker in workers {
+            match worker.join() {
+                Ok(share) => verified.extend(share?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        Ok(verified)
+    })
+}

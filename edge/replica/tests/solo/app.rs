@@ -1,0 +1,239 @@
+//! An application small enough to see through: accounts that count and a digest of everything.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use replica::{
+    AppError, Application, BlockContext, Clock, Executed, Proposal, Refusal, Tip, Transaction,
+    ValidatorPower,
+};
+use types::{Address, Hash32, Height, Nonce, PublicKey, TimeMs, TxId, sha256};
+
+/// What a transaction does; the names are behaviours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    Counts = 0,
+    /// Passes `check` and has no place in a block.
+    HasNoPlace = 1,
+    FailsCheck = 2,
+    /// Counts, and asks for a block one second later.
+    AsksForABlock = 3,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Tx {
+    pub(crate) sender: u8,
+    pub(crate) nonce: u64,
+    pub(crate) kind: Kind,
+}
+
+impl Tx {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![self.sender, self.kind as u8];
+        bytes.extend(self.nonce.to_le_bytes());
+        bytes
+    }
+}
+
+impl Transaction for Tx {
+    fn id(&self) -> TxId {
+        TxId(sha256(&[&self.bytes()]).0)
+    }
+    fn sender(&self) -> Address {
+        Address::of_key(&PublicKey([self.sender; 32]))
+    }
+    fn nonce(&self) -> Nonce {
+        Nonce(self.nonce)
+    }
+}
+
+/// How far every sender has counted, and the digest of how it came to that.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct State {
+    tip: (u64, u64, Hash32),
+    counts: BTreeMap<u8, u64>,
+    due: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Counter {
+    key: PublicKey,
+    committed: State,
+    open: Option<State>,
+}
+
+impl Counter {
+    pub(crate) fn new(key: PublicKey) -> Counter {
+        let tip = (0, 0, Hash32::default());
+        Counter { key, committed: State { tip, counts: BTreeMap::new(), due: None }, open: None }
+    }
+
+    pub(crate) fn count(&self, sender: u8) -> u64 {
+        self.committed.counts.get(&sender).copied().unwrap_or(0)
+    }
+
+    /// Runs a block and says which transactions had a place in it.
+    fn run(&mut self, context: &BlockContext, txs: &[Tx]) -> (Vec<Option<u64>>, Hash32) {
+        assert!(self.open.is_none(), "a block is open");
+        assert_eq!(context.height.0, self.committed.tip.0 + 1);
+        let mut state = self.committed.clone();
+        if state.due.is_some_and(|due| due <= context.time.0) {
+            state.due = None;
+        }
+        let mut digest = state.tip.2;
+        let results = txs
+            .iter()
+            .map(|tx| {
+                let count = state.counts.entry(tx.sender).or_default();
+                if tx.kind == Kind::HasNoPlace || *count != tx.nonce {
+                    return None;
+                }
+                *count += 1;
+                digest = sha256(&[&digest.0, &tx.bytes()]);
+                if tx.kind == Kind::AsksForABlock {
+                    state.due = Some(context.time.0 + 1_000);
+                }
+                Some(*count)
+            })
+            .collect();
+        digest = sha256(&[&digest.0, &context.time.0.to_le_bytes()]);
+        state.tip = (context.height.0, context.time.0, digest);
+        self.open = Some(state);
+        (results, digest)
+    }
+}
+
+fn refusal(code: &'static str) -> Refusal {
+    Refusal { code, message: code.to_owned() }
+}
+
+fn executed(outcomes: Vec<u64>, app_hash: Hash32) -> Executed<u64> {
+    let stored = outcomes.iter().flat_map(|count| count.to_le_bytes()).collect();
+    Executed { app_hash, outcomes, stored }
+}
+
+impl Application for Counter {
+    type Tx = Tx;
+    type Outcome = u64;
+
+    fn verify(bytes: &[u8]) -> Result<Tx, Refusal> {
+        let [sender, kind, nonce @ ..] = bytes else { return Err(refusal("malformed")) };
+        let kind = match kind {
+            0 => Kind::Counts,
+            1 => Kind::HasNoPlace,
+            2 => Kind::FailsCheck,
+            3 => Kind::AsksForABlock,
+            _ => return Err(refusal("malformed")),
+        };
+        let nonce = u64::from_le_bytes(nonce.try_into().map_err(|_| refusal("malformed"))?);
+        Ok(Tx { sender: *sender, nonce, kind })
+    }
+
+    fn check(&self, tx: &Tx) -> Result<u64, Refusal> {
+        if tx.kind == Kind::FailsCheck {
+            return Err(refusal("fails"));
+        }
+        tx.nonce.checked_sub(self.count(tx.sender)).ok_or(refusal("nonce.too_low"))
+    }
+
+    fn propose(
+        &mut self,
+        context: &BlockContext,
+        candidates: &[Tx],
+    ) -> Result<Proposal<u64>, AppError> {
+        let (results, app_hash) = self.run(context, candidates);
+        let left_out = results.iter().enumerate().filter(|(_, result)| result.is_none());
+        let skipped = left_out.map(|(place, _)| (place, refusal("no_place"))).collect();
+        Ok(Proposal {
+            executed: executed(results.into_iter().flatten().collect(), app_hash),
+            skipped,
+        })
+    }
+
+    fn execute(&mut self, context: &BlockContext, txs: &[Tx]) -> Result<Executed<u64>, AppError> {
+        let (results, app_hash) = self.run(context, txs);
+        let outcomes: Option<Vec<u64>> = results.into_iter().collect();
+        match outcomes {
+            Some(outcomes) => Ok(executed(outcomes, app_hash)),
+            None => {
+                self.rollback();
+                Err(AppError { action: "execute", source: "no place".into() })
+            }
+        }
+    }
+
+    fn commit(&mut self) {
+        self.committed = self.open.take().expect("no block is open");
+    }
+
+    fn rollback(&mut self) {
+        self.open = None;
+    }
+
+    fn tip(&self) -> Tip {
+        let (height, time, app_hash) = self.committed.tip;
+        Tip { height: Height(height), time: TimeMs(time), app_hash }
+    }
+
+    fn validators(&self, _: Height) -> Vec<ValidatorPower> {
+        vec![ValidatorPower { key: self.key, power: 1 }]
+    }
+
+    fn next_due(&self) -> Option<TimeMs> {
+        self.committed.due.map(TimeMs)
+    }
+
+    fn snapshot(&self) -> Result<Vec<u8>, AppError> {
+        let State { tip: (height, time, digest), counts, due } = &self.committed;
+        let counts: Vec<(u8, u64)> =
+            counts.iter().map(|(sender, count)| (*sender, *count)).collect();
+        borsh::to_vec(&(height, time, digest, counts, due))
+            .map_err(|error| AppError { action: "snapshot", source: error.into() })
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), AppError> {
+        type Form = (u64, u64, Hash32, Vec<(u8, u64)>, Option<u64>);
+        let (height, time, digest, counts, due): Form = borsh::from_slice(snapshot)
+            .map_err(|error| AppError { action: "restore", source: error.into() })?;
+        let counts = counts.into_iter().collect();
+        self.committed = State { tip: (height, time, digest), counts, due };
+        Ok(())
+    }
+
+    fn outcome(stored: &[u8], index: u32) -> Option<u64> {
+        let at = index as usize * 8;
+        Some(u64::from_le_bytes(stored.get(at..at + 8)?.try_into().ok()?))
+    }
+}
+
+/// A clock that stands still until it is moved.
+#[derive(Debug, Default)]
+pub(crate) struct ManualClock(pub(crate) AtomicU64);
+
+impl ManualClock {
+    pub(crate) fn at(ms: u64) -> Arc<ManualClock> {
+        Arc::new(ManualClock(AtomicU64::new(ms)))
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> TimeMs {
+        TimeMs(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// Follows tokio's time, which tests pause.
+#[derive(Debug)]
+pub(crate) struct PausedClock(pub(crate) tokio::time::Instant);
+
+impl Clock for PausedClock {
+    fn now(&self) -> TimeMs {
+        TimeMs(1_000 + self.0.elapsed().as_millis() as u64)
+    }
+}
