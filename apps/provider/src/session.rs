@@ -58,6 +58,17 @@ impl Mark {
     pub(crate) const OPENED: Mark = Mark(0);
 }
 
+/// Performing an effect failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Failure {
+    /// The `Delta` could not be sent.
+    Delta,
+    /// Another message could not.
+    Send,
+    /// The journal takes no more.
+    Journal,
+}
+
 /// What happened.
 #[derive(Debug)]
 pub(crate) enum Input {
@@ -82,19 +93,17 @@ pub(crate) enum Input {
     },
     Cancel,
     /// A statement that belongs to our report and is signed by the channel's payer key.
-    Acknowledged(Signed<Acknowledgement>),
+    Acknowledged(Box<Signed<Acknowledgement>>),
     /// The peer broke the protocol; nothing more it says counts.
     Violation,
-    /// The peer left, or the report could not be sent.
+    /// The peer left.
     Gone,
-    /// The `Delta` of the last step could not be sent.
-    DeltaFailed,
+    /// An effect of the last step was not performed, nor was any after it.
+    Failed(Failure),
     /// Everything up to this record is durable.
     Durable(Mark),
     /// We are shutting down and cannot wait longer.
     Cut,
-    /// The journal takes no more.
-    JournalBroken,
 }
 
 /// What is to be done.
@@ -103,7 +112,7 @@ pub(crate) enum Effect {
     /// Append to the journal before anything after it is done.
     Persist {
         mark: Mark,
-        record: Record,
+        record: Box<Record>,
     },
     /// Say when this record is durable.
     Sync(Mark),
@@ -285,10 +294,10 @@ impl Session {
             Input::EngineGone => self.engine_ended(FinishReason::Failed),
             Input::Voucher { voucher, affordable } => self.voucher(voucher, affordable, effects),
             Input::Cancel => self.close(FinishReason::Cancelled, effects),
-            Input::Acknowledged(acknowledgement) => self.acknowledged(acknowledgement, effects),
+            Input::Acknowledged(acknowledgement) => self.acknowledged(*acknowledgement, effects),
             Input::Violation => self.violation(effects),
-            Input::Gone => self.gone(effects),
-            Input::DeltaFailed => self.delta_failed(effects),
+            Input::Gone | Input::Failed(Failure::Send) => self.gone(effects),
+            Input::Failed(Failure::Delta) => self.delta_failed(effects),
             Input::Durable(mark) => {
                 self.cover.durable(mark);
                 self.guard_durable = true;
@@ -298,7 +307,7 @@ impl Session {
                 Phase::Starting { .. } => self.refuse(Refusal::Leaving, effects),
                 _ => self.close(FinishReason::Failed, effects),
             },
-            Input::JournalBroken => {
+            Input::Failed(Failure::Journal) => {
                 self.stop_engine(effects);
                 self.over(Outcome::JournalBroken, effects);
             }
@@ -422,7 +431,7 @@ impl Session {
     fn persist(&mut self, record: Record, effects: &mut Vec<Effect>) -> Mark {
         let mark = Mark(self.marks);
         self.marks = self.marks.saturating_add(1);
-        effects.push(Effect::Persist { mark, record });
+        effects.push(Effect::Persist { mark, record: Box::new(record) });
         mark
     }
 

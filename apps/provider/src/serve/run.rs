@@ -32,7 +32,7 @@ use crate::{
     channels::FRESH_MS,
     journal::BooksError,
     record::Record,
-    session::{Effect, Input, Mark, Outcome, Session},
+    session::{Effect, Failure, Input, Mark, Outcome, Session},
     shared::Shared,
 };
 
@@ -109,7 +109,7 @@ impl<'a> Running<'a> {
             let input = tokio::select! {
                 // Vouchers before tokens: cover first, then what it covers.
                 biased;
-                frame = from_peer.next() => Next::Frame(frame),
+                frame = from_peer.next() => Next::Frame(Box::new(frame)),
                 () = cut, if !self.cut_told => Next::Input(Input::Cut),
                 (mark, synced) = maybe(&mut self.syncing) => Next::Synced(mark, synced),
                 started = maybe(&mut self.starting) => Next::Started(started),
@@ -128,12 +128,12 @@ impl<'a> Running<'a> {
                 self.cut_told |= matches!(input, Input::Cut);
                 input
             }
-            Next::Frame(frame) => self.frame(frame).await,
+            Next::Frame(frame) => self.frame(*frame).await,
             Next::Synced(mark, synced) => {
                 self.syncing = None;
                 match synced {
                     Ok(()) => Input::Durable(mark),
-                    Err(error) => self.journal_broken(&error),
+                    Err(error) => Input::Failed(self.journal_broken(&error)),
                 }
             }
             Next::Started(started) => {
@@ -181,7 +181,7 @@ impl<'a> Running<'a> {
                 None => "voucher",
             },
             Some(Ok(ToProvider::Acknowledge(ack))) => match self.answers_our_report(ack) {
-                Some(ack) => return Input::Acknowledged(ack),
+                Some(ack) => return Input::Acknowledged(Box::new(ack)),
                 None => "acknowledgement",
             },
             Some(Ok(ToProvider::Open(_) | ToProvider::Sync { .. })) => "later message",
@@ -240,15 +240,15 @@ impl<'a> Running<'a> {
         let mut effects = VecDeque::from(self.session.step(self.now(), input));
         while let Some(effect) = effects.pop_front() {
             if let Err(failure) = self.perform(effect).await {
-                effects = self.session.step(self.now(), failure).into();
+                effects = self.session.step(self.now(), Input::Failed(failure)).into();
             }
         }
     }
 
-    async fn perform(&mut self, effect: Effect) -> Result<(), Input> {
+    async fn perform(&mut self, effect: Effect) -> Result<(), Failure> {
         match effect {
             Effect::Persist { mark, record } => {
-                let id = self.record(record)?;
+                let id = self.record(*record)?;
                 self.records.push_back((mark, id));
             }
             Effect::Sync(mark) => self.sync(mark),
@@ -256,7 +256,7 @@ impl<'a> Running<'a> {
                 let accepted =
                     Accepted { order: self.order.hash(), prompt_tokens, at: self.shared.now() };
                 let message = ToGateway::Accepted(self.shared.signed(accepted));
-                write(&mut self.send, &message).await.map_err(|_| Input::Gone)?;
+                write(&mut self.send, &message).await.map_err(|_| Failure::Send)?;
             }
             Effect::Refuse(reason) => {
                 self.shared.board.refused(&reason);
@@ -268,7 +268,7 @@ impl<'a> Running<'a> {
             }
             Effect::Delta { pieces, prompt_tokens } => {
                 let message = ToGateway::Delta { pieces, prompt_tokens };
-                write(&mut self.send, &message).await.map_err(|_| Input::DeltaFailed)?;
+                write(&mut self.send, &message).await.map_err(|_| Failure::Delta)?;
             }
             Effect::StopEngine => {
                 self.cancel.cancel();
@@ -281,13 +281,13 @@ impl<'a> Running<'a> {
         Ok(())
     }
 
-    fn record(&self, record: Record) -> Result<RecordId, Input> {
+    fn record(&self, record: Record) -> Result<RecordId, Failure> {
         self.shared.books.record(record).map_err(|error| self.journal_broken(&error))
     }
 
-    fn journal_broken(&self, error: &BooksError) -> Input {
+    fn journal_broken(&self, error: &BooksError) -> Failure {
         self.shared.failed(error);
-        Input::JournalBroken
+        Failure::Journal
     }
 
     fn sync(&mut self, mark: Mark) {
@@ -299,7 +299,7 @@ impl<'a> Running<'a> {
         }
     }
 
-    async fn tell_report(&mut self, report: ServiceReport, tell: bool) -> Result<(), Input> {
+    async fn tell_report(&mut self, report: ServiceReport, tell: bool) -> Result<(), Failure> {
         let charged = report.lane_total.saturating_sub(report.lane_total_before);
         let tokens = u64::from(report.completion_tokens);
         tracing::info!(
@@ -317,7 +317,7 @@ impl<'a> Running<'a> {
         self.report = Some(report.clone());
         if tell {
             let message = ToGateway::Final(Box::new(report));
-            write(&mut self.send, &message).await.map_err(|_| Input::Gone)?;
+            write(&mut self.send, &message).await.map_err(|_| Failure::Send)?;
             finish(&mut self.send).await;
         }
         Ok(())
@@ -336,7 +336,7 @@ impl<'a> Running<'a> {
 /// What came first.
 enum Next {
     Input(Input),
-    Frame(Option<Result<ToProvider, FrameError>>),
+    Frame(Box<Option<Result<ToProvider, FrameError>>>),
     Synced(Mark, Result<(), BooksError>),
     Started(Result<Generation, EngineError>),
 }

@@ -91,17 +91,17 @@ impl Auditor {
         for effect in effects {
             match effect {
                 Effect::Persist { mark, record } => {
-                    if let Record::Voucher { voucher } = &record {
+                    if let Record::Voucher { voucher } = &*record {
                         self.promised = self.promised.max(voucher.value.total);
                     }
                     self.written.push((mark, self.promised));
-                    self.records.push(record);
+                    self.records.push(*record);
                 }
                 Effect::Accept { prompt_tokens } => {
                     self.prompt = prompt_tokens.unwrap_or(self.prompt)
                 }
                 Effect::Delta { .. } if std::mem::take(&mut self.delta_fails) => {
-                    return Some(Input::DeltaFailed);
+                    return Some(Input::Failed(Failure::Delta));
                 }
                 Effect::Delta { pieces, prompt_tokens } => {
                     self.prompt = prompt_tokens.unwrap_or(self.prompt);
@@ -220,7 +220,7 @@ fn a_restart_finds_what_was_written() {
         for input in steps {
             for effect in session.step(TimeMs(1), input) {
                 if let Effect::Persist { record, .. } = effect {
-                    keep(record);
+                    keep(*record);
                 }
             }
         }

@@ -18,30 +18,30 @@ use wire::chain::{
     ProviderView, SupplyView, TxOutcome, TxResult,
 };
 
-pub fn chain_id() -> ChainId {
+pub(crate) fn chain_id() -> ChainId {
     "peerwatt-test.1".parse().unwrap()
 }
 
 /// Handles of one chain.
 #[derive(Clone, Debug, Default)]
-pub struct TestChain(Arc<Mutex<State>>);
+pub(crate) struct TestChain(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
-pub struct State {
-    pub providers: BTreeMap<Address, ProviderView>,
-    pub gateways: Vec<GatewayView>,
-    pub channels: BTreeMap<ChannelId, ChannelView>,
-    pub nonces: BTreeMap<Address, u64>,
-    pub registrations: usize,
-    pub redemptions: usize,
+pub(crate) struct State {
+    pub(crate) providers: BTreeMap<Address, ProviderView>,
+    pub(crate) gateways: Vec<GatewayView>,
+    pub(crate) channels: BTreeMap<ChannelId, ChannelView>,
+    pub(crate) nonces: BTreeMap<Address, u64>,
+    pub(crate) registrations: usize,
+    pub(crate) redemptions: usize,
 }
 
 impl TestChain {
-    pub fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }
 
-    pub fn list_gateway(&self, node_key: PublicKey, addrs: &[std::net::SocketAddr]) {
+    pub(crate) fn list_gateway(&self, node_key: PublicKey, addrs: &[std::net::SocketAddr]) {
         self.lock().gateways.push(GatewayView {
             operator: Address::of_key(&node_key),
             node_key,
@@ -50,7 +50,7 @@ impl TestChain {
         });
     }
 
-    pub fn open_channel(&self, terms: ChannelTerms, deposit: Nusd) -> ChannelId {
+    pub(crate) fn open_channel(&self, terms: ChannelTerms, deposit: Nusd) -> ChannelId {
         let id = terms.id(&chain_id());
         let view = ChannelView {
             id,
@@ -65,7 +65,7 @@ impl TestChain {
         id
     }
 
-    pub fn claimed(&self, channel: ChannelId) -> Nusd {
+    pub(crate) fn claimed(&self, channel: ChannelId) -> Nusd {
         self.lock().channels[&channel].claimed
     }
 }

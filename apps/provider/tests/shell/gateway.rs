@@ -26,27 +26,27 @@ use wire::{
 
 use crate::chain::{TestChain, chain_id};
 
-pub const PRICE: Price = Price {
+pub(crate) const PRICE: Price = Price {
     request_nusd: Nusd(7),
     prompt_nusd_per_mtok: Nusd(1_000_000),
     completion_nusd_per_mtok: Nusd(1_000_000_000),
 };
-pub const DEPOSIT: Nusd = Nusd::whole(1_000);
+pub(crate) const DEPOSIT: Nusd = Nusd::whole(1_000);
 
 /// The time at which every order is issued; the providers' clocks stand there too.
-pub const NOW: TimeMs = TimeMs(1_700_000_000_000);
+pub(crate) const NOW: TimeMs = TimeMs(1_700_000_000_000);
 
 /// A gateway with a channel to one provider.
-pub struct TestGateway {
-    pub endpoint: SharedEndpoint,
-    pub payer: Arc<SecretKey>,
-    pub channel: ChannelId,
-    pub provider: Address,
+pub(crate) struct TestGateway {
+    pub(crate) endpoint: SharedEndpoint,
+    pub(crate) payer: Arc<SecretKey>,
+    pub(crate) channel: ChannelId,
+    pub(crate) provider: Address,
 }
 
 impl TestGateway {
     /// Listed on the chain, with a channel to `provider`.
-    pub fn start(
+    pub(crate) fn start(
         chain: &TestChain,
         endpoint: SharedEndpoint,
         seed: u8,
@@ -66,7 +66,7 @@ impl TestGateway {
     }
 
     /// Waits for the provider to dial, and welcomes it.
-    pub async fn welcome(&self) -> TestLink {
+    pub(crate) async fn welcome(&self) -> TestLink {
         let connection = self.endpoint.accept().await.unwrap();
         let (mut send, receive) = connection.accept().await.unwrap();
         let mut control = Control::new(receive);
@@ -83,13 +83,13 @@ impl TestGateway {
         TestLink { connection, control, _send: send, offer }
     }
 
-    pub fn voucher(&self, lane: Lane, sequence: u64, total: Nusd) -> Signed<Voucher> {
+    pub(crate) fn voucher(&self, lane: Lane, sequence: u64, total: Nusd) -> Signed<Voucher> {
         let voucher = Voucher { channel: self.channel, lane, sequence, total };
         Signed::new(voucher, &chain_id(), &*self.payer)
     }
 
     /// A request to `model` on a fresh lane.
-    pub fn ask(&self, number: u8, model: ModelId) -> Ask {
+    pub(crate) fn ask(&self, number: u8, model: ModelId) -> Ask {
         let prompt = Prompt::Text("tell me a story".to_owned());
         Ask {
             request: InferenceRequest {
@@ -119,7 +119,7 @@ impl TestGateway {
     }
 
     /// The message for `ask`, digests filled in and signed.
-    pub fn open(&self, ask: &Ask) -> Open {
+    pub(crate) fn open(&self, ask: &Ask) -> Open {
         let salt = [9; 16];
         let mut order = ask.order.clone();
         order.prompt_hash = ask.request.prompt.hash(&salt);
@@ -130,12 +130,12 @@ impl TestGateway {
     }
 
     /// Sends `ask` and waits for nothing.
-    pub async fn send(&self, link: &TestLink, ask: &Ask) -> Exchange {
+    pub(crate) async fn send(&self, link: &TestLink, ask: &Ask) -> Exchange {
         Exchange::open(link, &ToProvider::Open(Box::new(self.open(ask)))).await
     }
 
     /// The refusal that `ask` meets.
-    pub async fn refusal(&self, link: &TestLink, ask: &Ask) -> Refusal {
+    pub(crate) async fn refusal(&self, link: &TestLink, ask: &Ask) -> Refusal {
         match self.send(link, ask).await.next().await {
             Some(ToGateway::Refused(refused)) => {
                 let refused = refused.verify(&chain_id(), &Ed25519).unwrap();
@@ -147,7 +147,7 @@ impl TestGateway {
     }
 
     /// Plays the whole request as an honest gateway does.
-    pub async fn serve(&self, link: &TestLink, ask: &Ask) -> Served {
+    pub(crate) async fn serve(&self, link: &TestLink, ask: &Ask) -> Served {
         let mut exchange = self.send(link, ask).await;
         let mut served = Served::new(ask);
         loop {
@@ -178,7 +178,7 @@ impl TestGateway {
     }
 
     /// What the provider holds of our channel.
-    pub async fn lanes(&self, link: &TestLink) -> Vec<LaneState> {
+    pub(crate) async fn lanes(&self, link: &TestLink) -> Vec<LaneState> {
         let mut exchange = Exchange::open(link, &ToProvider::Sync { channel: self.channel }).await;
         match exchange.next().await {
             Some(ToGateway::Lanes(lanes)) => lanes,
@@ -188,43 +188,43 @@ impl TestGateway {
 }
 
 /// The provider's connection, as the gateway has it.
-pub struct TestLink {
-    pub connection: SharedConnection,
-    pub control: Control,
+pub(crate) struct TestLink {
+    pub(crate) connection: SharedConnection,
+    pub(crate) control: Control,
     _send: SendHalf,
-    pub offer: Offer,
+    pub(crate) offer: Offer,
 }
 
 impl TestLink {
-    pub fn model(&self, alias: &str) -> ModelId {
+    pub(crate) fn model(&self, alias: &str) -> ModelId {
         self.offer.models.iter().find(|model| model.alias == alias).unwrap().model
     }
 }
 
 /// The provider's side of the control stream.
-pub struct Control(ReceiveHalf);
+pub(crate) struct Control(ReceiveHalf);
 
 impl Control {
-    pub fn new(receive: ReceiveHalf) -> Control {
+    pub(crate) fn new(receive: ReceiveHalf) -> Control {
         Control(receive)
     }
 
-    pub async fn next(&mut self) -> Option<ToGatewayControl> {
+    pub(crate) async fn next(&mut self) -> Option<ToGatewayControl> {
         frame::read(&mut self.0, CONTROL_FRAME_BYTES_MAX).await.ok().flatten()
     }
 }
 
 /// What is asked for, and what is paid ahead.
 #[derive(Clone)]
-pub struct Ask {
-    pub request: InferenceRequest,
-    pub order: Order,
-    pub sequence: u64,
-    pub cover_tokens: u32,
+pub(crate) struct Ask {
+    pub(crate) request: InferenceRequest,
+    pub(crate) order: Order,
+    pub(crate) sequence: u64,
+    pub(crate) cover_tokens: u32,
 }
 
 impl Ask {
-    pub fn cover(&self) -> Nusd {
+    pub(crate) fn cover(&self) -> Nusd {
         let estimate = self.request.prompt.tokens_estimate();
         let cost = self.order.price.charge(estimate, self.cover_tokens);
         self.order.lane_total_before.saturating_add(cost)
@@ -234,18 +234,18 @@ impl Ask {
 type Frames = Pin<Box<dyn Stream<Item = ToGateway> + Send>>;
 
 /// One request stream.
-pub struct Exchange {
-    pub send: SendHalf,
+pub(crate) struct Exchange {
+    pub(crate) send: SendHalf,
     frames: Frames,
 }
 
 impl Exchange {
-    pub async fn open(link: &TestLink, first: &ToProvider) -> Exchange {
+    pub(crate) async fn open(link: &TestLink, first: &ToProvider) -> Exchange {
         Exchange::raw(link, &frame::encode(first).unwrap()).await
     }
 
     /// A stream that begins with any bytes.
-    pub async fn raw(link: &TestLink, bytes: &[u8]) -> Exchange {
+    pub(crate) async fn raw(link: &TestLink, bytes: &[u8]) -> Exchange {
         let (mut send, receive) = link.connection.open().await.unwrap();
         send.write_all(bytes).await.unwrap();
         let frames = stream::unfold(receive, |mut receive| async move {
@@ -256,16 +256,16 @@ impl Exchange {
     }
 
     /// `None` once the provider has ended or dropped the stream.
-    pub async fn next(&mut self) -> Option<ToGateway> {
+    pub(crate) async fn next(&mut self) -> Option<ToGateway> {
         self.frames.next().await
     }
 
-    pub async fn say(&mut self, message: &ToProvider) {
+    pub(crate) async fn say(&mut self, message: &ToProvider) {
         frame::write(&mut self.send, message).await.unwrap();
     }
 
     /// Reads until `count` tokens have arrived.
-    pub async fn tokens(&mut self, count: usize) {
+    pub(crate) async fn tokens(&mut self, count: usize) {
         let mut arrived = 0;
         while arrived < count {
             match self.next().await.expect("the provider ended the stream") {
@@ -278,7 +278,7 @@ impl Exchange {
     }
 
     /// Reads on to the report.
-    pub async fn report(&mut self) -> ServiceReport {
+    pub(crate) async fn report(&mut self) -> ServiceReport {
         loop {
             match self.next().await.expect("the provider ended the stream") {
                 ToGateway::Accepted(_) | ToGateway::Delta { .. } => {}
@@ -292,10 +292,10 @@ impl Exchange {
 }
 
 /// A request as the gateway counts it.
-pub struct Served {
-    pub pieces: Vec<TokenPiece>,
-    pub receipt: Option<Receipt>,
-    pub sequence: u64,
+pub(crate) struct Served {
+    pub(crate) pieces: Vec<TokenPiece>,
+    pub(crate) receipt: Option<Receipt>,
+    pub(crate) sequence: u64,
     prompt_tokens: u32,
     promised: Nusd,
 }
@@ -369,12 +369,12 @@ impl Served {
         Signed::new(acknowledgement, &chain_id(), payer)
     }
 
-    pub fn cost(&self) -> Nusd {
+    pub(crate) fn cost(&self) -> Nusd {
         self.receipt.as_ref().unwrap().cost()
     }
 }
 
 /// The public half of the node key of a memory endpoint.
-pub fn node_key(seed: u8) -> PublicKey {
+pub(crate) fn node_key(seed: u8) -> PublicKey {
     PublicKey([seed; 32])
 }
