@@ -1,1 +1,76 @@
-fn main() {}
+//! The one binary, `peerwatt`: arguments, configuration, tracing, tokio. It decides nothing about
+//! money or requests; it builds the shells, hands them what they need, and prints what they say.
+//!
+//! stdout carries results only; progress, hints and logs go to stderr.
+
+mod args;
+mod home;
+mod output;
+
+mod run {
+    //! Commands that run a part of the network until they are stopped.
+    pub(crate) mod engines;
+    pub(crate) mod gateway;
+    pub(crate) mod provide;
+    pub(crate) mod stop;
+    pub(crate) mod up;
+    pub(crate) mod validator;
+}
+
+mod client {
+    //! Commands that talk to a running part, or look at what one left on disk.
+    pub(crate) mod api;
+    pub(crate) mod chat;
+    pub(crate) mod ledger;
+    pub(crate) mod models;
+    pub(crate) mod receipt;
+    pub(crate) mod status;
+    pub(crate) mod wallet;
+}
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use output::Output;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(cli.common.json);
+    output::start_tracing(cli.common.verbose, cli.common.json);
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| {
+            let result = runtime.block_on(dispatch(cli, output));
+            // Whatever still runs after a command ended has nothing left to say.
+            runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+            result
+        });
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            output.error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn dispatch(cli: Cli, output: Output) -> anyhow::Result<ExitCode> {
+    let common = cli.common;
+    match cli.command {
+        Command::Up(args) => run::up::run(common, args, output).await?,
+        Command::Validator(args) => run::validator::run(common, args, output).await?,
+        Command::Gateway(args) => run::gateway::run(common, args, output).await?,
+        Command::Provide(args) => run::provide::run(common, args, output).await?,
+        Command::Chat(args) => client::chat::run(common, args, output).await?,
+        Command::Models(args) => client::models::run(common, args, output).await?,
+        Command::Status(args) => client::status::run(common, args, output).await?,
+        Command::Wallet(args) => client::wallet::run(common, args, output).await?,
+        Command::Receipt(args) => client::receipt::run(common, args, output).await?,
+        Command::Ledger(args) => return client::ledger::run(common, args, output),
+    }
+    Ok(ExitCode::SUCCESS)
+}

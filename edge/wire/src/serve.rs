@@ -60,6 +60,7 @@ pub enum ToProviderControl {
 }
 
 /// Gateway to provider on a request stream.
+#[expect(clippy::large_enum_variant, reason = "a message lives as long as one frame")]
 #[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
 pub enum ToProvider {
     /// The first message of a request.
@@ -76,6 +77,7 @@ pub enum ToProvider {
 }
 
 /// Provider to gateway on a request stream.
+#[expect(clippy::large_enum_variant, reason = "a message lives as long as one frame")]
 #[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
 pub enum ToGateway {
     /// Signed before the first token is made. Refusing and accepting without finishing are

@@ -1,0 +1,348 @@
+//! Arguments as they are given. What they mean for a part of the network is worked out where that
+//! part is started.
+
+mod amount;
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use types::{Address, Nusd, RequestId, Watt};
+
+use amount::{parse_usd, parse_watt};
+
+/// Turns idle machines into one inference service that is paid by the token.
+///
+/// `peerwatt up` starts a whole network on this machine and serves the OpenAI API.
+#[derive(Parser)]
+#[command(name = "peerwatt", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Clone)]
+pub(crate) struct Common {
+    /// Where keys, the ledger, receipts and journals are kept [default: the platform's data folder]
+    #[arg(long, global = true, env = "PEERWATT_DATA_DIR", value_name = "FOLDER")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Print results as JSON, one document a line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Log more to stderr; twice for everything
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Start a validator, a gateway and a provider in one process and serve the OpenAI API
+    Up(UpArgs),
+    /// Run a provider: share this machine's models and earn
+    Provide(ProvideArgs),
+    /// Run a gateway: serve consumers and pay providers
+    Gateway(GatewayArgs),
+    /// Run a validator: keep the ledger
+    Validator(ValidatorArgs),
+    /// Talk to a model through the gateway
+    Chat(ChatArgs),
+    /// List the models that the gateway can reach, with prices
+    Models(GatewayClientArgs),
+    /// Show what runs and where the ledger stands
+    Status(StatusArgs),
+    /// Make, show and use an account
+    Wallet(WalletArgs),
+    /// Show and recompute receipts
+    Receipt(ReceiptArgs),
+    /// Check the books of a stopped validator
+    Ledger(LedgerArgs),
+}
+
+/// Which engines a provider uses, and what it asks for.
+#[derive(Args, Clone)]
+pub(crate) struct EngineArgs {
+    /// Serve this GGUF file with the embedded engine (llama architecture)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: Option<PathBuf>,
+    /// Use the Ollama at this address instead of looking for one at http://127.0.0.1:11434
+    #[arg(long, value_name = "URL")]
+    pub(crate) ollama_url: Option<String>,
+    /// Use the OpenAI-compatible server at this address: llama-server, vLLM, LM Studio …
+    #[arg(long, value_name = "URL")]
+    pub(crate) engine_url: Option<String>,
+    /// API key for --engine-url
+    #[arg(long, env = "PEERWATT_ENGINE_KEY", hide_env_values = true, value_name = "KEY")]
+    pub(crate) engine_key: Option<String>,
+    /// Use the built-in model and look for no other engine
+    #[arg(long, conflicts_with_all = ["model", "ollama_url", "engine_url"])]
+    pub(crate) embedded: bool,
+    /// Serve test models whose names are behaviours; for benchmarks and tests of clients
+    #[arg(long, hide = true)]
+    pub(crate) dummy_engine: bool,
+    /// Price of a million prompt tokens, in USD
+    #[arg(long, value_name = "USD", default_value = "0.05", value_parser = parse_usd)]
+    pub(crate) prompt_price: Nusd,
+    /// Price of a million completion tokens, in USD
+    #[arg(long, value_name = "USD", default_value = "0.10", value_parser = parse_usd)]
+    pub(crate) completion_price: Nusd,
+    /// Price of a request before its first token, in USD
+    #[arg(long, value_name = "USD", default_value = "0", value_parser = parse_usd)]
+    pub(crate) request_price: Nusd,
+}
+
+#[derive(Args)]
+pub(crate) struct UpArgs {
+    /// Where the OpenAI API and the web page are served [default: 127.0.0.1:8400]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where the chain API is served [default: 127.0.0.1:8401]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) chain_listen: Option<SocketAddr>,
+    /// Where providers of other machines reach this gateway, UDP [default: 127.0.0.1:8402]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) peer_listen: Option<SocketAddr>,
+    /// Address under which other machines reach --peer-listen, if it is another [default: that one]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) advertise: Vec<SocketAddr>,
+    /// Another name under which the page may be opened, such as gateway.example.org
+    #[arg(long, value_name = "HOST")]
+    pub(crate) public_host: Vec<String>,
+    /// Keep nothing: use a new folder and, unless told otherwise, any free ports
+    #[arg(long)]
+    pub(crate) ephemeral: bool,
+    /// Start no provider here: others join with `peerwatt provide --chain …`
+    #[arg(long)]
+    pub(crate) no_provider: bool,
+    /// What the first API key may spend, in USD
+    #[arg(long, value_name = "USD", default_value = "5", value_parser = parse_usd)]
+    pub(crate) key_budget: Nusd,
+    #[command(flatten)]
+    pub(crate) engines: EngineArgs,
+}
+
+/// Which chain a part joins.
+#[derive(Args, Clone)]
+pub(crate) struct ChainArgs {
+    /// The chain API of a validator
+    #[arg(
+        long,
+        env = "PEERWATT_CHAIN",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8401"
+    )]
+    pub(crate) chain: String,
+    /// The genesis document; joining another network than this one's is refused
+    #[arg(long, value_name = "FILE")]
+    pub(crate) genesis: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct ProvideArgs {
+    #[command(flatten)]
+    pub(crate) chain: ChainArgs,
+    #[command(flatten)]
+    pub(crate) engines: EngineArgs,
+    /// WATT to put up as bond at once [default: none; a share of the income is withheld instead]
+    #[arg(long, value_name = "WATT", default_value = "0", value_parser = parse_watt)]
+    pub(crate) bond: Watt,
+    /// A name that others see
+    #[arg(long, value_name = "NAME", default_value = "provider")]
+    pub(crate) moniker: String,
+    /// Local address that connections to gateways leave from, UDP [default: loopback if the chain
+    /// is on loopback, else any]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) peer_listen: Option<SocketAddr>,
+    /// Earnings that are redeemed as soon as they add up to this, in USD
+    #[arg(long, value_name = "USD", default_value = "0.01", value_parser = parse_usd)]
+    pub(crate) redeem_at: Nusd,
+}
+
+#[derive(Args)]
+pub(crate) struct GatewayArgs {
+    #[command(flatten)]
+    pub(crate) chain: ChainArgs,
+    /// Where the OpenAI API and the web page are served
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8400")]
+    pub(crate) listen: SocketAddr,
+    /// Where providers reach this gateway (UDP)
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8402")]
+    pub(crate) peer_listen: SocketAddr,
+    /// Address under which other machines reach --peer-listen, if it is another [default: that one]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) advertise: Vec<SocketAddr>,
+    /// Another name under which the page may be opened, such as gateway.example.org
+    #[arg(long, value_name = "HOST")]
+    pub(crate) public_host: Vec<String>,
+    /// A name that others see
+    #[arg(long, value_name = "NAME", default_value = "gateway")]
+    pub(crate) moniker: String,
+    /// What the first API key may spend, in USD
+    #[arg(long, value_name = "USD", default_value = "5", value_parser = parse_usd)]
+    pub(crate) key_budget: Nusd,
+}
+
+#[derive(Args)]
+pub(crate) struct ValidatorArgs {
+    /// Where the chain API is served
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8401")]
+    pub(crate) listen: SocketAddr,
+    /// The genesis document [default: the one in the data folder; made there if there is none]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) genesis: Option<PathBuf>,
+    /// Give an account WATT in the genesis document that is made now; may be repeated
+    #[arg(long, value_name = "ADDRESS=WATT", value_parser = amount::parse_grant)]
+    pub(crate) fund: Vec<(Address, Watt)>,
+}
+
+/// Which gateway a client command talks to.
+#[derive(Args, Clone)]
+pub(crate) struct GatewayClientArgs {
+    /// Base URL of the gateway [default: the one that runs from this data folder]
+    #[arg(long, env = "PEERWATT_BASE_URL", value_name = "URL")]
+    pub(crate) base_url: Option<String>,
+    /// API key [default: the first key of the gateway that runs from this data folder]
+    #[arg(long, env = "PEERWATT_API_KEY", hide_env_values = true, value_name = "KEY")]
+    pub(crate) api_key: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct ChatArgs {
+    /// What to say; without it, an interactive chat starts
+    pub(crate) message: Option<String>,
+    #[command(flatten)]
+    pub(crate) gateway: GatewayClientArgs,
+    /// Model by name or id [default: the first that the gateway lists]
+    #[arg(short, long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    /// Instructions that stand before the chat
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// 0 (always the likeliest token) to 2
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) temperature: Option<f64>,
+    /// The most tokens of an answer
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) max_tokens: Option<u32>,
+    /// Makes answers repeatable where the engine can
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) seed: Option<u64>,
+}
+
+#[derive(Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayClientArgs,
+    /// The chain API of a validator [default: the one that runs from this data folder]
+    #[arg(long, env = "PEERWATT_CHAIN", value_name = "URL")]
+    pub(crate) chain: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct WalletArgs {
+    #[command(subcommand)]
+    pub(crate) command: WalletCommand,
+}
+
+/// Which account, and where it is looked up.
+#[derive(Args, Clone)]
+pub(crate) struct WalletFileArgs {
+    /// The key file, or its name in the data folder's `keys`
+    #[arg(long, value_name = "FILE", default_value = "wallet")]
+    pub(crate) key: PathBuf,
+    /// Passphrase of an encrypted key file
+    #[arg(long, env = "PEERWATT_PASSPHRASE", hide_env_values = true, value_name = "TEXT")]
+    pub(crate) passphrase: Option<String>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum WalletCommand {
+    /// Make a new key; encrypted if a passphrase is given
+    New(WalletFileArgs),
+    /// Show an account's address, balances and channels
+    Show {
+        #[command(flatten)]
+        file: WalletFileArgs,
+        /// Show this account instead of the key file's
+        #[arg(long, value_name = "ADDRESS")]
+        address: Option<Address>,
+        /// The chain API of a validator [default: the one that runs from this data folder]
+        #[arg(long, env = "PEERWATT_CHAIN", value_name = "URL")]
+        chain: Option<String>,
+    },
+    /// Send WATT to another account
+    Send {
+        #[command(flatten)]
+        file: WalletFileArgs,
+        /// The receiving account
+        to: Address,
+        /// How many WATT
+        #[arg(value_parser = parse_watt)]
+        amount: Watt,
+        /// The chain API of a validator [default: the one that runs from this data folder]
+        #[arg(long, env = "PEERWATT_CHAIN", value_name = "URL")]
+        chain: Option<String>,
+    },
+    /// Pay WATT into the vault for credits in USD
+    BuyCredits {
+        #[command(flatten)]
+        file: WalletFileArgs,
+        /// How many USD of credits
+        #[arg(value_parser = parse_usd)]
+        usd: Nusd,
+        /// The most WATT to pay [default: the price in force and 5 % more]
+        #[arg(long, value_name = "WATT", value_parser = parse_watt)]
+        max: Option<Watt>,
+        /// The chain API of a validator [default: the one that runs from this data folder]
+        #[arg(long, env = "PEERWATT_CHAIN", value_name = "URL")]
+        chain: Option<String>,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct ReceiptArgs {
+    #[command(subcommand)]
+    pub(crate) command: ReceiptCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ReceiptCommand {
+    /// Print a receipt
+    Show {
+        /// The request's id (header `x-request-id`), or a file that holds the receipt
+        receipt: String,
+        #[command(flatten)]
+        gateway: GatewayClientArgs,
+    },
+    /// Recompute a receipt: both signatures, the bill, and the answer if it is given. A file needs
+    /// no network; an id is fetched first
+    Verify {
+        /// The request's id (header `x-request-id`), or a file that holds the receipt
+        receipt: String,
+        /// A file with the answer's text; `-` reads stdin
+        #[arg(long, value_name = "FILE")]
+        response: Option<PathBuf>,
+        #[command(flatten)]
+        gateway: GatewayClientArgs,
+    },
+}
+
+impl ReceiptCommand {
+    /// Whether `text` names a request rather than a file.
+    pub(crate) fn request_id(text: &str) -> Option<RequestId> {
+        text.parse().ok()
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct LedgerArgs {
+    #[command(subcommand)]
+    pub(crate) command: LedgerCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum LedgerCommand {
+    /// Replay every block from genesis and check signatures, digests and every invariant
+    Check,
+}

@@ -1,0 +1,95 @@
+//! The gateway as any client sees it: base URL, key, and errors in OpenAI's form.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+
+use crate::{args::GatewayClientArgs, home::Home};
+
+/// Time for a connection to a gateway; answers may take as long as they need.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A gateway and the key to use with it.
+pub(crate) struct Api {
+    pub(crate) base_url: String,
+    key: Option<String>,
+    http: reqwest::Client,
+}
+
+#[derive(Deserialize)]
+struct ErrorBody {
+    error: ErrorDetail,
+}
+
+#[derive(Deserialize)]
+struct ErrorDetail {
+    message: String,
+}
+
+/// One entry of the list of models; what other servers leave out may be missing.
+#[derive(Clone, Debug, Deserialize, serde::Serialize)]
+pub(crate) struct Model {
+    pub(crate) id: String,
+    #[serde(default)]
+    pub(crate) peerwatt: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct ModelList {
+    data: Vec<Model>,
+}
+
+impl Api {
+    pub(crate) fn new(home: &Home, args: &GatewayClientArgs) -> anyhow::Result<Api> {
+        let base_url = home.base_url(args.base_url.as_deref())?;
+        let key = match &args.api_key {
+            Some(key) => Some(key.clone()),
+            // The kept key belongs to the gateway of this folder; it is not sent anywhere else.
+            None if home.running().base_url.as_deref() == Some(&base_url) => home.api_key()?,
+            None => None,
+        };
+        let http = wire::http_client_builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .build()
+            .context("preparing the HTTP client")?;
+        Ok(Api { base_url, key, http })
+    }
+
+    /// The models that the gateway lists.
+    pub(crate) async fn models(&self) -> anyhow::Result<Vec<Model>> {
+        let list: ModelList =
+            self.get("models").await?.json().await.context("reading the models")?;
+        Ok(list.data)
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<reqwest::Response> {
+        self.send(self.http.get(format!("{}/{path}", self.base_url))).await
+    }
+
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> anyhow::Result<reqwest::Response> {
+        self.send(self.http.post(format!("{}/{path}", self.base_url)).json(body)).await
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
+        let request = match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        };
+        let asking = || format!("asking the gateway at {}", self.base_url);
+        let response = request.send().await.with_context(asking)?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let text = response.text().await.unwrap_or_default();
+        match serde_json::from_str::<ErrorBody>(&text) {
+            Ok(body) => bail!("the gateway answered {status}: {}", body.error.message),
+            Err(_) => bail!("the gateway answered {status}"),
+        }
+    }
+}

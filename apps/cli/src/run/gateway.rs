@@ -1,0 +1,224 @@
+//! `peerwatt gateway`: the OpenAI API and the web page, paid out of one account.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use gateway::{
+    ChannelPolicy, CreditPolicy, Gateway, GatewayConfig, GatewayHandle, Limits,
+    RECEIPT_RETENTION_MS, Timeouts, system_clock,
+};
+use keys::SecretKey;
+use net::IrohConfig;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use types::{Address, Nusd, genesis::Genesis};
+use wire::chain::{Chain, HttpChain};
+
+use crate::{
+    args::{ChainArgs, Common, GatewayArgs},
+    home::{Home, read_genesis},
+    output::Output,
+    run::stop,
+};
+
+/// The name of the key that is made at the first start.
+const FIRST_KEY: &str = "first";
+/// How often the account is looked at while it has no money.
+const FUNDS_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Where a gateway listens and under which names.
+pub(crate) struct GatewayPlan {
+    pub(crate) listen: SocketAddr,
+    pub(crate) peer_listen: SocketAddr,
+    pub(crate) advertise: Vec<SocketAddr>,
+    pub(crate) moniker: String,
+    pub(crate) key_budget: Nusd,
+    /// Names besides its address under which the page may be asked for.
+    pub(crate) public_hosts: Vec<String>,
+    /// Accounts whose balances the page shows besides its own and its providers', by name.
+    pub(crate) accounts: Vec<(String, Address)>,
+}
+
+/// A running gateway with its HTTP server.
+pub(crate) struct GatewayPart {
+    pub(crate) handle: GatewayHandle,
+    pub(crate) base_url: String,
+    pub(crate) dashboard_url: String,
+    pub(crate) api_key: String,
+    stop_serving: CancellationToken,
+    server: AbortOnDropHandle<std::io::Result<()>>,
+}
+
+/// Connects to the chain and makes sure that it is the network of this folder.
+pub(crate) async fn join(
+    home: &Home,
+    args: &ChainArgs,
+) -> anyhow::Result<(Arc<HttpChain>, Genesis)> {
+    let chain = HttpChain::new(&args.chain)?;
+    let genesis = chain.genesis().await?;
+    if let Some(path) = &args.genesis {
+        let expected = read_genesis(path)?;
+        if expected.hash() != genesis.hash() {
+            anyhow::bail!(
+                "{} runs the network {}, the genesis document {} is that of {}",
+                args.chain,
+                genesis.chain_id,
+                path.display(),
+                expected.chain_id
+            );
+        }
+    }
+    home.keep_genesis(&genesis)?;
+    Ok((Arc::new(chain), genesis))
+}
+
+/// Starts the gateway of `home` and serves it.
+pub(crate) async fn start(
+    home: &Home,
+    chain: Arc<HttpChain>,
+    genesis: &Genesis,
+    plan: GatewayPlan,
+) -> anyhow::Result<GatewayPart> {
+    let listener = TcpListener::bind(plan.listen).await.with_context(|| {
+        format!(
+            "binding {}; is another gateway running? --listen 127.0.0.1:0 takes a free port",
+            plan.listen
+        )
+    })?;
+    let addr = listener.local_addr().context("reading the bound address")?;
+    let node = home.key("gateway-node")?;
+    let mut transport = IrohConfig::new(*node.seed());
+    transport.bind = plan.peer_listen;
+    let endpoint = net::bind(transport).await?;
+
+    let moniker = plan.moniker;
+    let config = GatewayConfig {
+        home: home.part("gateway"),
+        chain_id: genesis.chain_id.clone(),
+        operator: Arc::new(home.key("gateway")?),
+        payer: Arc::new(home.key("payer")?),
+        endpoint,
+        advertise: plan.advertise.iter().map(SocketAddr::to_string).collect(),
+        chain: chain.clone(),
+        moniker: moniker.clone(),
+        limits: Limits::standard(),
+        timeouts: Timeouts::standard(),
+        credits: CreditPolicy { below: Nusd::whole(20), amount: Nusd::whole(50) },
+        channels: ChannelPolicy {
+            deposit: Nusd::whole(5),
+            withdraw_delay_ms: genesis.params.withdraw_delay_ms_min.saturating_mul(4),
+        },
+        playground_budget: plan.key_budget,
+        receipt_retention_ms: RECEIPT_RETENTION_MS,
+        clock: system_clock(),
+    };
+    let handle = Gateway::start(config).await?;
+    let api_key = first_key(home, &handle, plan.key_budget)?;
+
+    let base_url = format!("http://{addr}/v1");
+    let site = web::Site {
+        moniker,
+        base_url: base_url.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let mut source = web::LiveSource::new(handle.clone(), chain, site);
+    for (name, address) in plan.accounts {
+        source = source.with_account(&name, address);
+    }
+    let mut hosts = web::HostPolicy::of_listener(addr);
+    for name in &plan.public_hosts {
+        hosts = hosts.allow(name)?;
+    }
+    let page = web::router(Arc::new(source), hosts);
+    let router = handle.router().merge(page);
+    let stop_serving = CancellationToken::new();
+    let server = tokio::spawn({
+        let (handle, stop) = (handle.clone(), stop_serving.clone());
+        async move { handle.serve(listener, router, stop.cancelled_owned()).await }
+    });
+    home.note_running(|running| running.base_url = Some(base_url.clone()))?;
+    Ok(GatewayPart {
+        handle,
+        dashboard_url: format!("http://{addr}/"),
+        base_url,
+        api_key,
+        stop_serving,
+        server: AbortOnDropHandle::new(server),
+    })
+}
+
+/// The first API key: made once, and kept for the owner of this folder.
+fn first_key(home: &Home, handle: &GatewayHandle, budget: Nusd) -> anyhow::Result<String> {
+    if let Some(key) = home.api_key()? {
+        handle.import_api_key(FIRST_KEY, &key, budget)?;
+        return Ok(key);
+    }
+    let key = handle.create_api_key(FIRST_KEY, budget)?;
+    home.keep_api_key(&key)?;
+    Ok(key)
+}
+
+impl GatewayPart {
+    /// Lets running requests finish and closes the books.
+    pub(crate) async fn stop(self, home: &Home) -> anyhow::Result<()> {
+        self.stop_serving.cancel();
+        let served = self.server.await.context("serving HTTP")?;
+        self.handle.shutdown().await;
+        home.note_running(|running| running.base_url = None)?;
+        served.context("serving HTTP")
+    }
+}
+
+pub(crate) async fn run(common: Common, args: GatewayArgs, output: Output) -> anyhow::Result<()> {
+    let home = Home::open(&common)?;
+    let stop = stop::on_signal(output)?;
+    let (chain, genesis) = join(&home, &args.chain).await?;
+    let account = home.key("gateway")?;
+    let funded = tokio::select! {
+        funded = wait_for_funds(&account, &chain, output) => funded,
+        () = stop.cancelled() => return Ok(()),
+    };
+    funded?;
+    let plan = GatewayPlan {
+        listen: args.listen,
+        peer_listen: args.peer_listen,
+        advertise: args.advertise,
+        moniker: args.moniker,
+        key_budget: args.key_budget,
+        public_hosts: args.public_host,
+        accounts: Vec::new(),
+    };
+    let part = start(&home, chain, &genesis, plan).await?;
+    let ready = serde_json::json!({
+        "base_url": part.base_url, "api_key": part.api_key, "dashboard_url": part.dashboard_url,
+    });
+    output.result(
+        &ready,
+        format_args!(
+            "serving {}\nAPI key {}\npage    {}",
+            part.base_url, part.api_key, part.dashboard_url
+        ),
+    )?;
+    stop.cancelled().await;
+    part.stop(&home).await
+}
+
+/// A gateway pays providers, so it cannot begin without money.
+async fn wait_for_funds(key: &SecretKey, chain: &HttpChain, output: Output) -> anyhow::Result<()> {
+    let mut told = false;
+    loop {
+        let account = chain.account(key.address()).await?;
+        if !account.watt.is_zero() || !account.credits.is_zero() {
+            return Ok(());
+        }
+        if !told {
+            output.progress(format_args!(
+                "waiting for WATT in the gateway's account; from a funded one run\n  \
+                 peerwatt wallet send {} 10000",
+                key.address()
+            ));
+            told = true;
+        }
+        tokio::time::sleep(FUNDS_INTERVAL).await;
+    }
+}

@@ -1,0 +1,86 @@
+//! `peerwatt provide`: this machine's models, offered to the gateways of a network.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use engine::SharedEngine;
+use net::IrohConfig;
+use provider::{Provider, ProviderConfig, ProviderHandle};
+use types::{Nusd, Watt, genesis::Genesis, price::Price};
+use wire::chain::HttpChain;
+
+use crate::{
+    args::{Common, ProvideArgs},
+    home::Home,
+    output::Output,
+    run::{engines, gateway, stop},
+};
+
+/// What a provider offers and under which conditions.
+pub(crate) struct ProviderPlan {
+    pub(crate) engines: Vec<SharedEngine>,
+    pub(crate) price: Price,
+    pub(crate) bond: Watt,
+    pub(crate) moniker: String,
+    pub(crate) peer_listen: SocketAddr,
+    pub(crate) redeem_at: Nusd,
+}
+
+/// Starts the provider of `home`.
+pub(crate) async fn start(
+    home: &Home,
+    chain: Arc<HttpChain>,
+    genesis: &Genesis,
+    plan: ProviderPlan,
+) -> anyhow::Result<ProviderHandle> {
+    let node = home.key("provider-node")?;
+    let mut transport = IrohConfig::new(*node.seed());
+    transport.bind = plan.peer_listen;
+    let endpoint = net::bind(transport).await?;
+    let slots = engines::slots(&plan.engines);
+    let mut config = ProviderConfig::new(
+        home.part("provider"),
+        genesis.chain_id.clone(),
+        Arc::new(home.key("provider")?),
+        endpoint,
+        chain,
+        plan.engines,
+    );
+    config.slots = slots;
+    config.pricing.default = plan.price;
+    config.moniker = plan.moniker;
+    config.bond = plan.bond;
+    config.redeem.threshold_nusd = plan.redeem_at;
+    Ok(Provider::start(config).await?)
+}
+
+pub(crate) async fn run(common: Common, args: ProvideArgs, output: Output) -> anyhow::Result<()> {
+    let home = Home::open(&common)?;
+    let stop = stop::on_signal(output)?;
+    let (chain, genesis) = gateway::join(&home, &args.chain).await?;
+    let plan = ProviderPlan {
+        engines: engines::open(&args.engines, output).await?,
+        price: engines::price(&args.engines),
+        bond: args.bond,
+        moniker: args.moniker,
+        peer_listen: args.peer_listen.unwrap_or_else(|| leave_from(chain.url())),
+        redeem_at: args.redeem_at,
+    };
+    let handle = start(&home, chain, &genesis, plan).await?;
+    let operator = home.key("provider")?.address();
+    let ready = serde_json::json!({ "operator": operator, "chain_id": genesis.chain_id });
+    output.result(&ready, format_args!("providing to {} as {operator}", genesis.chain_id))?;
+    stop.cancelled().await;
+    handle.shutdown().await;
+    Ok(())
+}
+
+/// A network on loopback needs no other interface.
+fn leave_from(chain_url: &str) -> SocketAddr {
+    let local = ["http://127.", "http://localhost", "http://[::1]"];
+    let is_local = local.iter().any(|start| chain_url.starts_with(start));
+    let ip = if is_local { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
+    SocketAddr::new(IpAddr::V4(ip), 0)
+}
