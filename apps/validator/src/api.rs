@@ -31,6 +31,8 @@ use error::ApiError;
 
 /// Questions answered at once. One takes microseconds, or a few milliseconds for a page of blocks.
 const QUESTIONS_MAX: usize = 64;
+/// Questions that are answered or wait for their turn.
+const QUESTIONS_WAITING_MAX: usize = 1_024;
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Transactions that clients wait for at once.
 const SUBMISSIONS_MAX: usize = 1_024;
@@ -52,6 +54,7 @@ pub(crate) struct Api {
 struct Shared {
     api: Weak<Api>,
     questions: Arc<Semaphore>,
+    questions_waiting: Arc<Semaphore>,
     submissions: Arc<Semaphore>,
 }
 
@@ -71,6 +74,7 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
     let shared = Shared {
         api: Arc::downgrade(api),
         questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
+        questions_waiting: Arc::new(Semaphore::new(QUESTIONS_WAITING_MAX)),
         submissions: Arc::new(Semaphore::new(SUBMISSIONS_MAX)),
     };
     let questions = Router::new()
@@ -105,9 +109,12 @@ async fn limit_questions(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let _permit = shared.questions.try_acquire().map_err(|_| ApiError::busy())?;
-    let answer = tokio::time::timeout(QUESTION_TIMEOUT, next.run(request)).await;
-    answer.map_err(|_| ApiError::busy())
+    let _waiting = shared.questions_waiting.try_acquire().map_err(|_| ApiError::busy())?;
+    let answer = async {
+        let _turn = shared.questions.acquire().await.map_err(|_| ApiError::halted())?;
+        Ok(next.run(request).await)
+    };
+    tokio::time::timeout(QUESTION_TIMEOUT, answer).await.unwrap_or_else(|_| Err(ApiError::busy()))
 }
 
 async fn limit_submissions(

@@ -192,3 +192,6 @@ fn refusal(error: &ledger::TxError) -> Refusal {
 fn failed(action: &'static str, error: impl std::error::Error + Send + Sync + 'static) -> AppError {
     AppError { action, source: error.into() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -108,6 +108,8 @@ pub enum StoreError {
     Empty { path: PathBuf },
     #[error("block {given} does not follow block {tip} in {path}", path = path.display())]
     NotNext { path: PathBuf, given: Height, tip: Height },
+    #[error("block {height} has the certificate of another block; it is not written to {path}", path = path.display())]
+    OtherCertificate { path: PathBuf, height: Height },
 }
 
 /// An open file of blocks. Cheap reads from many threads, one writer.
@@ -239,6 +241,10 @@ impl BlockStore {
         let tip = self.height()?;
         if given != tip.next() {
             return Err(StoreError::NotNext { path: self.path.clone(), given, tip });
+        }
+        let named = Commit { height: given, block: append.block.header.hash() };
+        if append.block.certificate.value != named {
+            return Err(StoreError::OtherCertificate { path: self.path.clone(), height: given });
         }
         guarded(|| self.write(append)).map_err(|error| self.failed("write", error))
     }

@@ -84,11 +84,15 @@ fn blocks_are_there_after_a_restart() {
 }
 
 #[test]
-fn a_block_out_of_order_is_refused() {
+fn a_block_out_of_order_or_with_another_certificate_is_refused() {
     let store = BlockStore::open_on(Disk::new(), Path::new("disk"), &genesis("a")).unwrap();
     assert!(matches!(append(&store, 2), Err(StoreError::NotNext { .. })));
     append(&store, 1).unwrap();
     assert!(matches!(append(&store, 1), Err(StoreError::NotNext { .. })));
+    let (mut other, _) = block(2);
+    other.certificate = block(3).0.certificate;
+    let other = store.append(Append { block: &other, tx_ids: &[], snapshot: None });
+    assert!(matches!(other, Err(StoreError::OtherCertificate { .. })));
     check(&store, 1);
 }
 

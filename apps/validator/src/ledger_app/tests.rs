@@ -1,0 +1,115 @@
+//! The ledger behind the sequencer on a disk that fails: money that was answered for is there.
+
+use std::path::Path;
+
+use keys::SecretKey;
+use ledger::invariants;
+use replica::{Clock, Solo, SoloConfig, recover, start};
+use store::{
+    BlockStore, StoreError,
+    testing::{Crash, Disk},
+};
+use types::{
+    Nonce, Watt,
+    genesis::GenesisAccount,
+    sign::{Sign, Signed},
+    tx::{Action, Tx},
+};
+
+use super::*;
+use crate::genesis::{LocalNetwork, local};
+
+#[derive(Debug)]
+struct StandingClock;
+
+impl Clock for StandingClock {
+    fn now(&self) -> TimeMs {
+        TimeMs(2_000)
+    }
+}
+
+fn key(part: u8) -> SecretKey {
+    SecretKey::from_seed([part; 32])
+}
+
+const SENDERS: [u8; 2] = [10, 11];
+
+fn genesis() -> Genesis {
+    let account =
+        |part| GenesisAccount { address: key(part).address(), balance: Watt::whole(1_000) };
+    local(LocalNetwork {
+        time: TimeMs(1_000),
+        consensus_key: key(1).public_key(),
+        validator_operator: key(1).address(),
+        governor: key(2).address(),
+        gateway: key(3).address(),
+        accounts: SENDERS.map(account).to_vec(),
+    })
+    .unwrap()
+}
+
+fn transfer(from: u8, nonce: u64) -> Vec<u8> {
+    let genesis = genesis();
+    let tx = Tx {
+        chain_id: genesis.chain_id.clone(),
+        nonce: Nonce(nonce),
+        fee_max: Watt::whole(1),
+        valid_until: None,
+        action: Action::Transfer { to: key(99).address(), amount: Watt::whole(1) },
+    };
+    SignedTx(Signed::new(tx, &genesis.chain_id, &key(from))).encode()
+}
+
+fn open(disk: &Disk) -> Result<Arc<BlockStore>, StoreError> {
+    BlockStore::open_on(disk.clone(), Path::new("disk"), &genesis()).map(Arc::new)
+}
+
+/// Transfers until the disk fails or there were enough. Returns how many were answered.
+async fn run(disk: &Disk) -> u64 {
+    let Ok(store) = open(disk) else { return 0 };
+    let mut app = LedgerApp::new(&genesis()).unwrap();
+    let recovered = recover(&mut app, &store).unwrap();
+    let config = SoloConfig { snapshot_interval: 2, ..SoloConfig::STANDARD };
+    let (key, clock) = (Arc::new(key(1)), Arc::new(StandingClock));
+    let (replica, task) = start(Solo { app, recovered, store, key, clock, config }).unwrap();
+    let mut answered = 0;
+    for nonce in 0..4 {
+        let submit = |sender| replica.submit(transfer(sender, nonce));
+        let (first, second) = tokio::join!(submit(SENDERS[0]), submit(SENDERS[1]));
+        answered += u64::from(first.is_ok()) + u64::from(second.is_ok());
+        if first.is_err() || second.is_err() {
+            break;
+        }
+    }
+    drop(replica);
+    // A failed disk was answered for already.
+    let _ = task.shutdown().await;
+    answered
+}
+
+#[tokio::test]
+async fn a_crash_at_any_write_keeps_every_transfer_that_was_answered() {
+    for operation in 1.. {
+        let disk = Disk::new();
+        drop(open(&disk).unwrap());
+        disk.fail_after(operation);
+        let answered = run(&disk).await;
+        if !disk.has_failed() {
+            assert_eq!(answered, 8);
+            return;
+        }
+        for crash in [Crash::LosesUnsynced, Crash::KeepsUnsynced, Crash::KeepsEveryOther] {
+            let store = open(&disk.after(crash)).unwrap();
+            let mut app = LedgerApp::new(&genesis()).unwrap();
+            recover(&mut app, &store).unwrap();
+            let state = app.committed();
+            invariants::check_all(&state).unwrap();
+            let sent: u64 =
+                SENDERS.map(|part| state.account(&key(part).address()).nonce.0).iter().sum();
+            // The two that were under way may be there too.
+            assert!((answered..=answered + 2).contains(&sent), "{operation} {crash:?}");
+            let received = state.account(&key(99).address()).watt;
+            assert_eq!(received, Watt::whole(sent), "{operation} {crash:?}");
+        }
+    }
+}
