@@ -139,6 +139,9 @@ impl Books {
 
     /// Waits until a record would survive a power cut.
     pub(crate) async fn sync(&self, id: RecordId) -> Result<(), JournalError> {
+        // The disk is not part of paused time.
+        #[cfg(test)]
+        let _still = crate::tests::TimeStandsStill::new();
         self.journal.sync(id).await
     }
 

@@ -112,11 +112,14 @@ pub(crate) fn admit(
 pub(crate) fn unknown_model(shared: &Shared, model: String) -> RequestFailure {
     const NAMES_MAX: usize = 20;
     let models = shared.directory.models();
+    if models.is_empty() {
+        let reasons = "no provider is connected".into();
+        return RequestFailure::NoProvider { model, reasons, retry_after_ms: 5_000 };
+    }
     let names: Vec<&str> = models.iter().take(NAMES_MAX).map(|view| view.alias.as_str()).collect();
-    let offered = match (names.is_empty(), models.len() > NAMES_MAX) {
-        (true, _) => "nothing, because no provider is connected".to_owned(),
-        (false, true) => format!("{}, … (GET /v1/models lists all)", names.join(", ")),
-        (false, false) => names.join(", "),
+    let offered = match models.len() > NAMES_MAX {
+        true => format!("{}, … (GET /v1/models lists all)", names.join(", ")),
+        false => names.join(", "),
     };
     RequestFailure::UnknownModel { model: model.chars().take(100).collect(), offered }
 }

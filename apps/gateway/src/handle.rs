@@ -42,7 +42,7 @@ pub struct Gateway;
 /// A running gateway. Clones are the same gateway.
 #[derive(Clone, Debug)]
 pub struct GatewayHandle {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Gateway {
@@ -171,11 +171,13 @@ impl GatewayHandle {
         self.until(|shared| shared.directory.any_ready()).await;
     }
 
-    async fn idle(&self) {
+    /// Waits until no request is in work.
+    pub(crate) async fn idle(&self) {
         self.until(|shared| shared.books.in_flight() == 0).await;
     }
 
-    async fn until(&self, holds: impl Fn(&Shared) -> bool) {
+    /// Waits until something holds that is announced on `freed`.
+    pub(crate) async fn until(&self, holds: impl Fn(&Shared) -> bool) {
         loop {
             let freed = self.shared.freed.notified();
             tokio::pin!(freed);

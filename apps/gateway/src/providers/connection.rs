@@ -90,6 +90,7 @@ struct Presence {
 impl Drop for Presence {
     fn drop(&mut self) {
         self.shared.directory.remove(&self.provider, self.session);
+        self.shared.freed.notify_waiters();
         tracing::info!(provider = %self.provider, "provider.gone");
     }
 }
@@ -243,7 +244,10 @@ async fn follow_offers(presence: &Presence, mut receive: ReceiveHalf) {
                     }
                 }
             }
-            ToGatewayControl::Leaving => shared.directory.set_leaving(provider, *session),
+            ToGatewayControl::Leaving => {
+                shared.directory.set_leaving(provider, *session);
+                shared.freed.notify_waiters();
+            }
             ToGatewayControl::Hello { .. } => return,
         }
     }

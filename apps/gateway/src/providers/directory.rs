@@ -18,6 +18,10 @@ use crate::{
 /// Histories kept of providers that may be gone; the least used go first.
 const RECORDS_MAX: usize = 16 * 1_024;
 
+/// Names remembered after the last provider of a model has gone: a client is then told to come
+/// back, and not that there is no such model.
+const NAMES_MAX: usize = 4_096;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Directory {
@@ -30,6 +34,8 @@ struct State {
     connections: usize,
     peers: BTreeMap<Address, Peer>,
     records: BTreeMap<(Address, ModelId), Record>,
+    /// What each name meant last.
+    names: BTreeMap<String, ModelId>,
     next_session: u64,
 }
 
@@ -74,6 +80,16 @@ pub(crate) struct Chosen {
     pub connection: SharedConnection,
 }
 
+impl State {
+    fn remember_names(&mut self, offer: &Offer) {
+        for model in &offer.models {
+            if self.names.len() < NAMES_MAX {
+                self.names.insert(model.alias.clone(), model.model);
+            }
+        }
+    }
+}
+
 impl Directory {
     pub(crate) fn new(providers_max: usize) -> Directory {
         Directory { providers_max, state: Mutex::default() }
@@ -102,6 +118,7 @@ impl Directory {
     pub(crate) fn insert(&self, introduced: Introduced) -> u64 {
         let Introduced { connection, operator_key, moniker, offer, at } = introduced;
         let mut state = self.lock();
+        state.remember_names(&offer);
         state.next_session += 1;
         let session = state.next_session;
         let peer = Peer {
@@ -136,6 +153,7 @@ impl Directory {
     /// Replaces the offer if it is newer.
     pub(crate) fn update(&self, session: u64, offer: Offer, at: TimeMs) {
         let mut state = self.lock();
+        state.remember_names(&offer);
         if let Some(peer) = state.peers.get_mut(&offer.operator)
             && peer.session == session
             && offer.sequence > peer.offer.sequence
@@ -179,7 +197,9 @@ impl Directory {
         let state = self.lock();
         let offers = || state.peers.values().flat_map(|peer| &peer.offer.models);
         if let Ok(model) = name.parse::<ModelId>() {
-            return offers().any(|offer| offer.model == model).then_some(Resolved { model });
+            let known = offers().any(|offer| offer.model == model)
+                || state.names.values().any(|known| *known == model);
+            return known.then_some(Resolved { model });
         }
         let mut votes: BTreeMap<ModelId, u32> = BTreeMap::new();
         for offer in offers().filter(|offer| offer.alias == name) {
@@ -188,7 +208,8 @@ impl Directory {
         // The smaller id wins a draw, so that every request of a while goes to the same model.
         let most =
             votes.into_iter().max_by_key(|&(model, count)| (count, std::cmp::Reverse(model)));
-        most.map(|(model, _)| Resolved { model })
+        let most = most.map(|(model, _)| model).or_else(|| state.names.get(name).copied());
+        most.map(|model| Resolved { model })
     }
 
     /// Everybody who offers `model`.

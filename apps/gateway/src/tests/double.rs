@@ -1,0 +1,609 @@
+//! A provider whose model names are behaviours. It keeps its own books, so that tests can compare
+//! what it may claim with what the gateway says it owes.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use keys::SecretKey;
+use net::{Endpoint, ReceiveHalf, SendHalf, SharedConnection, SharedEndpoint};
+use tokio::io::AsyncWriteExt;
+use types::{
+    ChainId, Hash32, Lane, ModelId, Nusd, PublicKey, RequestId, TimeMs,
+    channel::Voucher,
+    hash::merkle_root,
+    inference::{Alternative, CountMethod, FinishReason, TokenPiece},
+    offer::{EngineKind, ModelOffer, Offer},
+    price::Price,
+    receipt::{Acknowledgement, ServiceReport},
+    sha256,
+    sign::Signed,
+};
+use wire::{
+    frame,
+    serve::{
+        Accepted, CONTROL_FRAME_BYTES_MAX, LaneState, OFFER_INTERVAL_MS, Open, Refusal, Refused,
+        TO_PROVIDER_FRAME_BYTES_MAX, ToGateway, ToGatewayControl, ToProvider, ToProviderControl,
+    },
+};
+
+pub(super) const PRICE: Price = Price {
+    request_nusd: Nusd(10),
+    prompt_nusd_per_mtok: Nusd(50_000_000),
+    completion_nusd_per_mtok: Nusd(100_000_000),
+};
+pub(super) const CONTEXT_TOKENS: u32 = 4_096;
+/// The prompt has this many tokens, whatever it is.
+pub(super) const PROMPT_TOKENS: u32 = 9;
+pub(super) const ANSWER: [&str; 5] = ["Once", " upon", " a", " ti", "me."];
+
+/// The id under which a behaviour is offered.
+pub(super) fn model(alias: &str) -> ModelId {
+    ModelId(sha256(&[alias.as_bytes()]).0)
+}
+
+/// What a double has seen and holds.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub orders: Vec<(RequestId, u16)>,
+    pub lanes: BTreeMap<Lane, LaneState>,
+    /// Tokens it has sent, over all requests.
+    pub sent: u32,
+    pub cancels: u32,
+    pub acknowledged: Vec<Signed<Acknowledgement>>,
+    /// The gateway's answer to a sync.
+    pub syncs: u32,
+    /// Requests that it runs now.
+    pub active: u32,
+}
+
+/// A connected double.
+pub(super) struct Double {
+    pub key: Arc<SecretKey>,
+    pub node_key: PublicKey,
+    pub connection: SharedConnection,
+    pub welcome: ToProviderControl,
+    seen: Arc<Mutex<Seen>>,
+    /// Told after every change of `seen`.
+    changed: Arc<tokio::sync::Notify>,
+    control: Arc<tokio::sync::Mutex<(SendHalf, ReceiveHalf)>>,
+    heartbeat: tokio::task::JoinHandle<()>,
+    chain_id: ChainId,
+    aliases: Vec<String>,
+}
+
+/// Repeats the offer until the connection ends.
+async fn beat(
+    key: Arc<SecretKey>,
+    node_key: PublicKey,
+    chain_id: ChainId,
+    aliases: Vec<String>,
+    control: Arc<tokio::sync::Mutex<(SendHalf, ReceiveHalf)>>,
+) {
+    for sequence in 2.. {
+        tokio::time::sleep(std::time::Duration::from_millis(OFFER_INTERVAL_MS)).await;
+        let offer = Double::offer(&key, node_key, &aliases, sequence);
+        let offer = ToGatewayControl::Offer(Signed::new(offer, &chain_id, &*key));
+        if frame::write(&mut control.lock().await.0, &offer).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Double {
+    pub(super) fn offer(
+        key: &SecretKey,
+        node_key: PublicKey,
+        aliases: &[String],
+        sequence: u64,
+    ) -> Offer {
+        let models = aliases
+            .iter()
+            .map(|alias| alias.split('=').next().unwrap_or_default())
+            .map(|alias| ModelOffer {
+                model: model(alias),
+                alias: alias.to_owned(),
+                price: PRICE,
+                context_tokens: CONTEXT_TOKENS,
+                engine: EngineKind::Dummy,
+                engine_version: "dummy 1".into(),
+                logprobs: true,
+            })
+            .collect();
+        Offer {
+            operator: key.address(),
+            node_key,
+            models,
+            slots: 4,
+            active: 0,
+            sequence,
+            issued_at: TimeMs(0),
+        }
+    }
+
+    /// Connects and introduces itself. `seen` is what it remembers.
+    pub(super) async fn connect(
+        endpoint: SharedEndpoint,
+        gateway: PublicKey,
+        chain_id: &ChainId,
+        key: Arc<SecretKey>,
+        aliases: &[&str],
+        seen: Arc<Mutex<Seen>>,
+    ) -> Double {
+        let aliases: Vec<String> = aliases.iter().map(|alias| (*alias).to_owned()).collect();
+        let node_key = endpoint.node_key();
+        let offer = Double::offer(&key, node_key, &aliases, 1);
+        let hello = ToGatewayControl::Hello {
+            chain_id: chain_id.clone(),
+            offer: Signed::new(offer, chain_id, &*key),
+        };
+        let (connection, welcome, control) = introduce(&*endpoint, gateway, &hello).await;
+        let changed = Arc::new(tokio::sync::Notify::new());
+        let control = Arc::new(tokio::sync::Mutex::new(control));
+        let heartbeat = tokio::spawn(beat(
+            Arc::clone(&key),
+            node_key,
+            chain_id.clone(),
+            aliases.clone(),
+            Arc::clone(&control),
+        ));
+        let double = Double {
+            heartbeat,
+            key,
+            node_key,
+            connection,
+            welcome,
+            seen,
+            changed,
+            control,
+            chain_id: chain_id.clone(),
+            aliases,
+        };
+        tokio::spawn(double.worker().serve());
+        double
+    }
+
+    pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn memory(&self) -> Arc<Mutex<Seen>> {
+        Arc::clone(&self.seen)
+    }
+
+    /// Waits until what was seen fits; an hour of paused time at most.
+    pub(super) async fn until(&self, fits: impl Fn(&Seen) -> bool) {
+        let hour = std::time::Duration::from_secs(3_600);
+        tokio::time::timeout(hour, self.seen_until(fits)).await.expect("it never came to that");
+    }
+
+    async fn seen_until(&self, fits: impl Fn(&Seen) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if fits(&self.seen()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Repeats its offer no more.
+    pub(super) fn fall_silent(&self) {
+        self.heartbeat.abort();
+    }
+
+    /// Sends another control message.
+    pub(super) async fn say(&self, message: &ToGatewayControl) {
+        frame::write(&mut self.control.lock().await.0, message).await.unwrap();
+    }
+
+    pub(super) fn signed_offer(&self, sequence: u64, aliases: &[&str]) -> ToGatewayControl {
+        let aliases: Vec<String> = aliases.iter().map(|alias| (*alias).to_owned()).collect();
+        let offer = Double::offer(&self.key, self.node_key, &aliases, sequence);
+        ToGatewayControl::Offer(Signed::new(offer, &self.chain_id, &*self.key))
+    }
+
+    fn worker(&self) -> Worker {
+        Worker {
+            key: Arc::clone(&self.key),
+            connection: Arc::clone(&self.connection),
+            seen: Arc::clone(&self.seen),
+            changed: Arc::clone(&self.changed),
+            chain_id: self.chain_id.clone(),
+            aliases: self.aliases.clone(),
+        }
+    }
+}
+
+/// Dials, sends `first` on a control stream and reads the answer.
+pub(super) async fn introduce(
+    endpoint: &dyn Endpoint,
+    gateway: PublicKey,
+    first: &ToGatewayControl,
+) -> (SharedConnection, ToProviderControl, (SendHalf, ReceiveHalf)) {
+    let connection = endpoint.dial(gateway, &[]).await.unwrap();
+    let (mut send, mut receive) = connection.open().await.unwrap();
+    frame::write(&mut send, first).await.unwrap();
+    let answer = frame::read(&mut receive, CONTROL_FRAME_BYTES_MAX).await.unwrap().unwrap();
+    (connection, answer, (send, receive))
+}
+
+#[derive(Clone)]
+struct Worker {
+    key: Arc<SecretKey>,
+    connection: SharedConnection,
+    seen: Arc<Mutex<Seen>>,
+    changed: Arc<tokio::sync::Notify>,
+    chain_id: ChainId,
+    aliases: Vec<String>,
+}
+
+impl Worker {
+    fn change<T>(&self, change: impl FnOnce(&mut Seen) -> T) -> T {
+        let result = change(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_waiters();
+        result
+    }
+
+    async fn serve(self) {
+        while let Ok((send, receive)) = self.connection.accept().await {
+            let worker = self.clone();
+            tokio::spawn(async move { worker.stream(send, receive).await });
+        }
+    }
+
+    async fn stream(self, mut send: SendHalf, mut receive: ReceiveHalf) -> Option<()> {
+        match frame::read(&mut receive, TO_PROVIDER_FRAME_BYTES_MAX).await.ok()?? {
+            ToProvider::Open(open) => {
+                self.change(|seen| seen.active += 1);
+                let request = Request { worker: self.clone(), open: *open, send, sent: Vec::new() };
+                request.run(receive).await;
+                self.change(|seen| seen.active -= 1);
+            }
+            ToProvider::Sync { .. } => {
+                let lanes = self.change(|seen| {
+                    seen.syncs += 1;
+                    seen.lanes.values().cloned().collect()
+                });
+                frame::write(&mut send, &ToGateway::Lanes(lanes)).await.ok()?;
+                send.shutdown().await.ok()?;
+            }
+            other => panic!("a stream began with {other:?}"),
+        }
+        Some(())
+    }
+}
+
+/// One request at the double.
+struct Request {
+    worker: Worker,
+    open: Open,
+    send: SendHalf,
+    sent: Vec<TokenPiece>,
+}
+
+impl Request {
+    fn sign<T: types::sign::Signable>(&self, value: T) -> Signed<T> {
+        Signed::new(value, &self.worker.chain_id, &*self.worker.key)
+    }
+
+    async fn write(&mut self, message: &ToGateway) {
+        // The gateway may have hung up, which is what some tests are about.
+        let _ = frame::write(&mut self.send, message).await;
+    }
+
+    async fn accept(&mut self) {
+        let order = self.open.order.value.hash();
+        let accepted = Accepted { order, prompt_tokens: None, at: TimeMs(0) };
+        let message = ToGateway::Accepted(self.sign(accepted));
+        self.write(&message).await;
+    }
+
+    async fn refuse(&mut self, reason: Refusal) {
+        let order = self.open.order.value.hash();
+        let message = ToGateway::Refused(self.sign(Refused { order, reason, at: TimeMs(0) }));
+        self.write(&message).await;
+        let _ = self.send.shutdown().await;
+    }
+
+    async fn tokens(&mut self, texts: &[&[u8]]) {
+        let pieces: Vec<TokenPiece> = texts.iter().map(|bytes| piece(bytes, &self.open)).collect();
+        let count = u32::try_from(pieces.len()).unwrap();
+        self.sent.extend(pieces.clone());
+        let delivered = u32::try_from(self.sent.len()).unwrap();
+        let order = &self.open.order.value;
+        let total = Nusd(order.lane_total_before.0 + PRICE.charge(PROMPT_TOKENS, delivered).0);
+        let lane = order.lane;
+        self.worker.change(|seen| {
+            seen.sent += count;
+            if let Some(state) = seen.lanes.get_mut(&lane) {
+                state.charged = total;
+                let best = state.voucher.as_ref().map_or(Nusd::ZERO, |voucher| voucher.value.total);
+                assert!(total <= best, "the gateway has promised what is delivered");
+            }
+        });
+        let delta = ToGateway::Delta { pieces, prompt_tokens: Some(PROMPT_TOKENS) };
+        self.write(&delta).await;
+    }
+
+    fn report(&self, finish: FinishReason) -> ServiceReport {
+        let order = &self.open.order.value;
+        let delivered = u32::try_from(self.sent.len()).unwrap();
+        let bytes: Vec<u8> = self.sent.iter().flat_map(|piece| piece.bytes.clone()).collect();
+        let leaves: Vec<Hash32> = self.sent.iter().map(TokenPiece::transcript_leaf).collect();
+        let charge = PRICE.charge(PROMPT_TOKENS, delivered);
+        ServiceReport {
+            request_id: order.request_id,
+            attempt: order.attempt,
+            provider: order.provider,
+            model: order.model,
+            engine_version: "dummy 1".into(),
+            profile: "free".into(),
+            seed: None,
+            prompt_hash: order.prompt_hash,
+            response_hash: sha256(&[&bytes]),
+            transcript_root: merkle_root(&leaves),
+            prompt_tokens: PROMPT_TOKENS,
+            completion_tokens: delivered,
+            counted: CountMethod::TokenIds,
+            price: order.price,
+            channel: order.channel,
+            lane: order.lane,
+            lane_total_before: order.lane_total_before,
+            lane_total: Nusd(order.lane_total_before.0 + charge.0),
+            finish,
+            started_at: TimeMs(0),
+            ended_at: TimeMs(0),
+        }
+    }
+
+    async fn finish(&mut self, finish: FinishReason) {
+        let report = self.sign(self.report(finish));
+        self.write(&ToGateway::Final(Box::new(report))).await;
+    }
+
+    /// Takes the order into the books. A lane that is behind ours is refused as a provider does.
+    fn take(&self) -> Result<(), Refusal> {
+        let order = &self.open.order.value;
+        let voucher = self.open.voucher.clone();
+        let lane = order.lane;
+        self.worker.change(|seen| {
+            assert!(!seen.orders.contains(&(order.request_id, order.attempt)), "ordered twice");
+            seen.orders.push((order.request_id, order.attempt));
+            let fresh = LaneState { lane, charged: Nusd::ZERO, voucher: None };
+            let state = seen.lanes.entry(lane).or_insert(fresh);
+            if order.lane_total_before < state.charged {
+                return Err(Refusal::LaneDiffers(state.clone()));
+            }
+            state.charged = order.lane_total_before;
+            keep_best(state, voucher);
+            Ok(())
+        })
+    }
+
+    fn behaviour(&self) -> String {
+        let wanted = self.open.order.value.model;
+        let named =
+            self.worker.aliases.iter().map(|text| text.split_once('=').unwrap_or((text, text)));
+        named.filter(|(alias, _)| model(alias) == wanted).map(|(_, name)| name).collect()
+    }
+
+    async fn run(mut self, receive: ReceiveHalf) {
+        let open = &self.open;
+        assert_eq!(open.request.prompt.hash(&open.salt), open.order.value.prompt_hash);
+        assert_eq!(
+            wire::serve::request_hash(&open.request, &open.salt),
+            open.order.value.request_hash
+        );
+        if let Err(refusal) = self.take() {
+            return self.refuse(refusal).await;
+        }
+        let (worker, lane) = (self.worker.clone(), self.open.order.value.lane);
+        let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        let reader = tokio::spawn(listen(worker, lane, receive, told));
+        self.behave(&mut heard).await;
+        // The gateway ends the stream when it is done.
+        let _ = reader.await;
+    }
+
+    async fn behave(&mut self, heard: &mut tokio::sync::mpsc::UnboundedReceiver<Heard>) {
+        let answer: Vec<&[u8]> = ANSWER.iter().map(|text| text.as_bytes()).collect();
+        match self.behaviour().as_str() {
+            "refuses" => self.refuse(Refusal::Engine).await,
+            "busy" => self.refuse(Refusal::Busy { retry_after_ms: 60_000 }).await,
+            "bad-request" => {
+                let (field, problem) = ("stop".into(), "not with this engine".into());
+                self.refuse(Refusal::Request { field, problem }).await;
+            }
+            "dies-at-once" => self.connection_dies(),
+            "dies-before-the-first-token" => {
+                self.accept().await;
+                let _ = self.send.shutdown().await;
+            }
+            "dies-after-half-a-character" => {
+                self.accept().await;
+                self.tokens(&[&[0xf0, 0x9f]]).await;
+                let _ = self.send.shutdown().await;
+            }
+            "dies-after-3-tokens" => {
+                self.accept().await;
+                self.tokens(&answer[..3]).await;
+                let _ = self.send.shutdown().await;
+            }
+            "stalls" => {
+                self.accept().await;
+                self.tokens(&answer[..2]).await;
+                while heard.recv().await.is_some() {}
+            }
+            "stalls-before-the-first-token" => {
+                self.accept().await;
+                while heard.recv().await.is_some() {}
+            }
+            "fails" => {
+                self.accept().await;
+                self.tokens(&answer[..2]).await;
+                self.finish(FinishReason::Failed).await;
+            }
+            "says-nothing" => {
+                self.accept().await;
+                self.finish(FinishReason::Stop).await;
+            }
+            "lies" => {
+                self.accept().await;
+                self.tokens(&answer).await;
+                let mut report = self.report(FinishReason::Stop);
+                report.completion_tokens = 60;
+                report.lane_total = Nusd(report.lane_total_before.0 + 6_460);
+                let report = self.sign(report);
+                self.write(&ToGateway::Final(Box::new(report))).await;
+            }
+            "forges" => {
+                self.accept().await;
+                self.tokens(&answer).await;
+                let stranger = SecretKey::from_seed([99; 32]);
+                let report = self.report(FinishReason::Stop);
+                let report = Signed::new(report, &self.worker.chain_id, &stranger);
+                self.write(&ToGateway::Final(Box::new(report))).await;
+            }
+            "huge" => {
+                self.accept().await;
+                self.tokens(&answer[..1]).await;
+                let _ = self.send.write_all(&u32::MAX.to_le_bytes()).await;
+            }
+            "ends-twice" => {
+                self.accept().await;
+                self.tokens(&answer).await;
+                self.finish(FinishReason::Stop).await;
+                self.finish(FinishReason::Stop).await;
+            }
+            "endless" => {
+                self.accept().await;
+                self.endless(heard).await;
+            }
+            "waits" => {
+                self.accept().await;
+                self.tokens(&answer[..3]).await;
+                while let Some(heard) = heard.recv().await {
+                    if matches!(heard, Heard::Cancel) {
+                        self.finish(FinishReason::Cancelled).await;
+                    }
+                }
+            }
+            "pieces" => {
+                self.accept().await;
+                for text in
+                    ["gr".as_bytes(), &[0xc3], &[0xbc], &[0xc3, 0x9f], b"e \xf0\x9f", b"\x98\x80"]
+                {
+                    self.tokens(&[text]).await;
+                }
+                self.finish(FinishReason::Length).await;
+            }
+            _ => {
+                self.accept().await;
+                for text in answer {
+                    self.tokens(&[text]).await;
+                }
+                self.finish(FinishReason::Stop).await;
+            }
+        }
+    }
+
+    /// Generates as far as vouchers go, until it is told to stop or has made 1 000 tokens.
+    async fn endless(&mut self, heard: &mut tokio::sync::mpsc::UnboundedReceiver<Heard>) {
+        let most = self.open.request.tokens_max.unwrap_or(1_000);
+        let order = &self.open.order.value;
+        let (before, lane) = (order.lane_total_before, order.lane);
+        let mut finish = FinishReason::Length;
+        while u32::try_from(self.sent.len()).unwrap() < most {
+            let next = u32::try_from(self.sent.len()).unwrap() + 1;
+            let needed = Nusd(before.0 + PRICE.charge(PROMPT_TOKENS, next).0);
+            let covered = |seen: &mut Seen| {
+                let voucher = seen.lanes[&lane].voucher.as_ref();
+                voucher.is_some_and(|voucher| voucher.value.total >= needed)
+            };
+            if self.worker.change(covered) {
+                self.tokens(&[b"x"]).await;
+                if !matches!(heard.try_recv(), Ok(Heard::Cancel)) {
+                    continue;
+                }
+                finish = FinishReason::Cancelled;
+                break;
+            }
+            match heard.recv().await {
+                Some(Heard::Voucher) => {}
+                Some(Heard::Cancel) | None => {
+                    finish = FinishReason::Cancelled;
+                    break;
+                }
+            }
+        }
+        self.finish(finish).await;
+    }
+
+    fn connection_dies(&self) {
+        self.worker.connection.close("gone");
+    }
+}
+
+enum Heard {
+    Voucher,
+    Cancel,
+}
+
+/// Reads what the gateway says after its order.
+async fn listen(
+    worker: Worker,
+    lane: Lane,
+    mut receive: ReceiveHalf,
+    told: tokio::sync::mpsc::UnboundedSender<Heard>,
+) {
+    while let Ok(Some(message)) = frame::read(&mut receive, TO_PROVIDER_FRAME_BYTES_MAX).await {
+        let heard = match message {
+            ToProvider::Voucher(voucher) => {
+                worker.change(|seen| keep_best(seen.lanes.get_mut(&lane).unwrap(), voucher));
+                Heard::Voucher
+            }
+            ToProvider::Cancel => {
+                worker.change(|seen| seen.cancels += 1);
+                Heard::Cancel
+            }
+            ToProvider::Acknowledge(acknowledgement) => {
+                worker.change(|seen| seen.acknowledged.push(acknowledgement));
+                continue;
+            }
+            other => panic!("not after an order: {other:?}"),
+        };
+        let _ = told.send(heard);
+    }
+}
+
+fn keep_best(state: &mut LaneState, voucher: Signed<Voucher>) {
+    let best = state.voucher.as_ref().map(|best| (best.value.total, best.value.sequence));
+    let this = (voucher.value.total, voucher.value.sequence);
+    if let Some((total, sequence)) = best {
+        assert!(this.1 > sequence || this.0 < total, "a later voucher has a later number");
+    }
+    if best.is_none_or(|best| this > best) {
+        state.voucher = Some(voucher);
+    }
+}
+
+fn piece(bytes: &[u8], open: &Open) -> TokenPiece {
+    let alternatives = open.request.logprobs.map_or(0, usize::from);
+    TokenPiece {
+        id: Some(u32::try_from(bytes.len()).unwrap()),
+        bytes: bytes.to_vec(),
+        logprob_micros: open.request.logprobs.map(|_| -250_000),
+        alternatives: vec![
+            Alternative {
+                id: Some(1),
+                bytes: b"?".to_vec(),
+                logprob_micros: -2_000_000
+            };
+            alternatives
+        ],
+    }
+}

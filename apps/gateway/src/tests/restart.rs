@@ -1,0 +1,93 @@
+//! What a gateway knows after it was stopped.
+
+use super::{double::PRICE, *};
+use double::PROMPT_TOKENS;
+
+#[tokio::test(start_paused = true)]
+async fn books_and_lanes_go_on_after_a_restart() {
+    let world = World::new().await;
+    let double = world.provider(11, &["story"]).await;
+    let first = world.chat("story", "").await;
+    double.until(|seen| seen.acknowledged.len() == 1).await;
+    let (spent, owed) = (world.spent(), world.owed());
+    let memory = double.memory();
+    let world = world.restart().await;
+    assert_eq!(world.spent(), spent);
+    assert_eq!(world.gateway.recent_requests(9).len(), 1);
+    assert!(world.gateway.receipt(first.id.parse().unwrap()).is_ok());
+
+    let double = world.provider_again(11, &["story"], memory).await;
+    assert_eq!(double.seen().syncs, 1, "lanes are agreed on before they are used");
+    assert_eq!(world.owed().0, owed.0);
+    assert_eq!(world.chat("story", "").await.status, 200);
+    assert_eq!(world.owed().0, Nusd(2 * owed.0.0));
+    let lanes: Vec<u32> = double.seen().lanes.keys().map(|lane| lane.0).collect();
+    assert_eq!(lanes, [0], "the lane goes on");
+    let opened = world.chain.log().iter().filter(|kind| **kind == "open channel").count();
+    assert_eq!(opened, 1, "the channel goes on");
+    let registered = world.chain.log().iter().filter(|kind| **kind == "register gateway").count();
+    assert_eq!(registered, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_counts_more_is_believed_as_far_as_a_voucher_backs_it() {
+    let world = World::new().await;
+    let double = world.provider(11, &["story"]).await;
+    world.chat("story", "").await;
+    let charged = world.owed().0;
+    // Three tokens more were sent and lost on the way.
+    let backed = Nusd(charged.0 + 300);
+    double.seen().lanes.values_mut().for_each(|lane| lane.charged = backed);
+    assert_eq!(world.chat("story", "").await.status, 200, "refused once, then agreed");
+    assert_eq!(world.owed().0, Nusd(backed.0 + PRICE.charge(PROMPT_TOKENS, 5).0));
+
+    // More than any voucher promises: the lane is not used any more.
+    let unbacked = Nusd(u128::from(u64::MAX));
+    double.seen().lanes.values_mut().for_each(|lane| lane.charged = unbacked);
+    assert_eq!(world.chat("story", "").await.status, 200);
+    let lanes: Vec<u32> = double.seen().lanes.keys().map(|lane| lane.0).collect();
+    assert_eq!(lanes, [0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_forgot_takes_the_gateways_count() {
+    let world = World::new().await;
+    let double = world.provider(11, &["story"]).await;
+    world.chat("story", "").await;
+    let charged = world.owed().0;
+    double.seen().lanes.clear();
+    assert_eq!(world.chat("story", "").await.status, 200);
+    assert_eq!(world.owed().0, Nusd(2 * charged.0));
+    assert_eq!(double.seen().lanes.values().next().unwrap().charged, world.owed().0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_kept_by_digest_and_by_name() {
+    let world = World::new().await;
+    let journal = std::fs::read(world.home.path().join("journal/00000001.journal")).unwrap();
+    let contains = |text: &str| journal.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(!contains(&world.api_key) && contains("tests"));
+    let errors = [
+        world.gateway.create_api_key("tests", BUDGET).unwrap_err(),
+        world.gateway.create_api_key("", BUDGET).unwrap_err(),
+        world.gateway.import_api_key("other", &world.api_key, BUDGET).unwrap_err(),
+        world.gateway.import_api_key("short", "pw-x", BUDGET).unwrap_err(),
+        world.gateway.set_budget("nobody", BUDGET).unwrap_err(),
+    ];
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        texts,
+        [
+            "there is a key named `tests` already; choose another name",
+            "a key's name has 1 to 64 bytes",
+            "this key is in use under another name",
+            "an imported key starts with `pw-` and has 20 to 128 letters, digits, `-` or `_`",
+            "there is no key named `nobody`",
+        ]
+    );
+    world.gateway.import_api_key("tests", &world.api_key, Nusd::whole(7)).unwrap();
+    let world = world.restart().await;
+    let names: Vec<(String, Nusd)> =
+        world.gateway.keys().into_iter().map(|view| (view.name, view.budget)).collect();
+    assert_eq!(names, [("playground".into(), BUDGET), ("tests".into(), Nusd::whole(7))]);
+}
