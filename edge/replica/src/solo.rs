@@ -379,7 +379,7 @@ impl<A: Application> Worker<A> {
     /// The state before this block, if it is time to keep one.
     fn snapshot(&self) -> Result<Option<(Height, Vec<u8>)>, AppError> {
         let height = self.parent.height;
-        if height.0 == 0 || height.0 % self.snapshot_interval != 0 {
+        if height.0 == 0 || !height.0.is_multiple_of(self.snapshot_interval) {
             return Ok(None);
         }
         Ok(Some((height, self.app.snapshot()?)))

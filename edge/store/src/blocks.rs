@@ -367,7 +367,7 @@ fn builder() -> redb::Builder {
 
 fn stored_genesis(database: &Database, path: &Path) -> Result<Option<Genesis>, StoreError> {
     let values = guarded(|| read_meta(database)).map_err(|error| failed(path, "read", error))?;
-    let Some((format, genesis)) = values else { return Ok(None) };
+    let Some([format, genesis]) = values else { return Ok(None) };
     let damaged = |what: &str| StoreError::Damaged { path: path.to_owned(), what: what.to_owned() };
     let format: [u8; 4] =
         format.try_into().map_err(|_| damaged("the format mark cannot be read"))?;
@@ -379,7 +379,7 @@ fn stored_genesis(database: &Database, path: &Path) -> Result<Option<Genesis>, S
 }
 
 /// The format mark and the genesis document. `None`: the file was not initialised.
-fn read_meta(database: &Database) -> Result<Option<(Vec<u8>, Vec<u8>)>, redb::Error> {
+fn read_meta(database: &Database) -> Result<Option<[Vec<u8>; 2]>, redb::Error> {
     let read = database.begin_read()?;
     let meta = match read.open_table(META) {
         Err(TableError::TableDoesNotExist(_)) => return Ok(None),
@@ -388,7 +388,7 @@ fn read_meta(database: &Database) -> Result<Option<(Vec<u8>, Vec<u8>)>, redb::Er
     let value = |name| -> Result<Vec<u8>, redb::Error> {
         Ok(meta.get(name)?.map(|value| value.value().to_vec()).unwrap_or_default())
     };
-    Ok(Some((value(FORMAT)?, value(GENESIS)?)))
+    Ok(Some([value(FORMAT)?, value(GENESIS)?]))
 }
 
 /// Runs `body` and takes a panic in it for damage: redb follows the lengths and places that it reads

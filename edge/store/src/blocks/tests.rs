@@ -48,7 +48,7 @@ fn block(height: u64) -> (StoredBlock, Vec<TxId>) {
 fn append(store: &BlockStore, height: u64) -> Result<(), StoreError> {
     let (block, tx_ids) = block(height);
     let state = vec![height as u8; 3_000];
-    let snapshot = (height % 2 == 0).then_some((block.header.height, state.as_slice()));
+    let snapshot = height.is_multiple_of(2).then_some((block.header.height, state.as_slice()));
     store.append(Append { block: &block, tx_ids: &tx_ids, snapshot })
 }
 
