@@ -131,9 +131,11 @@ fn take(event: &Value, answer: &mut Answer, output: Output) -> anyhow::Result<()
         bail!("the answer broke off: {message}");
     }
     if let Some(text) = event["choices"][0]["delta"]["content"].as_str() {
+        // Many models begin an answer with the space that follows the turn's marker.
+        let shown = if answer.text.trim().is_empty() { text.trim_start() } else { text };
         answer.text.push_str(text);
         if !output.is_json() {
-            output.write(text)?;
+            output.write(shown)?;
         }
     }
     if let Some(reason) = event["choices"][0]["finish_reason"].as_str() {
