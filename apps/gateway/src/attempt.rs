@@ -390,11 +390,18 @@ impl Inner {
         recorded
     }
 
-    /// A refusal may say that the provider counts more than we do.
+    /// A refusal may say that the provider counts more than we do, or is not done with the lane.
     fn reconcile(&self, ending: &Ending) -> Result<(), store::JournalError> {
-        let Ending::Refused(Refusal::LaneDiffers(state)) = ending else { return Ok(()) };
         let Shared { config, books, .. } = &*self.shared;
         let channel = self.session.terms().channel;
+        let state = match ending {
+            Ending::Refused(Refusal::LaneDiffers(state)) => state,
+            Ending::Refused(Refusal::LaneBusy) => {
+                books.rest_lane(channel, self.session.terms().lane);
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
         if state.lane != self.session.terms().lane {
             return Ok(());
         }

@@ -4,6 +4,9 @@
 //! things happened. Replaying the journal gives the same books, less what was held for requests
 //! that were in work.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{HashMap, VecDeque},
     path::Path,
@@ -17,6 +20,7 @@ use types::{
     Address, ChannelId, Lane, Nusd, RequestId, TimeMs, channel::Voucher, hash::to_hex, limits,
     receipt::Receipt,
 };
+use wire::chain::LaneView;
 
 use crate::{
     accounts::{Accounts, KeyId, KeyRecord, NotAdmitted, check_format, key_id},
@@ -224,16 +228,25 @@ impl Books {
         self.lock().channels.set(id, provider, deposit);
     }
 
+    /// Takes over what the ledger has paid of a channel's lanes.
+    pub(crate) fn set_claimed(&self, id: ChannelId, lanes: &[LaneView]) {
+        let mut state = self.lock();
+        for view in lanes {
+            state.channels.claimed(id, view.lane, view.claimed);
+        }
+    }
+
+    /// The provider says that an idle lane is still in use.
+    pub(crate) fn rest_lane(&self, id: ChannelId, lane: Lane) {
+        self.lock().channels.rest(id, lane);
+    }
+
     pub(crate) fn forget_channel(&self, id: ChannelId) {
         self.lock().channels.forget(id);
     }
 
     pub(crate) fn channel_of(&self, provider: &Address) -> Option<ChannelId> {
         self.lock().channels.of(provider)
-    }
-
-    pub(crate) fn channel_was_used(&self, id: ChannelId) -> bool {
-        self.lock().channels.was_used(id)
     }
 
     pub(crate) fn channels(&self) -> Vec<ChannelTotals> {
@@ -273,8 +286,7 @@ impl Books {
         let left = state.accounts.left(key);
         let short = |short| NotOpened::Short { short, left };
         let ask = Ask { budget_left: left, ..*ask };
-        let grant = state.channels.grant(channel, &ask).map_err(short)?;
-        let held = state.channels.hold(channel, grant.cost_max).map_err(short)?;
+        let (grant, held) = state.channels.hold(channel, &ask).map_err(short)?;
         let lease = match held.lease {
             None => None,
             Some(lease) => match self.append(&Record::Lane(lease)) {

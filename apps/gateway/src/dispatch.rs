@@ -155,9 +155,11 @@ pub(crate) async fn begin(
         };
         let grant = hold.opened().grant;
         // An answer that money bounds is asked for with that bound, so that it ends with `length`.
-        let money_bounds = wanted.is_none() && grant.tokens_max < context_tokens;
-        request.tokens_max =
-            if money_bounds { Some(grant.tokens_max.min(COMPLETION_TOKENS_MAX)) } else { wanted };
+        // One that only the context bounds is left open: some engines refuse a bound that does not
+        // fit beside the prompt.
+        let open = wanted.is_none() && grant.tokens_max == context_tokens;
+        let bound = grant.tokens_max.clamp(1, COMPLETION_TOKENS_MAX);
+        request.tokens_max = if open { None } else { Some(bound) };
         let order = Prepared { provider: chosen.provider, price, attempt: search.next_attempt() };
         let attempt = match order_from(hold, &order, &*chosen.connection, slot, &request).await {
             Ok(attempt) => attempt,
@@ -511,6 +513,8 @@ impl<'a> Search<'a> {
             }
             // It will be asked again when it said, if there is time.
             Ending::Refused(Refusal::Busy { .. }) => {}
+            // The next order takes another lane.
+            Ending::Refused(Refusal::LaneBusy) => {}
             Ending::Refused(Refusal::LaneDiffers(_)) if !self.reconciled.contains(&provider) => {
                 self.reconciled.push(provider);
             }

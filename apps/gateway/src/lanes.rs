@@ -3,6 +3,9 @@
 //! Pure. Invariants: a lane serves one request at a time; nothing is signed above the lane's lease,
 //! which is in the journal before; what all lanes are promised or hold is never above the deposit.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use types::{
@@ -15,6 +18,9 @@ use crate::session::affordable_tokens;
 const LEASE_SEQUENCES: u64 = 1 << 20;
 /// A lease reaches this many requests of the current size ahead, so that extending it is rare.
 const LEASE_REQUESTS: u128 = 16;
+
+/// Requests for which a lane is passed over after its provider said that it is still in use.
+const RESTS: u32 = 16;
 
 /// All channels of this payer.
 #[derive(Debug, Default)]
@@ -45,6 +51,8 @@ struct LaneBook {
     held: Option<Nusd>,
     /// The provider claims what no voucher backs: not used any more.
     retired: bool,
+    /// The provider is not done with it: passed over this often.
+    rests: u32,
 }
 
 impl LaneBook {
@@ -160,11 +168,6 @@ impl Channels {
         self.by_provider.get(provider).copied()
     }
 
-    /// Whether lanes of the channel were used, so that the provider may hold vouchers.
-    pub(crate) fn was_used(&self, id: ChannelId) -> bool {
-        self.by_id.get(&id).is_some_and(|channel| !channel.lanes.is_empty())
-    }
-
     /// What of the deposit is not promised.
     pub(crate) fn room(&self, id: ChannelId) -> Nusd {
         let Some(channel) = self.by_id.get(&id) else { return Nusd::ZERO };
@@ -172,22 +175,15 @@ impl Channels {
         channel.deposit.saturating_sub(promised)
     }
 
-    /// Room for one more request: what is free, and on the best idle lane what was promised before
-    /// and not charged.
-    pub(crate) fn grant(&self, id: ChannelId, ask: &Ask) -> Result<Grant, Short> {
-        if !self.by_id.contains_key(&id) {
-            return Err(Short::NoChannel);
-        }
-        let lane = self.idle_lane(id).ok_or(Short::NoLane)?;
+    /// Takes an idle lane for a request. What can be spent on it is what is free in the channel, and
+    /// what was promised on the lane before and not charged.
+    pub(crate) fn hold(&mut self, id: ChannelId, ask: &Ask) -> Result<(Grant, Held), Short> {
+        let lane = self.idle_lane(id)?;
         let slack = self
-            .lane(id, lane)
+            .lane_mut(id, lane)
             .map_or(Nusd::ZERO, |lane| lane.promised().saturating_sub(lane.charged));
-        ask.grant(self.room(id).saturating_add(slack))
-    }
-
-    /// Takes an idle lane for a request that may cost up to `cost_max`.
-    pub(crate) fn hold(&mut self, id: ChannelId, cost_max: Nusd) -> Result<Held, Short> {
-        let lane = self.idle_lane(id).ok_or(Short::NoLane)?;
+        let grant = ask.grant(self.room(id).saturating_add(slack))?;
+        let cost_max = grant.cost_max;
         let channel = self.by_id.get_mut(&id).ok_or(Short::NoChannel)?;
         let book = channel.lanes.entry(lane.0).or_default();
         let end = book.charged.saturating_add(cost_max).max(book.signed);
@@ -200,7 +196,7 @@ impl Channels {
             book.record(id, lane)
         });
         book.held = Some(end);
-        Ok(Held { lane, total_before: book.charged, signed: book.signed, lease })
+        Ok((grant, Held { lane, total_before: book.charged, signed: book.signed, lease }))
     }
 
     /// The next voucher of a lane. `None` if `total` is above its lease, which a held lane's cannot be.
@@ -220,6 +216,22 @@ impl Channels {
         if let Some(book) = self.lane_mut(id, lane) {
             book.held = None;
             book.charged = book.charged.max(charged);
+        }
+    }
+
+    /// The provider is not done with an idle lane, so that another one is better.
+    pub(crate) fn rest(&mut self, id: ChannelId, lane: Lane) {
+        if let Some(book) = self.lane_mut(id, lane) {
+            book.rests = RESTS;
+        }
+    }
+
+    /// The ledger has paid this much of a lane, which one of our vouchers must have backed.
+    pub(crate) fn claimed(&mut self, id: ChannelId, lane: Lane, amount: Nusd) {
+        let Some(channel) = self.by_id.get_mut(&id) else { return };
+        let book = channel.lanes.entry(lane.0).or_default();
+        if book.held.is_none() {
+            book.charged = book.charged.max(amount);
         }
     }
 
@@ -273,6 +285,7 @@ impl Channels {
             earlier: record.lease_total,
             held: None,
             retired: record.retired,
+            rests: 0,
         };
     }
 
@@ -304,16 +317,22 @@ impl Channels {
             .collect()
     }
 
-    /// The lowest lane that is neither in use nor retired.
-    fn idle_lane(&self, id: ChannelId) -> Option<Lane> {
-        let lanes = &self.by_id.get(&id)?.lanes;
-        (0..limits::LANES_MAX)
-            .find(|lane| lanes.get(lane).is_none_or(|book| book.held.is_none() && !book.retired))
-            .map(Lane)
-    }
-
-    fn lane(&self, id: ChannelId, lane: Lane) -> Option<&LaneBook> {
-        self.by_id.get(&id)?.lanes.get(&lane.0)
+    /// The lowest lane that is not in use, retired or resting; a resting one if there is no other.
+    fn idle_lane(&mut self, id: ChannelId) -> Result<Lane, Short> {
+        let lanes = &mut self.by_id.get_mut(&id).ok_or(Short::NoChannel)?.lanes;
+        let mut resting = None;
+        for lane in 0..limits::LANES_MAX {
+            let Some(book) = lanes.get_mut(&lane) else { return Ok(Lane(lane)) };
+            if book.held.is_some() || book.retired {
+                continue;
+            }
+            if book.rests == 0 {
+                return Ok(Lane(lane));
+            }
+            book.rests -= 1;
+            resting.get_or_insert(Lane(lane));
+        }
+        resting.ok_or(Short::NoLane)
     }
 
     fn lane_mut(&mut self, id: ChannelId, lane: Lane) -> Option<&mut LaneBook> {

@@ -179,3 +179,127 @@ impl AsyncWrite for Unstalled {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, routing::get};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+        sync::oneshot,
+        task::JoinHandle,
+    };
+
+    use super::*;
+
+    /// A server whose `/slow` answers when told and whose `/endless` never ends.
+    struct Server {
+        addr: std::net::SocketAddr,
+        release: Arc<tokio::sync::Notify>,
+        arrived: Arc<tokio::sync::Notify>,
+        stop: Option<oneshot::Sender<()>>,
+        running: JoinHandle<io::Result<()>>,
+    }
+
+    async fn server(change: impl FnOnce(&mut Limits, &mut Timeouts)) -> Server {
+        let (mut limits, mut timeouts) = (Limits::standard(), Timeouts::standard());
+        change(&mut limits, &mut timeouts);
+        let (release, arrived) = <(Arc<tokio::sync::Notify>, Arc<tokio::sync::Notify>)>::default();
+        let slow = {
+            let (release, arrived) = (Arc::clone(&release), Arc::clone(&arrived));
+            move || async move {
+                arrived.notify_one();
+                release.notified().await;
+                "done"
+            }
+        };
+        let endless = || async {
+            let chunk = bytes::Bytes::from(vec![b'x'; 64 * 1024]);
+            let chunks = futures::stream::repeat_with(move || {
+                Ok::<_, std::convert::Infallible>(chunk.clone())
+            });
+            Body::from_stream(chunks)
+        };
+        let router = Router::new()
+            .route("/fast", get(|| async { "fast" }))
+            .route("/slow", get(slow))
+            .route("/endless", get(endless));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(async move {
+            let stop = async {
+                let _ = stopped.await;
+            };
+            serve(&limits, &timeouts, listener, router, stop).await
+        });
+        Server { addr, release, arrived, stop: Some(stop), running }
+    }
+
+    impl Server {
+        async fn connect(&self) -> TcpStream {
+            TcpStream::connect(self.addr).await.unwrap()
+        }
+
+        async fn ask(&self, path: &str) -> TcpStream {
+            let mut stream = self.connect().await;
+            let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            stream
+        }
+    }
+
+    async fn rest(mut stream: TcpStream) -> String {
+        let mut text = String::new();
+        // A connection that was cut has said what it said.
+        let _ = stream.read_to_string(&mut text).await;
+        text
+    }
+
+    #[tokio::test]
+    async fn a_request_in_work_is_answered_after_the_stop_and_no_new_one() {
+        let mut server = server(|_, _| ()).await;
+        assert!(rest(server.ask("/fast").await).await.ends_with("\r\n\r\nfast"));
+        let slow = server.ask("/slow").await;
+        server.arrived.notified().await;
+        server.stop.take().unwrap().send(()).unwrap();
+        while TcpStream::connect(server.addr).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        server.release.notify_one();
+        assert!(rest(slow).await.ends_with("\r\n\r\ndone"));
+        server.running.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_request_that_does_not_end_is_cut_after_the_drain_time() {
+        let mut server = server(|_, timeouts| timeouts.drain_ms = 10).await;
+        let slow = server.ask("/slow").await;
+        server.arrived.notified().await;
+        server.stop.take().unwrap().send(()).unwrap();
+        server.running.await.unwrap().unwrap();
+        assert_eq!(rest(slow).await, "");
+    }
+
+    #[tokio::test]
+    async fn half_a_header_is_not_waited_for_for_ever() {
+        let server = server(|_, timeouts| timeouts.header_ms = 20).await;
+        let mut stream = server.connect().await;
+        stream.write_all(b"GET /fast HTTP/1.1\r\nhost:").await.unwrap();
+        assert!(!rest(stream).await.contains("fast"));
+        assert_eq!(rest(server.connect().await).await, "", "nor is silence");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_cut_off() {
+        let server = server(|limits, timeouts| {
+            limits.connections_max = 1;
+            timeouts.write_stall_ms = 50;
+        })
+        .await;
+        let stalled = server.ask("/endless").await;
+        // The only place becomes free when the stalled client is cut off.
+        assert!(rest(server.ask("/fast").await).await.ends_with("fast"));
+        drop(stalled);
+    }
+}

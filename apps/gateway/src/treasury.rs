@@ -282,6 +282,7 @@ impl Treasury {
             let current = books.channel_of(&view.terms.receiver);
             if current.is_none_or(|current| current == view.id) {
                 books.set_channel(view.id, view.terms.receiver, view.deposit);
+                books.set_claimed(view.id, &view.lanes);
             }
         }
         Ok(views)

@@ -266,13 +266,11 @@ async fn prepare_payment(presence: &Presence, connection: &SharedConnection) {
             }
         }
     };
-    if shared.books.channel_was_used(channel) {
-        match timeout(INTRODUCTION, sync_lanes(shared, connection, channel)).await {
-            Ok(Ok(())) => {}
-            // Each lane that differs will then be found out by a refusal.
-            Ok(Err(error)) => tracing::warn!(%provider, %error, "provider.sync_failed"),
-            Err(_) => tracing::warn!(%provider, "provider.sync_timed_out"),
-        }
+    match timeout(INTRODUCTION, sync_lanes(shared, connection, channel)).await {
+        Ok(Ok(())) => {}
+        // Each lane that differs will then be found out by a refusal.
+        Ok(Err(error)) => tracing::warn!(%provider, %error, "provider.sync_failed"),
+        Err(_) => tracing::warn!(%provider, "provider.sync_timed_out"),
     }
     shared.directory.set_ready(provider, *session);
     shared.freed.notify_waiters();

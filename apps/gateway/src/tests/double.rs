@@ -48,11 +48,13 @@ pub(super) fn model(alias: &str) -> ModelId {
 pub(super) struct Seen {
     pub orders: Vec<(RequestId, u16)>,
     pub lanes: BTreeMap<Lane, LaneState>,
+    /// Lanes it says it is not done with.
+    pub busy_lanes: Vec<Lane>,
     /// Tokens it has sent, over all requests.
     pub sent: u32,
     pub cancels: u32,
     pub acknowledged: Vec<Signed<Acknowledgement>>,
-    /// The gateway's answer to a sync.
+    /// Questions about its lanes.
     pub syncs: u32,
     /// Requests that it runs now.
     pub active: u32,
@@ -366,7 +368,7 @@ impl Request {
     }
 
     /// Takes the order into the books. A lane that is behind ours is refused as a provider does.
-    fn take(&self) -> Result<(), Refusal> {
+    fn take(&self) -> Option<Refusal> {
         let order = &self.open.order.value;
         let voucher = self.open.voucher.clone();
         let lane = order.lane;
@@ -376,11 +378,14 @@ impl Request {
             let fresh = LaneState { lane, charged: Nusd::ZERO, voucher: None };
             let state = seen.lanes.entry(lane).or_insert(fresh);
             if order.lane_total_before < state.charged {
-                return Err(Refusal::LaneDiffers(state.clone()));
+                return Some(Refusal::LaneDiffers(state.clone()));
+            }
+            if seen.busy_lanes.contains(&lane) {
+                return Some(Refusal::LaneBusy);
             }
             state.charged = order.lane_total_before;
             keep_best(state, voucher);
-            Ok(())
+            None
         })
     }
 
@@ -398,7 +403,7 @@ impl Request {
             wire::serve::request_hash(&open.request, &open.salt),
             open.order.value.request_hash
         );
-        if let Err(refusal) = self.take() {
+        if let Some(refusal) = self.take() {
             return self.refuse(refusal).await;
         }
         let (worker, lane) = (self.worker.clone(), self.open.order.value.lane);

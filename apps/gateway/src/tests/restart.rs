@@ -17,7 +17,7 @@ async fn books_and_lanes_go_on_after_a_restart() {
     assert!(world.gateway.receipt(first.id.parse().unwrap()).is_ok());
 
     let double = world.provider_again(11, &["story"], memory).await;
-    assert_eq!(double.seen().syncs, 1, "lanes are agreed on before they are used");
+    assert_eq!(double.seen().syncs, 2, "lanes are agreed on before they are used");
     assert_eq!(world.owed().0, owed.0);
     assert_eq!(world.chat("story", "").await.status, 200);
     assert_eq!(world.owed().0, Nusd(2 * owed.0.0));
@@ -47,6 +47,34 @@ async fn a_provider_that_counts_more_is_believed_as_far_as_a_voucher_backs_it() 
     assert_eq!(world.chat("story", "").await.status, 200);
     let lanes: Vec<u32> = double.seen().lanes.keys().map(|lane| lane.0).collect();
     assert_eq!(lanes, [0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_the_provider_is_not_done_with_is_passed_over() {
+    let world = World::new().await;
+    let double = world.provider(11, &["story"]).await;
+    assert_eq!(world.chat("story", "").await.status, 200);
+    double.seen().busy_lanes.push(types::Lane(0));
+    assert_eq!(world.chat("story", "").await.status, 200);
+    assert_eq!(world.chat("story", "").await.status, 200);
+    let lanes: Vec<u32> = double.seen().lanes.keys().map(|lane| lane.0).collect();
+    assert_eq!((lanes, double.seen().orders.len()), (vec![0, 1], 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_lost_its_books_takes_over_what_the_provider_can_prove() {
+    let world = World::new().await;
+    let double = world.provider(11, &["story"]).await;
+    assert_eq!(world.chat("story", "").await.status, 200);
+    double.until(|seen| seen.acknowledged.len() == 1).await;
+    let (owed, memory) = (world.owed(), double.memory());
+    std::fs::remove_dir_all(world.home.path().join("journal")).unwrap();
+    let mut world = world.restart().await;
+    world.api_key = world.gateway.create_api_key("tests", BUDGET).unwrap();
+    let _double = world.provider_again(11, &["story"], memory).await;
+    assert_eq!(world.owed().0, owed.0);
+    assert_eq!(world.chat("story", "").await.status, 200);
+    assert_eq!(world.owed().0, Nusd(2 * owed.0.0));
 }
 
 #[tokio::test(start_paused = true)]

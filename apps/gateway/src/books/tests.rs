@@ -1,0 +1,137 @@
+//! Books on disk: what was appended is there again, and restating loses nothing.
+
+use types::{Hash32, price::Price};
+
+use super::*;
+
+const CHANNEL: ChannelId = ChannelId([1; 32]);
+const PROVIDER: Address = Address([2; 20]);
+const KEY: &str = "pw-0123456789abcdef0123";
+
+fn ask() -> Ask {
+    Ask {
+        price: Price {
+            request_nusd: Nusd(10),
+            prompt_nusd_per_mtok: Nusd(50_000_000),
+            completion_nusd_per_mtok: Nusd(100_000_000),
+        },
+        prompt_tokens_max: 10,
+        tokens_max: Some(50),
+        context_tokens: 1_000,
+        budget_left: Nusd::ZERO,
+    }
+}
+
+fn settlement(number: u8, opened: &Opened, billed: Nusd) -> Settlement {
+    use types::{
+        ModelId,
+        inference::{CountMethod, FinishReason},
+        receipt::Acknowledgement,
+        sign::Signed,
+    };
+    let ack = Acknowledgement {
+        request_id: RequestId([number; 16]),
+        attempt: 0,
+        provider: PROVIDER,
+        model: ModelId([3; 32]),
+        prompt_hash: Hash32::default(),
+        response_hash: Hash32::default(),
+        transcript_root: Hash32::default(),
+        prompt_tokens: 1,
+        delivered_tokens: 1,
+        counted: CountMethod::TokenIds,
+        price: ask().price,
+        channel: CHANNEL,
+        lane: opened.held.lane,
+        lane_total_before: opened.held.total_before,
+        lane_total: Nusd(opened.held.total_before.0 + billed.0),
+        report_hash: None,
+        finish: FinishReason::Stop,
+        ended_at: TimeMs(u64::from(number)),
+    };
+    let chain_id: types::ChainId = "test".parse().unwrap();
+    let acknowledgement = Signed::new(ack, &chain_id, &keys::SecretKey::from_seed([1; 32]));
+    Settlement {
+        receipt: Receipt { chain_id, report: None, acknowledgement },
+        salt: [7; 16],
+        key: key_id(KEY),
+        billed,
+        answered: true,
+        model_name: "m".into(),
+        started_at: TimeMs(1),
+        duration_ms: 2,
+    }
+}
+
+fn request(books: &Books, number: u8, billed: u128) {
+    let opened = books.open_request(&key_id(KEY), CHANNEL, &ask()).unwrap();
+    books.settle(&opened, settlement(number, &opened, Nusd(billed))).unwrap();
+}
+
+fn open(folder: &Path) -> Books {
+    let books = Books::open(folder).unwrap();
+    books.set_channel(CHANNEL, PROVIDER, Nusd::whole(1));
+    books
+}
+
+/// Used by the key, charged on the channel, receipts found of `1..=count`.
+fn check(books: &Books, used: u128, charged: u128, count: u8) {
+    assert_eq!(books.keys()[0].used, Nusd(used));
+    assert_eq!(books.channels()[0].charged, Nusd(charged));
+    let found = (1..=count).filter(|n| books.receipt(RequestId([*n; 16]), None).is_ok()).count();
+    assert_eq!(found, usize::from(count));
+}
+
+#[test]
+fn books_are_the_same_after_reopening_and_restating() {
+    let folder = tempfile::tempdir().unwrap();
+    let books = open(folder.path());
+    books.put_key("first", KEY, Nusd::whole(1), TimeMs(0), 10).unwrap();
+    request(&books, 1, 100);
+    request(&books, 2, 200);
+    check(&books, 300, 300, 2);
+    drop(books);
+
+    let books = open(folder.path());
+    check(&books, 300, 300, 2);
+    books.restate().unwrap();
+    request(&books, 3, 50);
+    check(&books, 350, 350, 3);
+    drop(books);
+
+    let books = open(folder.path());
+    check(&books, 350, 350, 3);
+    assert_eq!(books.recent(9).len(), 3);
+    books.restate().unwrap();
+    drop(books);
+    check(&open(folder.path()), 350, 350, 3);
+}
+
+#[test]
+fn old_receipts_are_forgotten_and_what_was_used_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let books = open(folder.path());
+    books.put_key("first", KEY, Nusd::whole(1), TimeMs(0), 10).unwrap();
+    request(&books, 1, 100);
+    request(&books, 200, 100);
+    books.tidy(TimeMs(1_100), 1_000).unwrap();
+    assert!(books.receipt(RequestId([1; 16]), None).is_err());
+    assert!(books.receipt(RequestId([200; 16]), None).is_ok());
+    check(&books, 200, 200, 0);
+}
+
+#[test]
+fn a_request_that_was_open_at_the_end_holds_nothing_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let books = open(folder.path());
+    books.put_key("first", KEY, Nusd::whole(1), TimeMs(0), 10).unwrap();
+    let opened = books.open_request(&key_id(KEY), CHANNEL, &ask()).unwrap();
+    assert_eq!(books.keys()[0].reserved, opened.grant.cost_max);
+    books.cancel(&key_id(KEY), CHANNEL, &opened);
+    assert_eq!(books.keys()[0].reserved, Nusd::ZERO);
+    books.open_request(&key_id(KEY), CHANNEL, &ask()).unwrap();
+    drop(books);
+    let books = open(folder.path());
+    assert_eq!((books.keys()[0].reserved, books.in_flight()), (Nusd::ZERO, 0));
+    assert!(books.open_request(&key_id(KEY), CHANNEL, &ask()).is_ok());
+}
