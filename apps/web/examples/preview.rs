@@ -1,7 +1,7 @@
 //! Serves the pages over fixed values, to look at them without a network:
 //! `cargo run -p web --example preview -- [busy|empty|broken]`, then open the address it logs.
 
-#[path = "../tests/support/fixture.rs"]
+#[path = "../tests/web/fixture.rs"]
 mod fixture;
 
 use std::{error::Error, io::Write, sync::Arc};

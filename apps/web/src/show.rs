@@ -8,6 +8,8 @@ use types::{Address, Nusd, TimeMs, Watt};
 
 /// Between groups of three digits.
 const GROUP: char = '\u{202f}';
+/// Between a number and its unit.
+const GAP: char = '\u{a0}';
 /// Digits after the point that either denomination has.
 const PLACES: usize = 9;
 
@@ -60,7 +62,7 @@ fn all_places(base_units: u128) -> String {
 
 /// With the unit after it.
 pub(crate) fn watt_unit(amount: Watt) -> Markup {
-    html! { (watt(amount)) (GROUP) span.unit { "WATT" } }
+    html! { (watt(amount)) (GAP) span.unit { "WATT" } }
 }
 
 fn watt_text(amount: Watt) -> String {
@@ -125,7 +127,7 @@ fn group_after_point(digits: &str) -> String {
 /// A count with the word for what is counted.
 pub(crate) fn counted(number: usize, one: &str, many: &str) -> String {
     let number = u128::try_from(number).unwrap_or(u128::MAX);
-    format!("{}{GROUP}{}", count(number), if number == 1 { one } else { many })
+    format!("{}{GAP}{}", count(number), if number == 1 { one } else { many })
 }
 
 /// `840 ms`, `12.3 s`, `1 min 5 s`, `3 h 20 min`, `21 d`.
@@ -134,12 +136,12 @@ pub(crate) fn duration(ms: u64) -> String {
     const HOUR: u64 = 60 * MINUTE;
     const DAY: u64 = 24 * HOUR;
     let two = |large: u64, large_name: &str, small: u64, small_name: &str| match small {
-        0 => format!("{large}{GROUP}{large_name}"),
-        small => format!("{large}{GROUP}{large_name} {small}{GROUP}{small_name}"),
+        0 => format!("{large}{GAP}{large_name}"),
+        small => format!("{large}{GAP}{large_name} {small}{GAP}{small_name}"),
     };
     match ms {
-        0..1_000 => format!("{ms}{GROUP}ms"),
-        1_000..MINUTE => format!("{}.{}{GROUP}s", ms / 1_000, ms % 1_000 / 100),
+        0..1_000 => format!("{ms}{GAP}ms"),
+        1_000..MINUTE => format!("{}.{}{GAP}s", ms / 1_000, ms % 1_000 / 100),
         MINUTE..HOUR => two(ms / MINUTE, "min", ms % MINUTE / 1_000, "s"),
         HOUR..DAY => two(ms / HOUR, "h", ms % HOUR / MINUTE, "min"),
         _ => two(ms / DAY, "d", ms % DAY / HOUR, "h"),
@@ -150,17 +152,17 @@ pub(crate) fn duration(ms: u64) -> String {
 pub(crate) fn speed(tokens: u32, ms: u64) -> Option<String> {
     let tenths = u64::from(tokens).saturating_mul(10_000).checked_div(ms)?;
     if tenths >= 1_000 {
-        return Some(format!("{}{GROUP}tok/s", count(tenths / 10)));
+        return Some(format!("{}{GAP}tok/s", count(tenths / 10)));
     }
-    Some(format!("{}.{}{GROUP}tok/s", tenths / 10, tenths % 10))
+    Some(format!("{}.{}{GAP}tok/s", tenths / 10, tenths % 10))
 }
 
 /// A share in parts per million as per cent.
 pub(crate) fn percent(share: types::Ppm) -> String {
     let hundredths = share.get() / 100;
     match hundredths % 100 {
-        0 => format!("{}{GROUP}%", hundredths / 100),
-        rest => format!("{}.{rest:02}{GROUP}%", hundredths / 100),
+        0 => format!("{}{GAP}%", hundredths / 100),
+        rest => format!("{}.{rest:02}{GAP}%", hundredths / 100),
     }
 }
 
@@ -241,9 +243,9 @@ pub(crate) fn foreign(text: &str) -> Markup {
 mod tests {
     use super::*;
 
-    /// With the group separator made visible.
+    /// With the separators made visible.
     fn check(shown: &str, expected: &str) {
-        assert_eq!(shown.replace(GROUP, "_"), expected);
+        assert_eq!(shown.replace(GROUP, "_").replace(GAP, "~"), expected);
     }
 
     #[test]
@@ -265,13 +267,19 @@ mod tests {
     }
 
     #[test]
+    fn columns_show_every_digit_of_what_is_below_one() {
+        check(&all_places(0), "0");
+        check(&all_places(46_000), "0.000_046_000");
+    }
+
+    #[test]
     fn watt_is_grouped() {
         for (base, expected) in [
             (0, "0"),
             (3_596, "0.000_003_6"),
             (2_500_000_000, "2.5"),
             (Watt::whole(1_000_000_000).0, "1_000_000_000"),
-            (u128::MAX, "340_282_366_920_938_463_463_374_607_431.77"),
+            (u128::MAX - Watt::whole(1).0, "340_282_366_920_938_463_463_374_607_430.77"),
         ] {
             check(&watt_text(Watt(base)), expected);
         }
@@ -280,18 +288,18 @@ mod tests {
     #[test]
     fn durations_and_speeds() {
         for (ms, expected) in [
-            (0, "0_ms"),
-            (840, "840_ms"),
-            (12_345, "12.3_s"),
-            (65_000, "1_min 5_s"),
-            (7_200_000, "2_h"),
-            (21 * 86_400_000, "21_d"),
+            (0, "0~ms"),
+            (840, "840~ms"),
+            (12_345, "12.3~s"),
+            (65_000, "1~min 5~s"),
+            (7_200_000, "2~h"),
+            (21 * 86_400_000, "21~d"),
         ] {
             check(&duration(ms), expected);
         }
         assert_eq!(speed(10, 0), None);
-        check(&speed(48, 1_000).unwrap(), "48.0_tok/s");
-        check(&speed(12_345, 1_000).unwrap(), "12_345_tok/s");
+        check(&speed(48, 1_000).unwrap(), "48.0~tok/s");
+        check(&speed(12_345, 1_000).unwrap(), "12_345~tok/s");
     }
 
     #[test]

@@ -108,6 +108,7 @@ fn blocks(blocks: &Result<Vec<BlockView>, SourceError>) -> Markup {
             p { "The first transaction makes one: there are no empty blocks." }
         }),
         Ok(blocks) => html! {
+            p.lead { "Latest first. Amounts in events are base units: 10⁻⁹ of a WATT or of a dollar." }
             ol.blocks { @for block in blocks { li { (self::block(block)) } } }
         },
     }

@@ -34,13 +34,13 @@ fn card(site: &Site, model: &ModelView) -> Markup {
                 h3 { (show::foreign(&model.alias)) }
                 p.muted { (providers(model.providers)) }
             }
+            p.muted title="Model id" { code.value { (id) } }
             (super::facts(&[
                 ("Prompt", per_million(model.price_min.prompt_nusd_per_mtok)),
                 ("Completion", per_million(model.price_min.completion_nusd_per_mtok)),
                 ("Per request", show::usd(model.price_min.request_nusd)),
                 ("Context", html! { (show::count(model.context_tokens_max)) " tokens" }),
                 ("Log-probabilities", html! { @if model.logprobs { "yes" } @else { "no" } }),
-                ("Model id", show::id(&id)),
             ]))
             figure.command {
                 figcaption { "In a terminal" button.quiet type="button" data-copy hidden { "Copy" } }
