@@ -101,6 +101,8 @@ pub(crate) struct Opened {
     pub held: Held,
     /// Must be durable before anything is signed.
     pub lease: Option<RecordId>,
+    /// What is left of the channel for other requests.
+    pub room: Nusd,
 }
 
 /// Why a request cannot begin to spend.
@@ -298,7 +300,7 @@ impl Books {
             },
         };
         state.accounts.reserve(key, grant.cost_max);
-        Ok(Opened { grant, held, lease })
+        Ok(Opened { grant, held, lease, room: state.channels.room(channel) })
     }
 
     /// The next voucher of a held lane.

@@ -153,7 +153,10 @@ pub(crate) async fn begin(
                 continue;
             }
         };
-        let grant = hold.opened().grant;
+        let Opened { grant, room, .. } = hold.opened();
+        if room < treasury::room_min(shared) {
+            treasury::top_up(shared, chosen.provider, treasury::room_min(shared));
+        }
         // An answer that money bounds is asked for with that bound, so that it ends with `length`.
         // One that only the context bounds is left open: some engines refuse a bound that does not
         // fit beside the prompt.

@@ -52,6 +52,11 @@ pub(crate) async fn ensure_channel(
     answered.await.map_err(|_| closed(()))?
 }
 
+/// A channel with less room than this is topped up.
+pub(crate) fn room_min(shared: &Shared) -> Nusd {
+    Nusd(shared.config.channels.deposit.0 / 2)
+}
+
 /// Asks for more room. Whoever needs it waits for `shared.freed`.
 pub(crate) fn top_up(shared: &Shared, provider: Address, needed: Nusd) {
     // A full queue is full of such wishes; the regular round will serve this one.
@@ -154,9 +159,8 @@ impl Treasury {
         self.register().await?;
         self.read_channels().await?;
         self.buy_credits(&status, Nusd::ZERO).await?;
-        let half = Nusd(self.shared.config.channels.deposit.0 / 2);
         for provider in self.shared.directory.connected() {
-            self.top_up(provider, half).await?;
+            self.top_up(provider, room_min(&self.shared)).await?;
         }
         self.read_account().await
     }
