@@ -43,15 +43,16 @@ impl LiveSource {
         self
     }
 
+    /// Each account once, under the first of its names.
     fn accounts(&self) -> Vec<(String, Address)> {
         let mut accounts = vec![("gateway".to_owned(), self.gateway.account().address)];
-        let named = |provider: ProviderView| {
-            let moniker: String = provider.moniker.chars().take(limits::NAME_BYTES_MAX).collect();
-            (moniker, provider.operator)
-        };
-        accounts
-            .extend(self.gateway.providers().into_iter().take(PROVIDER_BALANCES_MAX).map(named));
         accounts.extend(self.more_accounts.iter().cloned());
+        for provider in self.gateway.providers().into_iter().take(PROVIDER_BALANCES_MAX) {
+            if accounts.iter().all(|(_, address)| *address != provider.operator) {
+                let name = provider.moniker.chars().take(limits::NAME_BYTES_MAX).collect();
+                accounts.push((name, provider.operator));
+            }
+        }
         accounts
     }
 }

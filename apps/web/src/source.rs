@@ -80,7 +80,7 @@ impl SourceError {
         let mut text = self.to_string();
         let mut source = std::error::Error::source(self);
         while let Some(cause) = source {
-            text.push_str(": ");
+            text.push_str(if text.ends_with('?') { " " } else { ": " });
             text.push_str(&cause.to_string());
             source = cause.source();
         }

@@ -66,7 +66,7 @@ fn tile(health: Health, name: &str, state: &str, detail: &Markup) -> Markup {
         Health::Bad => "bad",
     };
     html! {
-        li.tile class=(class) {
+        li class={ "tile " (class) } {
             h3 { (name) }
             p.state { (state) }
             div.detail { (detail) }

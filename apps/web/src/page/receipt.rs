@@ -6,6 +6,7 @@ use keys::Ed25519;
 use maud::{Markup, html};
 use types::{
     Address, Nusd,
+    inference::{CountMethod, FinishReason},
     receipt::{Acknowledgement, Receipt, ServiceReport},
     split::Parts,
 };
@@ -70,7 +71,7 @@ fn checks(receipt: &Receipt) -> Markup {
             }
         }
         p.muted {
-            "Check it yourself, offline: "
+            "Check it yourself: "
             code { "peerwatt receipt verify " (receipt.acknowledgement.value.request_id) }
         }
     }
@@ -115,13 +116,14 @@ fn list(receipt: &Receipt) -> Vec<Check> {
 fn bill(ack: &Acknowledgement, cost: Nusd) -> Markup {
     let price = &ack.price;
     let tokens = |count: u32, rate: Nusd| {
-        html! { (show::count(count)) " tokens × " (show::usd(rate)) " / M" }
+        let tokens = if count == 1 { " token × " } else { " tokens × " };
+        html! { (show::count(count)) (tokens) (show::usd(rate)) " / M" }
     };
     facts(&[
         ("Prompt", tokens(ack.prompt_tokens, price.prompt_nusd_per_mtok)),
         ("Answer", tokens(ack.delivered_tokens, price.completion_nusd_per_mtok)),
         ("Per request", show::usd(price.request_nusd)),
-        ("Cost", html! { strong { (show::usd(cost)) } " = " (show::count(cost.0)) " nano-USD" }),
+        ("Cost", html! { strong { (show::usd(cost)) } " = " (nano_usd(cost)) }),
     ])
 }
 
@@ -150,59 +152,18 @@ fn split(cost: Nusd, ledger: &Result<LedgerView, SourceError>) -> Markup {
     }
 }
 
+/// A field of both statements, as text.
+struct Line {
+    name: &'static str,
+    provider: Option<String>,
+    payer: String,
+}
+
 /// The two statements line by line; a line on which they differ is marked.
 fn statements(receipt: &Receipt) -> Markup {
-    let ack = &receipt.acknowledgement.value;
     let report = receipt.report.as_ref().map(|report| &report.value);
-    let line = |name: &'static str, from: &dyn Fn(&ServiceReport) -> String, payer: String| {
-        let provider = report.map_or_else(|| "–".to_owned(), from);
-        let differs = report.is_some() && provider != payer;
-        vec![
-            html! { (name) @if differs { " " span.tag.bad { "differs" } } },
-            html! { code.value { (provider) } },
-            html! { code.value { (payer) } },
-        ]
-    };
-    let rows = [
-        line("Attempt", &|report| report.attempt.to_string(), ack.attempt.to_string()),
-        line("Provider", &|report| report.provider.to_string(), ack.provider.to_string()),
-        line("Model id", &|report| report.model.to_string(), ack.model.to_string()),
-        line(
-            "Prompt tokens",
-            &|report| report.prompt_tokens.to_string(),
-            ack.prompt_tokens.to_string(),
-        ),
-        line(
-            "Answer tokens",
-            &|report| report.completion_tokens.to_string(),
-            ack.delivered_tokens.to_string(),
-        ),
-        line("Counted by", &|report| format!("{:?}", report.counted), format!("{:?}", ack.counted)),
-        line("Finish", &|report| format!("{:?}", report.finish), format!("{:?}", ack.finish)),
-        line(
-            "Answer digest",
-            &|report| report.response_hash.to_string(),
-            ack.response_hash.to_string(),
-        ),
-        line(
-            "Transcript root",
-            &|report| report.transcript_root.to_string(),
-            ack.transcript_root.to_string(),
-        ),
-        line(
-            "Prompt digest",
-            &|report| report.prompt_hash.to_string(),
-            ack.prompt_hash.to_string(),
-        ),
-        line("Channel", &|report| report.channel.to_string(), ack.channel.to_string()),
-        line("Lane", &|report| report.lane.to_string(), ack.lane.to_string()),
-        line(
-            "Lane before",
-            &|report| report.lane_total_before.to_string(),
-            ack.lane_total_before.to_string(),
-        ),
-        line("Lane after", &|report| report.lane_total.to_string(), ack.lane_total.to_string()),
-    ];
+    let lines = lines(report, &receipt.acknowledgement.value);
+    let rows: Vec<Vec<Markup>> = lines.iter().map(row).collect();
     html! {
         (table(
             "statements",
@@ -212,11 +173,83 @@ fn statements(receipt: &Receipt) -> Markup {
         ))
         @if let Some(report) = report {
             p.muted {
-                "Made by " (show::foreign(&report.engine_version)) " from " (show::time(report.started_at))
-                " to " (show::time(report.ended_at)) "."
+                "Made by " (show::foreign(&report.engine_version)) " in "
+                (show::duration(report.ended_at.ms_since(report.started_at)))
+                ", begun " (show::time(report.started_at)) "."
             }
         }
     }
+}
+
+fn row(line: &Line) -> Vec<Markup> {
+    let Line { name, provider, payer } = line;
+    match provider {
+        None => vec![html! { (name) }, html! { "–" }, html! { code.value { (payer) } }],
+        Some(provider) if provider == payer => vec![
+            html! { (name) },
+            html! { code.value { (provider) } },
+            html! { span.muted { "the same" } },
+        ],
+        Some(provider) => vec![
+            html! { (name) " " span.tag.bad { "differs" } },
+            html! { code.value { (provider) } },
+            html! { code.value { (payer) } },
+        ],
+    }
+}
+
+fn lines(report: Option<&ServiceReport>, ack: &Acknowledgement) -> Vec<Line> {
+    let line = |name, of_provider: fn(&ServiceReport) -> String, payer: String| Line {
+        name,
+        provider: report.map(of_provider),
+        payer,
+    };
+    vec![
+        line("Attempt", |of| of.attempt.to_string(), ack.attempt.to_string()),
+        line("Provider", |of| of.provider.to_string(), ack.provider.to_string()),
+        line("Model id", |of| of.model.to_string(), ack.model.to_string()),
+        line("Prompt tokens", |of| show::count(of.prompt_tokens), show::count(ack.prompt_tokens)),
+        line(
+            "Answer tokens",
+            |of| show::count(of.completion_tokens),
+            show::count(ack.delivered_tokens),
+        ),
+        line("Counted by", |of| counted(of.counted), counted(ack.counted)),
+        line("Finish", |of| finish(of.finish), finish(ack.finish)),
+        line("Answer digest", |of| of.response_hash.to_string(), ack.response_hash.to_string()),
+        line(
+            "Transcript root",
+            |of| of.transcript_root.to_string(),
+            ack.transcript_root.to_string(),
+        ),
+        line("Prompt digest", |of| of.prompt_hash.to_string(), ack.prompt_hash.to_string()),
+        line("Channel", |of| of.channel.to_string(), ack.channel.to_string()),
+        line("Lane", |of| of.lane.to_string(), ack.lane.to_string()),
+        line("Lane before", |of| nano_usd(of.lane_total_before), nano_usd(ack.lane_total_before)),
+        line("Lane after", |of| nano_usd(of.lane_total), nano_usd(ack.lane_total)),
+    ]
+}
+
+fn nano_usd(amount: Nusd) -> String {
+    format!("{} nano-USD", show::count(amount.0))
+}
+
+fn counted(method: CountMethod) -> String {
+    match method {
+        CountMethod::TokenIds => "token ids",
+        CountMethod::Chunks => "chunks of the stream",
+    }
+    .to_owned()
+}
+
+fn finish(reason: FinishReason) -> String {
+    match reason {
+        FinishReason::Stop => "the model ended",
+        FinishReason::Length => "at the limit",
+        FinishReason::Cancelled => "stopped",
+        FinishReason::Failed => "failed",
+    }
+    .to_owned()
 }
 
 fn raw(stored: &StoredReceipt) -> Markup {

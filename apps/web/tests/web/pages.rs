@@ -19,7 +19,12 @@ fn visible(html: &str) -> String {
             lines.push(run);
         }
     }
-    lines.join(" | ").replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">")
+    lines
+        .join("\n")
+        .replace("&amp;", "&")
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&quot;", "\"")
 }
 
 /// The element with this id, from its tag to the end of the section it opens.
@@ -37,7 +42,27 @@ async fn check(source: Fixture, path: &str, id: &str, expected: Expect) {
 
 #[tokio::test]
 async fn what_is_running() {
-    check(busy(), "/", "running", expect!["What is running | Validator | block 1 284 | peerwatt-local · | 2026-11-21 03:59:18 UTC | 1 transaction waits | Gateway | serving | gateway | · | watt1k9elw…zvxg | Providers | 2 connected | 3 of 6 slots in use"]).await;
+    check(
+        busy(),
+        "/",
+        "running",
+        expect![[r#"
+        What is running
+        Validator
+        block 1 284
+        peerwatt-local ·
+        2026-11-21 03:59:18 UTC
+        1 transaction waits
+        Gateway
+        serving
+        gateway
+        ·
+        watt1k9elw…zvxg
+        Providers
+        2 connected
+        3 of 6 slots in use"#]],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -45,64 +70,438 @@ async fn what_is_running_without_a_ledger() {
     let mut source = busy();
     source.ledger = None;
     source.account.problem = Some("the ledger was not read".to_owned());
-    check(source, "/", "running", expect!["What is running | Validator | not reachable | the ledger was not read: the chain API at http://127.0.0.1:8401 does not answer; is the validator running?: connection refused | Requests go on as long as channels have credit. | Gateway | serving; the ledger is behind | gateway | · | watt1k9elw…zvxg | the ledger was not read | Providers | 2 connected | 3 of 6 slots in use"]).await;
+    check(source, "/", "running", expect![[r#"
+        What is running
+        Validator
+        not reachable
+        the ledger was not read: the chain API at http://127.0.0.1:8401 does not answer; is the validator running? connection refused
+        Requests go on as long as channels have credit.
+        Gateway
+        serving; the ledger is behind
+        gateway
+        ·
+        watt1k9elw…zvxg
+        the ledger was not read
+        Providers
+        2 connected
+        3 of 6 slots in use"#]]).await;
 }
 
 #[tokio::test]
 async fn what_is_running_before_anything_joined() {
-    check(empty(), "/", "running", expect!["What is running | Validator | block 0 | peerwatt-local · | 2026-11-21 03:59:18 UTC | Gateway | joining the ledger | gateway | · | watt1k9elw…zvxg | Providers | none connected | Start one with | peerwatt provide | ."]).await;
+    check(
+        empty(),
+        "/",
+        "running",
+        expect![[r#"
+        What is running
+        Validator
+        block 0
+        peerwatt-local ·
+        2026-11-21 03:59:18 UTC
+        Gateway
+        joining the ledger
+        gateway
+        ·
+        watt1k9elw…zvxg
+        Providers
+        none connected
+        Start one with
+        peerwatt provide
+        ."#]],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn the_last_requests() {
-    check(busy(), "/", "requests", expect!["Last requests | The last requests, latest first | When | Model | Provider | Tokens | Speed | Cost | Split | 2026-11-21 03:58:59 UTC | ember | watt1ysvxc…uy8v | 31 → 57 | 63.3 tok/s | $0.000 007 250 | provider 60 %, stakers 15 %, burned 15 %, treasury 10 % | 2026-11-21 03:57:58 UTC | ember | watt1ysvxc…uy8v | 32 → 121 | 67.2 tok/s | $0.000 013 700 | provider 60 %, stakers 15 %, burned 15 %, treasury 10 % | 2026-11-21 03:56:57 UTC | ember | failed | watt1ysvxc…uy8v | 33 → 185 | 68.5 tok/s | $0.000 020 150 | provider 60 %, stakers 15 %, burned 15 %, treasury 10 % | 2026-11-21 03:55:56 UTC | ember | watt1ysvxc…uy8v | 34 → 1 | 0.2 tok/s | $0.000 026 600 | provider 60 %, stakers 15 %, burned 15 %, treasury 10 % | 2026-11-21 03:54:55 UTC | ember | watt1ysvxc…uy8v | 35 → 313 | 69.5 tok/s | $0.000 033 050 | provider 60 %, stakers 15 %, burned 15 %, treasury 10 % | 2026-11-21 03:53:54 UTC | ember | cut at limit | watt1ysvxc…uy8v | 36 → 377 | 69.8 tok/s | $0.000 039 500 | provider 60 %, stakers 15 %, burned 15 %, treasury 10 % | 2026-11-21 03:52:53 UTC | ember | watt1ysvxc…uy8v | 37 → 441 | 70.0 tok/s | $0.000 045 950 | provider 60 %, stakers 15 %, burned 15 %, treasury 10 % | 2026-11-21 03:51:52 UTC | ember | watt1ysvxc…uy8v | 38 → 505 | 70.1 tok/s | $0.000 052 400 | provider 60 %, stakers 15 %, burned 15 %, treasury 10 % | provider 60 % | stakers 15 % | burned 15 % | treasury 10 % | All requests"]).await;
+    check(
+        busy(),
+        "/",
+        "requests",
+        expect![[r#"
+        Last requests
+        The last requests, latest first
+        When
+        Model
+        Provider
+        Tokens
+        Speed
+        Cost
+        Split
+        2026-11-21 03:58:59 UTC
+        ember
+        watt1ysvxc…uy8v
+        31 → 57
+        63.3 tok/s
+        $0.000 007 250
+        provider 60 %, stakers 15 %, burned 15 %, treasury 10 %
+        2026-11-21 03:57:58 UTC
+        ember
+        watt1ysvxc…uy8v
+        32 → 121
+        67.2 tok/s
+        $0.000 013 700
+        provider 60 %, stakers 15 %, burned 15 %, treasury 10 %
+        2026-11-21 03:56:57 UTC
+        ember
+        failed
+        watt1ysvxc…uy8v
+        33 → 185
+        68.5 tok/s
+        $0.000 020 150
+        provider 60 %, stakers 15 %, burned 15 %, treasury 10 %
+        2026-11-21 03:55:56 UTC
+        ember
+        watt1ysvxc…uy8v
+        34 → 1
+        0.2 tok/s
+        $0.000 026 600
+        provider 60 %, stakers 15 %, burned 15 %, treasury 10 %
+        2026-11-21 03:54:55 UTC
+        ember
+        watt1ysvxc…uy8v
+        35 → 313
+        69.5 tok/s
+        $0.000 033 050
+        provider 60 %, stakers 15 %, burned 15 %, treasury 10 %
+        2026-11-21 03:53:54 UTC
+        ember
+        cut at limit
+        watt1ysvxc…uy8v
+        36 → 377
+        69.8 tok/s
+        $0.000 039 500
+        provider 60 %, stakers 15 %, burned 15 %, treasury 10 %
+        2026-11-21 03:52:53 UTC
+        ember
+        watt1ysvxc…uy8v
+        37 → 441
+        70.0 tok/s
+        $0.000 045 950
+        provider 60 %, stakers 15 %, burned 15 %, treasury 10 %
+        2026-11-21 03:51:52 UTC
+        ember
+        watt1ysvxc…uy8v
+        38 → 505
+        70.1 tok/s
+        $0.000 052 400
+        provider 60 %, stakers 15 %, burned 15 %, treasury 10 %
+        provider 60 %
+        stakers 15 %
+        burned 15 %
+        treasury 10 %
+        All requests"#]],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn requests_with_the_parts_of_each() {
     let mut source = busy();
     source.requests.truncate(2);
-    check(source, "/requests", "requests", expect!["Last requests | Costs are US dollars; the four parts are WATT at today's price of | $1.14 | . Providers redeem many requests at once, and what they redeem is split then. | provider 60 % | stakers 15 % | burned 15 % | treasury 10 % | The last requests, latest first | When | Model | Provider | Tokens | Speed | Cost | Provider gets | Stakers | Burned | Treasury | Paid by | 2026-11-21 03:58:59 UTC | ember | watt1ysvxc…uy8v | 31 → 57 | 63.3 tok/s | $0.000 007 250 | 0.000 003 815 | 0.000 000 953 | 0.000 000 953 | 0.000 000 638 | first | 2026-11-21 03:57:58 UTC | ember | watt1ysvxc…uy8v | 32 → 121 | 67.2 tok/s | $0.000 013 700 | 0.000 007 210 | 0.000 001 802 | 0.000 001 802 | 0.000 001 203 | first"]).await;
+    check(
+        source,
+        "/requests",
+        "requests",
+        expect![[r#"
+        Last requests
+        Costs are US dollars; the four parts are WATT at today's price of
+        $1.14
+        . Providers redeem many requests at once, and what they redeem is split then.
+        provider 60 %
+        stakers 15 %
+        burned 15 %
+        treasury 10 %
+        The last requests, latest first
+        When
+        Model
+        Provider
+        Tokens
+        Speed
+        Cost
+        Provider gets
+        Stakers
+        Burned
+        Treasury
+        Paid by
+        2026-11-21 03:58:59 UTC
+        ember
+        watt1ysvxc…uy8v
+        31 → 57
+        63.3 tok/s
+        $0.000 007 250
+        0.000 003 815
+        0.000 000 953
+        0.000 000 953
+        0.000 000 638
+        first
+        2026-11-21 03:57:58 UTC
+        ember
+        watt1ysvxc…uy8v
+        32 → 121
+        67.2 tok/s
+        $0.000 013 700
+        0.000 007 210
+        0.000 001 802
+        0.000 001 802
+        0.000 001 203
+        first"#]],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn balances_and_channels() {
-    check(busy(), "/", "balances", expect!["Balances | What the accounts of the gateway and its providers hold | Account | WATT | Credits | gateway | 998 911.4 | $94.999 8 | provider | 1.203 4 | $0 | validator | 12 000.34 | $0 | Channels | Payment channels of this gateway | Channel to | Deposit | Charged | watt1ysvxc…uy8v | $5.00 | $0.000 188"]).await;
+    check(
+        busy(),
+        "/",
+        "balances",
+        expect![[r#"
+        Balances
+        What the accounts of the gateway and its providers hold
+        Account
+        WATT
+        Credits
+        gateway
+        998 911.4
+        $94.999 8
+        provider
+        1.203 4
+        $0
+        validator
+        12 000.34
+        $0
+        Channels
+        Payment channels of this gateway
+        Channel to
+        Deposit
+        Charged
+        watt1ysvxc…uy8v
+        $5.00
+        $0.000 188"#]],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn supply_and_burn() {
-    check(busy(), "/", "supply", expect!["Supply and burn | Supply | 400 012 000.34 | WATT | Minted | 12 000.4 | WATT | Burned | 0.062 1 | WATT | Vault | 87.719 3 | WATT | Credits outstanding | $99.999 8 | Price of a WATT | $1.14 | The ledger"]).await;
+    check(
+        busy(),
+        "/",
+        "supply",
+        expect![[r#"
+        Supply and burn
+        Supply
+        400 012 000.34
+        WATT
+        Minted
+        12 000.4
+        WATT
+        Burned
+        0.062 1
+        WATT
+        Vault
+        87.719 3
+        WATT
+        Credits outstanding
+        $99.999 8
+        Price of a WATT
+        $1.14
+        The ledger"#]],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn models_with_how_to_call_them() {
     let mut source = busy();
     source.models.truncate(1);
-    check(source, "/models", "models", expect![[r#"Models | Point any OpenAI client at | http://127.0.0.1:8400/v1 | with the API key that the gateway printed when it started. A name is what providers call a model; the id is the model itself and works in its place. | ember | 1 provider | 7cadc15d609c4ae9b4be6265b8e1cace16e6fa78a81ab0c7db82e687a7c867a5 | Prompt | $0.05 | / M tokens | Completion | $0.10 | / M tokens | Per request | $0 | Context | 512 tokens | Log-probabilities | yes | In a terminal | Copy | curl http://127.0.0.1:8400/v1/chat/completions \ -H &quot;Authorization: Bearer $PEERWATT_API_KEY&quot; \ -H &quot;Content-Type: application/json&quot; \ -d '{&quot;model&quot;: &quot;ember&quot;, &quot;stream&quot;: true, &quot;messages&quot;: [{&quot;role&quot;: &quot;user&quot;, &quot;content&quot;: &quot;Hello!&quot;}]}'"#]]).await;
+    check(source, "/models", "models", expect![[r#"
+        Models
+        Point any OpenAI client at
+        http://127.0.0.1:8400/v1
+        with the API key that the gateway printed when it started. A name is what providers call a model; the id is the model itself and works in its place.
+        ember
+        1 provider
+        7cadc15d609c4ae9b4be6265b8e1cace16e6fa78a81ab0c7db82e687a7c867a5
+        Prompt
+        $0.05
+        / M tokens
+        Completion
+        $0.10
+        / M tokens
+        Per request
+        $0
+        Context
+        512 tokens
+        Log-probabilities
+        yes
+        In a terminal
+        Copy
+        curl http://127.0.0.1:8400/v1/chat/completions \ -H "Authorization: Bearer $PEERWATT_API_KEY" \ -H "Content-Type: application/json" \ -d '{"model": "ember", "stream": true, "messages": [{"role": "user", "content": "Hello!"}]}'"#]]).await;
 }
 
 #[tokio::test]
 async fn blocks_with_transactions_and_events() {
-    check(busy(), "/ledger", "blocks", expect!["Latest blocks | Latest first. Amounts in events are base units: 10⁻⁹ of a WATT or of a dollar. | Block 1 284 | 2026-11-21 03:59:18 UTC | · 1 transaction · | efa57b5872…a3a0 | Redeem vouchers | by | watt1ysvxc…uy8v | · 1 lane · fee | 0.001 25 | WATT | channel.redeemed | channel | 0909090909…0909 | amount | 187650 | burned | 24690 | Block 1 283 | 2026-11-21 03:49:18 UTC | · 1 transaction · | 7a2c763a6a…696b | Transfer | by | watt1wx3hg…mxmj | · | 2.5 | WATT | to | watt1k9elw…zvxg | · fee | 0.001 25 | WATT | balance.too_low | the account holds 1.2 WATT, 2.5 are needed | Block 1 282 | 2026-11-21 03:39:18 UTC | · 1 transaction · | ad59fff32a…06a7 | Open channel | by | watt1k9elw…zvxg | · | $5.00 | to | watt1ysvxc…uy8v | · fee | 0.001 25 | WATT | Block 1 281 | 2026-11-21 03:29:18 UTC | · 1 transaction · | 8b60be004b…70ee | Buy credits | by | watt1k9elw…zvxg | · | $100.00 | · fee | 0.001 25 | WATT | Block 1 280 | 2026-11-21 03:19:18 UTC | · 1 transaction · | 57c8348c46…00d7 | Register provider | by | watt1ysvxc…uy8v | · | attic | , bond | 0 | WATT | · fee | 0.001 25 | WATT"]).await;
+    check(
+        busy(),
+        "/ledger",
+        "blocks",
+        expect![[r#"
+        Latest blocks
+        Latest first. Amounts in events are base units: 10⁻⁹ of a WATT or of a dollar.
+        Block 1 284
+        2026-11-21 03:59:18 UTC
+        · 1 transaction ·
+        efa57b5872…a3a0
+        Redeem vouchers
+        by
+        watt1ysvxc…uy8v
+        · 1 lane · fee
+        0.001 25
+        WATT
+        channel.redeemed
+        channel
+        0909090909…0909
+        amount
+        187650
+        burned
+        24690
+        Block 1 283
+        2026-11-21 03:49:18 UTC
+        · 1 transaction ·
+        7a2c763a6a…696b
+        Transfer
+        by
+        watt1wx3hg…mxmj
+        ·
+        2.5
+        WATT
+        to
+        watt1k9elw…zvxg
+        · fee
+        0.001 25
+        WATT
+        balance.too_low
+        the account holds 1.2 WATT, 2.5 are needed
+        Block 1 282
+        2026-11-21 03:39:18 UTC
+        · 1 transaction ·
+        ad59fff32a…06a7
+        Open channel
+        by
+        watt1k9elw…zvxg
+        ·
+        $5.00
+        to
+        watt1ysvxc…uy8v
+        · fee
+        0.001 25
+        WATT
+        Block 1 281
+        2026-11-21 03:29:18 UTC
+        · 1 transaction ·
+        8b60be004b…70ee
+        Buy credits
+        by
+        watt1k9elw…zvxg
+        ·
+        $100.00
+        · fee
+        0.001 25
+        WATT
+        Block 1 280
+        2026-11-21 03:19:18 UTC
+        · 1 transaction ·
+        57c8348c46…00d7
+        Register provider
+        by
+        watt1ysvxc…uy8v
+        ·
+        attic
+        , bond
+        0
+        WATT
+        · fee
+        0.001 25
+        WATT"#]],
+    )
+    .await;
 }
 
 #[tokio::test]
-async fn empty_pages_say_what_to_do() {
-    for (path, id, expected) in [
-        ("/", "requests", expect!["Last requests | Nothing was asked yet. | Say something in the | chat box | , or paste the | curl | of a | model | into a terminal. Each answer appears here with what it cost and a receipt."]),
-        ("/", "models", expect!["Models | No model is offered: no provider is connected and ready to be paid. | Start one on any machine with | peerwatt provide | . It finds Ollama and llama.cpp by itself and brings a small model of its own."]),
-        ("/", "providers", expect!["Providers | No provider is connected. | On any machine: | peerwatt provide --chain URL | , with the address of the validator's chain API. No port needs to be open."]),
-        ("/ledger", "blocks", expect!["Latest blocks | No block yet. | The first transaction makes one: there are no empty blocks."]),
-    ] {
-        check(empty(), path, id, expected).await;
-    }
+async fn without_requests_it_says_how_to_make_one() {
+    check(
+        empty(),
+        "/",
+        "requests",
+        expect![[r#"
+        Last requests
+        Nothing was asked yet.
+        Say something in the
+        chat box
+        , or paste the
+        curl
+        of a
+        model
+        into a terminal. Each answer appears here with what it cost and a receipt."#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn without_models_it_says_how_to_serve_one() {
+    check(
+        empty(),
+        "/models",
+        "models",
+        expect![[r#"
+        Models
+        No model is offered: no provider is connected and ready to be paid.
+        Start one on any machine with
+        peerwatt provide
+        . It finds Ollama and llama.cpp by itself and brings a small model of its own."#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn without_providers_it_says_how_to_start_one() {
+    check(
+        empty(),
+        "/",
+        "providers",
+        expect![[r#"
+        Providers
+        No provider is connected.
+        On any machine:
+        peerwatt provide --chain URL
+        , with the address of the validator's chain API. No port needs to be open."#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn without_blocks_it_says_when_there_will_be_one() {
+    check(
+        empty(),
+        "/ledger",
+        "blocks",
+        expect![[r#"
+        Latest blocks
+        No block yet.
+        The first transaction makes one: there are no empty blocks."#]],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_page_without_the_ledger_says_so_in_place() {
     let broken = || Fixture { ledger: None, ..busy() };
-    check(broken(), "/", "supply", expect!["Supply and burn | the ledger was not read: the chain API at http://127.0.0.1:8401 does not answer; is the validator running?: connection refused"]).await;
+    check(broken(), "/", "supply", expect![[r#"
+        Supply and burn
+        the ledger was not read: the chain API at http://127.0.0.1:8401 does not answer; is the validator running? connection refused"#]]).await;
     for (path, id) in [("/", "balances"), ("/ledger", "blocks"), ("/ledger", "state")] {
         let html = page(broken(), path).await;
         let shown = visible(section(&html, id));
@@ -120,25 +519,83 @@ async fn receipt_checks(number: &str, expected: Expect) {
 
 #[tokio::test]
 async fn a_receipt_is_checked() {
-    receipt_checks("01", expect!["Receipt of request 01010101010101010101010101010101 | Valid: both sides signed the same, and the bill adds up. | holds: | the payer's signature, by key 8139770ea8…b394 | holds: | the bill: $0.000 007 25 for these counts at this price, $0.000 007 25 charged | holds: | the provider's signature, by watt1ysvxcz6zt3d4wp2fwe2agumc7v9hcsedc3uy8v | holds: | the payer acknowledges this very report | holds: | both sides counted the same tokens and the same answer | Check it yourself, offline: | peerwatt receipt verify 01010101010101010101010101010101"]).await;
+    receipt_checks(
+        "01",
+        expect![[r#"
+        Receipt of request 01010101010101010101010101010101
+        Valid: both sides signed the same, and the bill adds up.
+        holds:
+        the payer's signature, by key 8139770ea8…b394
+        holds:
+        the bill: $0.000 007 25 for these counts at this price, $0.000 007 25 charged
+        holds:
+        the provider's signature, by watt1ysvxcz6zt3d4wp2fwe2agumc7v9hcsedc3uy8v
+        holds:
+        the payer acknowledges this very report
+        holds:
+        both sides counted the same tokens and the same answer
+        Check it yourself:
+        peerwatt receipt verify 01010101010101010101010101010101"#]],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_receipt_on_which_the_sides_differ_says_so() {
-    receipt_checks("02", expect!["Receipt of request 02020202020202020202020202020202 | Valid, but the two sides state different counts. Both records keep the difference. | holds: | the payer's signature, by key 8139770ea8…b394 | holds: | the bill: $0.000 013 7 for these counts at this price, $0.000 013 7 charged | holds: | the provider's signature, by watt1ysvxcz6zt3d4wp2fwe2agumc7v9hcsedc3uy8v | holds: | the payer acknowledges this very report | does not hold: | both sides counted the same tokens and the same answer | Check it yourself, offline: | peerwatt receipt verify 02020202020202020202020202020202"]).await;
+    receipt_checks(
+        "02",
+        expect![[r#"
+        Receipt of request 02020202020202020202020202020202
+        Valid, but the two sides state different counts. Both records keep the difference.
+        holds:
+        the payer's signature, by key 8139770ea8…b394
+        holds:
+        the bill: $0.000 013 7 for these counts at this price, $0.000 013 7 charged
+        holds:
+        the provider's signature, by watt1ysvxcz6zt3d4wp2fwe2agumc7v9hcsedc3uy8v
+        holds:
+        the payer acknowledges this very report
+        does not hold:
+        both sides counted the same tokens and the same answer
+        Check it yourself:
+        peerwatt receipt verify 02020202020202020202020202020202"#]],
+    )
+    .await;
     let html = page(busy(), &format!("/requests/{}", "02".repeat(16))).await;
     let statements = visible(section(&html, "statements"));
-    assert!(statements.contains("Answer tokens | differs | 124 | 121"), "{statements}");
+    assert!(statements.contains("Answer tokens\ndiffers\n124\n121"), "{statements}");
 }
 
 #[tokio::test]
 async fn a_receipt_without_a_report_says_so() {
-    receipt_checks("03", expect!["Receipt of request 03030303030303030303030303030303 | Valid, with the payer's statement only: the provider did not finish. What it delivered is paid. | holds: | the payer's signature, by key 8139770ea8…b394 | holds: | the bill: $0.000 020 2 for these counts at this price, $0.000 020 2 charged | Check it yourself, offline: | peerwatt receipt verify 03030303030303030303030303030303"]).await;
+    receipt_checks("03", expect![[r#"
+        Receipt of request 03030303030303030303030303030303
+        Valid, with the payer's statement only: the provider did not finish. What it delivered is paid.
+        holds:
+        the payer's signature, by key 8139770ea8…b394
+        holds:
+        the bill: $0.000 020 2 for these counts at this price, $0.000 020 2 charged
+        Check it yourself:
+        peerwatt receipt verify 03030303030303030303030303030303"#]]).await;
 }
 
 #[tokio::test]
 async fn a_changed_receipt_is_not_valid() {
-    receipt_checks("04", expect!["Receipt of request 04040404040404040404040404040404 | Not valid: the signature of 8139770ea87d175f56a35466c34c7ecccb8d8a91b4ee37a25df60f5b8fc9b394 over `acknowledgement/1` is not valid on this network | does not hold: | the payer's signature, by key 8139770ea8…b394 | does not hold: | the bill: $0.000 001 8 for these counts at this price, $0.000 026 6 charged | holds: | the provider's signature, by watt1ysvxcz6zt3d4wp2fwe2agumc7v9hcsedc3uy8v | holds: | the payer acknowledges this very report | does not hold: | both sides counted the same tokens and the same answer | Check it yourself, offline: | peerwatt receipt verify 04040404040404040404040404040404"]).await;
+    receipt_checks("04", expect![[r#"
+        Receipt of request 04040404040404040404040404040404
+        Not valid: the signature of 8139770ea87d175f56a35466c34c7ecccb8d8a91b4ee37a25df60f5b8fc9b394 over `acknowledgement/1` is not valid on this network
+        does not hold:
+        the payer's signature, by key 8139770ea8…b394
+        does not hold:
+        the bill: $0.000 001 8 for these counts at this price, $0.000 026 6 charged
+        holds:
+        the provider's signature, by watt1ysvxcz6zt3d4wp2fwe2agumc7v9hcsedc3uy8v
+        holds:
+        the payer acknowledges this very report
+        does not hold:
+        both sides counted the same tokens and the same answer
+        Check it yourself:
+        peerwatt receipt verify 04040404040404040404040404040404"#]]).await;
 }
 
 #[tokio::test]
@@ -200,7 +657,8 @@ async fn an_answer_streams_with_its_cost() {
 
         data: {"type":"failed","message":"the provider failed: it went away"}
 
-    "#]].assert_eq(&answered);
+    "#]]
+    .assert_eq(&answered);
 }
 
 #[tokio::test]
