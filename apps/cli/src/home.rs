@@ -61,10 +61,6 @@ impl Home {
         Ok(Home { folder })
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// Where a part keeps its things.
     pub(crate) fn part(&self, name: &str) -> PathBuf {
         self.folder.join(name)

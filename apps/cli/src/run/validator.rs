@@ -46,7 +46,7 @@ pub(crate) async fn start(home: &Home, listen: SocketAddr) -> anyhow::Result<Val
 impl ValidatorPart {
     /// Finishes the block in work and closes the store.
     pub(crate) async fn stop(self, home: &Home) -> anyhow::Result<()> {
-        self.handle.shutdown().await;
+        self.handle.shutdown().await?;
         home.note_running(|running| running.chain_url = None)
     }
 }
