@@ -67,7 +67,7 @@ pub(crate) struct LaneBook {
     pub(crate) charged: Nusd,
     /// The largest.
     pub(crate) voucher: Option<Signed<Voucher>>,
-    /// The record that holds the voucher.
+    /// The record that holds the voucher; perhaps in an older segment, which is durable.
     pub(crate) record: Option<RecordId>,
     /// Whether a request runs on it. Not in the journal: nothing runs after a restart.
     pub(crate) busy: bool,
@@ -233,13 +233,6 @@ impl Books {
         let guards =
             self.guards.iter().map(|(attempt, at)| Record::Guard { attempt: *attempt, at: *at });
         lanes.chain(guards).collect()
-    }
-
-    /// Notes that the lanes' vouchers now stand in `ids`, the records of a checkpoint.
-    pub(crate) fn moved(&mut self, ids: &[RecordId]) {
-        for (lane, id) in self.lanes.values_mut().zip(ids) {
-            lane.record = lane.voucher.as_ref().map(|_| *id);
-        }
     }
 }
 

@@ -129,9 +129,7 @@ impl Bookkeeper {
         if self.journal.segment_bytes() < SEGMENT_BYTES_MAX {
             return Ok(());
         }
-        let checkpoint: Vec<Vec<u8>> = books.checkpoint().into_iter().map(Record::encode).collect();
-        let ids = self.journal.rotate(&checkpoint)?;
-        books.moved(&ids);
+        self.rotate(&books)?;
         drop(books);
         let oldest = Duration::from_millis(receipts_retention_ms);
         if let Some(before) = SystemTime::now().checked_sub(oldest) {
@@ -140,8 +138,119 @@ impl Bookkeeper {
         Ok(())
     }
 
+    /// Restates all that still counts at the start of a new segment.
+    fn rotate(&self, books: &Books) -> Result<(), BooksError> {
+        let checkpoint: Vec<Vec<u8>> = books.checkpoint().into_iter().map(Record::encode).collect();
+        self.journal.rotate(&checkpoint)?;
+        Ok(())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Books> {
         // `apply` is total, and runs only after the append succeeded.
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keys::SecretKey;
+    use types::{
+        Address, ChainId, ChannelId, Hash32, Lane, ModelId, Nusd, RequestId,
+        channel::Voucher,
+        inference::{CountMethod, FinishReason},
+        price::Price,
+        receipt::ServiceReport,
+        sign::Signed,
+    };
+
+    use super::*;
+    use crate::books::LaneKey;
+
+    const LANE: LaneKey = LaneKey { channel: ChannelId([1; 32]), lane: Lane(4) };
+
+    fn attempt(number: u16) -> Attempt {
+        Attempt { request_id: RequestId([3; 16]), number }
+    }
+
+    fn signed<T: types::sign::Signable>(value: T) -> Signed<T> {
+        let chain_id: ChainId = "test.1".parse().unwrap();
+        Signed::new(value, &chain_id, &SecretKey::from_seed([5; 32]))
+    }
+
+    fn opened(number: u16, total: u128) -> Record {
+        let LaneKey { channel, lane } = LANE;
+        let voucher = Voucher { channel, lane, sequence: total as u64, total: Nusd(total) };
+        let total_before = Nusd::ZERO;
+        let at = TimeMs(u64::from(number));
+        Record::Opened { attempt: attempt(number), at, total_before, voucher: signed(voucher) }
+    }
+
+    fn ended(number: u16, lane_total: u128) -> Record {
+        Record::Ended {
+            report: signed(ServiceReport {
+                request_id: attempt(number).request_id,
+                attempt: number,
+                provider: Address([0; 20]),
+                model: ModelId([0; 32]),
+                engine_version: "dummy 1".to_owned(),
+                profile: "free".to_owned(),
+                seed: None,
+                prompt_hash: Hash32::default(),
+                response_hash: Hash32::default(),
+                transcript_root: Hash32::default(),
+                prompt_tokens: 1,
+                completion_tokens: 1,
+                counted: CountMethod::TokenIds,
+                price: Price {
+                    request_nusd: Nusd::ZERO,
+                    prompt_nusd_per_mtok: Nusd::ZERO,
+                    completion_nusd_per_mtok: Nusd::ZERO,
+                },
+                channel: LANE.channel,
+                lane: LANE.lane,
+                lane_total_before: Nusd::ZERO,
+                lane_total: Nusd(lane_total),
+                finish: FinishReason::Stop,
+                started_at: TimeMs(0),
+                ended_at: TimeMs(u64::from(number)),
+            }),
+        }
+    }
+
+    #[test]
+    fn a_new_segment_restates_what_counts_and_receipts_stay_readable() {
+        let home = tempfile::tempdir().unwrap();
+        let books = Bookkeeper::open(home.path()).unwrap();
+        for record in [opened(1, 100), ended(1, 40), opened(2, 300)] {
+            books.record(record).unwrap();
+        }
+        books.rotate(&books.lock()).unwrap();
+        books.record(ended(2, 90)).unwrap();
+        let live = books.read(Clone::clone);
+        drop(books);
+        let books = Bookkeeper::open(home.path()).unwrap();
+        assert_eq!(books.read(Clone::clone), live);
+        let lane = books.read(|books| books.lane(LANE).cloned().unwrap());
+        assert_eq!((lane.charged, lane.promised()), (Nusd(90), Nusd(300)));
+        for number in [1, 2] {
+            let stored = books.receipt(attempt(number)).unwrap().unwrap();
+            assert_eq!(stored.report.value.attempt, number);
+            assert!(books.read(|books| books.was_served(attempt(number))));
+        }
+    }
+
+    #[test]
+    fn guards_and_receipts_are_forgotten_when_they_are_old() {
+        let home = tempfile::tempdir().unwrap();
+        let books = Bookkeeper::open(home.path()).unwrap();
+        for record in [opened(1, 100), ended(1, 40), opened(2, 300), ended(2, 90)] {
+            books.record(record).unwrap();
+        }
+        books.tidy(TimeMs(GUARD_MS + 2), GUARD_MS).unwrap();
+        assert!(!books.read(|books| books.was_served(attempt(1))));
+        assert!(books.read(|books| books.was_served(attempt(2))));
+        assert_eq!(books.receipt(attempt(1)).unwrap(), None);
+        assert_eq!(books.read(|books| books.latest_receipts(9)), [attempt(2)]);
+        assert_eq!(books.read(|books| books.earned()), Nusd(90));
     }
 }

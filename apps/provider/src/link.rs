@@ -2,12 +2,12 @@
 
 use std::{
     net::SocketAddr,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use net::{NetError, SendHalf, SharedConnection};
 use tokio::{sync::Semaphore, task::JoinSet, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -103,31 +103,14 @@ async fn connect(
     target: &Target,
     backoff: &mut Backoff,
 ) -> Result<(), LinkError> {
-    let gateway = target.gateway;
-    let addrs = target.addrs();
-    let connection = tokio::select! {
+    let greeted = tokio::select! {
         biased;
         () = shared.leaving.cancelled() => return Ok(()),
-        connection = shared.config.endpoint.dial(gateway, &addrs) => connection,
+        greeted = greet(shared, target) => greeted?,
     };
-    let failed = |source| LinkError::Net { gateway, source };
-    let connection = connection.map_err(failed)?;
-    let (mut send, receive) = connection.open().await.map_err(failed)?;
-    let greeting = |source| LinkError::Greeting { gateway, source };
-    serve::write(&mut send, &shared.hello()).await.map_err(greeting)?;
-    let mut control = pin!(frames::<ToProviderControl>(receive, CONTROL_FRAME_BYTES_MAX));
-    let answer = tokio::time::timeout(WELCOME_WAIT, control.next()).await;
-    let payer = match answer.map_err(|_| LinkError::Slow { gateway })? {
-        Some(Ok(ToProviderControl::Welcome { payer, payer_key: _ })) => Payer { payer },
-        Some(Ok(ToProviderControl::Rejected { reason })) => {
-            let reason = reason.chars().take(REASON_CHARS_MAX).collect();
-            return Err(LinkError::Rejected { gateway, reason });
-        }
-        Some(Err(source)) => return Err(greeting(source)),
-        None => return Err(LinkError::Ended { gateway }),
-    };
+    let Greeted { connection, send, mut control, payer } = greeted;
     backoff.reset();
-    shared.board.link(gateway, LinkState::Connected, shared.now());
+    shared.board.link(target.gateway, LinkState::Connected, shared.now());
     let mut link = Link {
         shared: Arc::clone(shared),
         target: target.clone(),
@@ -143,6 +126,38 @@ async fn connect(
     // was delivered.
     while link.requests.join_next().await.is_some() {}
     ended
+}
+
+type Control = Pin<Box<dyn Stream<Item = Result<ToProviderControl, FrameError>> + Send>>;
+
+/// A gateway that wants us.
+struct Greeted {
+    connection: SharedConnection,
+    send: SendHalf,
+    control: Control,
+    payer: Payer,
+}
+
+async fn greet(shared: &Shared, target: &Target) -> Result<Greeted, LinkError> {
+    let gateway = target.gateway;
+    let failed = |source| LinkError::Net { gateway, source };
+    let connection = shared.config.endpoint.dial(gateway, &target.addrs()).await.map_err(failed)?;
+    let (mut send, receive) = connection.open().await.map_err(failed)?;
+    let greeting = |source| LinkError::Greeting { gateway, source };
+    serve::write(&mut send, &shared.hello()).await.map_err(greeting)?;
+    let mut control: Control = Box::pin(frames(receive, CONTROL_FRAME_BYTES_MAX));
+    let answer = tokio::time::timeout(WELCOME_WAIT, control.next()).await;
+    match answer.map_err(|_| LinkError::Slow { gateway })? {
+        Some(Ok(ToProviderControl::Welcome { payer, payer_key: _ })) => {
+            Ok(Greeted { connection, send, control, payer: Payer { payer } })
+        }
+        Some(Ok(ToProviderControl::Rejected { reason })) => {
+            let reason = reason.chars().take(REASON_CHARS_MAX).collect();
+            Err(LinkError::Rejected { gateway, reason })
+        }
+        Some(Err(source)) => Err(greeting(source)),
+        None => Err(LinkError::Ended { gateway }),
+    }
 }
 
 /// A connection that was welcomed.

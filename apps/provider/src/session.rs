@@ -130,6 +130,8 @@ pub(crate) enum Effect {
         report: Box<ServiceReport>,
         tell: bool,
     },
+    /// Count what the peer did.
+    Violated(&'static str),
     /// Nothing will come any more.
     Done(Outcome),
 }
@@ -308,7 +310,7 @@ impl Session {
                 _ => self.close(FinishReason::Failed, effects),
             },
             Input::Failed(Failure::Journal) => {
-                self.stop_engine(effects);
+                self.stop_engine(FinishReason::Cancelled, effects);
                 self.over(Outcome::JournalBroken, effects);
             }
         }
@@ -360,7 +362,7 @@ impl Session {
     }
 
     fn refuse(&mut self, refusal: Refusal, effects: &mut Vec<Effect>) {
-        self.stop_engine(effects);
+        self.stop_engine(FinishReason::Cancelled, effects);
         effects.push(Effect::Refuse(refusal));
         self.over(Outcome::Refused, effects);
     }
@@ -389,15 +391,13 @@ impl Session {
         piece.alternatives.truncate(usize::from(limits::TOP_LOGPROBS_MAX));
         piece.alternatives.retain(|other| other.bytes.len() <= limits::TOKEN_BYTES_MAX);
         if piece.bytes.len() > limits::TOKEN_BYTES_MAX {
-            self.stop_engine(effects);
-            return self.engine_ended(FinishReason::Failed);
+            return self.stop_engine(FinishReason::Failed, effects);
         }
         self.queue.push_back(piece);
         let made = self.delivered().saturating_add(u32::try_from(self.queue.len()).unwrap_or(0));
         let tokens_max = self.opening.tokens_max.unwrap_or(limits::COMPLETION_TOKENS_MAX);
         if made >= tokens_max {
-            self.stop_engine(effects);
-            self.engine_ended(FinishReason::Length);
+            self.stop_engine(FinishReason::Length, effects);
         }
     }
 
@@ -410,6 +410,7 @@ impl Session {
     fn voucher(&mut self, voucher: Signed<Voucher>, affordable: bool, effects: &mut Vec<Effect>) {
         self.vouchers = self.vouchers.saturating_add(1);
         if self.vouchers > self.delivered().saturating_add(VOUCHERS_SPARE) {
+            effects.push(Effect::Violated("voucher flood"));
             return self.violation(effects);
         }
         if !matches!(self.phase, Phase::Starting { .. } | Phase::Open) {
@@ -417,7 +418,10 @@ impl Session {
         }
         match self.cover.check(&voucher.value) {
             Err(Unfit::Known) => {}
-            Err(Unfit::Broken) => self.violation(effects),
+            Err(Unfit::Broken) => {
+                effects.push(Effect::Violated("voucher order"));
+                self.violation(effects);
+            }
             // A promise beyond the deposit is worth nothing; without another the cover runs out.
             Ok(()) if !affordable => {}
             Ok(()) => {
@@ -470,13 +474,14 @@ impl Session {
         }
         self.peer_gone = true;
         self.queue.clear();
-        self.stop_engine(effects);
+        self.stop_engine(FinishReason::Cancelled, effects);
         self.phase = Phase::Closing { finish: FinishReason::Cancelled };
     }
 
-    fn stop_engine(&mut self, effects: &mut Vec<Effect>) {
+    /// Ends the engine for `finish`, unless it has ended by itself.
+    fn stop_engine(&mut self, finish: FinishReason, effects: &mut Vec<Effect>) {
         if !matches!(self.engine, EngineState::Ended(_)) {
-            self.engine = EngineState::Ended(FinishReason::Cancelled);
+            self.engine = EngineState::Ended(finish);
             effects.push(Effect::StopEngine);
         }
     }
@@ -488,7 +493,7 @@ impl Session {
         }
         if matches!(self.phase, Phase::Starting { .. } | Phase::Open) {
             self.queue.clear();
-            self.stop_engine(effects);
+            self.stop_engine(FinishReason::Cancelled, effects);
             self.phase = Phase::Closing { finish };
         }
     }

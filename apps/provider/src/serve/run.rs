@@ -60,6 +60,8 @@ pub(super) struct Running<'a> {
     syncing: Option<Syncing<'a>>,
     report: Option<Signed<ServiceReport>>,
     cut_told: bool,
+    /// Nothing more will be read: the end of a stream is told once.
+    peer_ended: bool,
     opened_at: (TimeMs, Instant),
 }
 
@@ -85,6 +87,7 @@ impl<'a> Running<'a> {
             syncing: None,
             report: None,
             cut_told: false,
+            peer_ended: false,
             opened_at: (shared.now(), Instant::now()),
         }
     }
@@ -109,7 +112,7 @@ impl<'a> Running<'a> {
             let input = tokio::select! {
                 // Vouchers before tokens: cover first, then what it covers.
                 biased;
-                frame = from_peer.next() => Next::Frame(Box::new(frame)),
+                frame = from_peer.next(), if !self.peer_ended => Next::Frame(Box::new(frame)),
                 () = cut, if !self.cut_told => Next::Input(Input::Cut),
                 (mark, synced) = maybe(&mut self.syncing) => Next::Synced(mark, synced),
                 started = maybe(&mut self.starting) => Next::Started(started),
@@ -170,6 +173,7 @@ impl<'a> Running<'a> {
     }
 
     async fn frame(&mut self, frame: Option<Result<ToProvider, FrameError>>) -> Input {
+        self.peer_ended = !matches!(frame, Some(Ok(_)));
         let what = match frame {
             None | Some(Err(FrameError::Io { .. })) => return Input::Gone,
             Some(Ok(ToProvider::Cancel)) => return Input::Cancel,
@@ -276,6 +280,7 @@ impl<'a> Running<'a> {
                 self.events = None;
             }
             Effect::Report { report, tell } => self.tell_report(*report, tell).await?,
+            Effect::Violated(what) => self.shared.board.violated(what),
             Effect::Done(outcome) => self.count(outcome),
         }
         Ok(())
@@ -325,7 +330,9 @@ impl<'a> Running<'a> {
 
     fn count(&self, outcome: Outcome) {
         match outcome {
-            Outcome::Refused | Outcome::Acknowledged | Outcome::JournalBroken => {}
+            Outcome::Refused | Outcome::Acknowledged | Outcome::JournalBroken => {
+                self.shared.board.changed();
+            }
             Outcome::Unacknowledged => {
                 self.shared.board.update(|counts| counts.unacknowledged += 1);
             }

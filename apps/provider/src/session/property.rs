@@ -121,7 +121,11 @@ impl Auditor {
                     assert_eq!(report.lane_total, BEFORE.saturating_add(due));
                     self.charged = Some(report.lane_total);
                 }
-                Effect::Sync(_) | Effect::Refuse(_) | Effect::StopEngine | Effect::Done(_) => {}
+                Effect::Sync(_)
+                | Effect::Refuse(_)
+                | Effect::StopEngine
+                | Effect::Violated(_)
+                | Effect::Done(_) => {}
             }
         }
         None

@@ -146,6 +146,7 @@ pub(super) fn shown(effect: &Effect) -> String {
             above(report.lane_total),
             if *tell { "" } else { ", to nobody" }
         ),
+        Effect::Violated(what) => format!("violated: {what}"),
         Effect::Done(outcome) => format!("done: {outcome:?}"),
     }
 }
@@ -526,6 +527,7 @@ fn vouchers_that_do_not_follow_end_the_request() {
         Engine
             delta of 1
         Voucher
+            violated: voucher order
             stop engine
             report Cancelled: 100 + 1 tokens for +1100
     "#]]
@@ -582,7 +584,8 @@ fn a_flood_of_vouchers_ends_the_request() {
         session.step(NOW, more(u64::from(n) + 2, 65 + n));
     }
     let effects = session.step(NOW, more(1_000, 1_000));
-    assert_eq!(effects, [Effect::StopEngine, Effect::Sync(Mark::OPENED)]);
+    let flood = Effect::Violated("voucher flood");
+    assert_eq!(effects, [flood, Effect::StopEngine, Effect::Sync(Mark::OPENED)]);
 }
 
 #[test]

@@ -163,6 +163,7 @@ impl TestGateway {
                 ToGateway::Final(report) => {
                     let ack = served.acknowledge(&report, &self.payer);
                     exchange.say(&ToProvider::Acknowledge(ack.clone())).await;
+                    exchange.send.shutdown().await.unwrap();
                     let (chain_id, report) = (chain_id(), Some(*report));
                     served.receipt = Some(Receipt { chain_id, report, acknowledgement: ack });
                     return served;
