@@ -14,6 +14,10 @@ pub const LOCAL_SUPPLY: Watt = Watt::whole(100_000_000);
 pub const LOCAL_GATEWAY_BALANCE: Watt = Watt::whole(1_000_000);
 /// One WATT costs 0.10 USD until the governor says otherwise.
 pub const LOCAL_NUSD_PER_WATT: Nusd = Nusd(100_000_000);
+/// On a local network nobody floods the ledger, and a single short answer, a few thousand nano-USD,
+/// should be worth redeeming: a redemption of 400 bytes costs 180 nano-USD.
+pub const LOCAL_FEE_TX: Watt = Watt(1_000);
+pub const LOCAL_FEE_BYTE: Watt = Watt(2);
 /// A local network may close channels quickly: whoever tries it out should not wait.
 pub const LOCAL_WITHDRAW_DELAY_MS_MIN: u64 = 60_000;
 
@@ -65,7 +69,12 @@ pub fn local(network: LocalNetwork) -> Result<Genesis, LocalGenesisError> {
     Ok(Genesis {
         chain_id,
         time,
-        params: Params { withdraw_delay_ms_min: LOCAL_WITHDRAW_DELAY_MS_MIN, ..Params::standard() },
+        params: Params {
+            withdraw_delay_ms_min: LOCAL_WITHDRAW_DELAY_MS_MIN,
+            fee_tx: LOCAL_FEE_TX,
+            fee_byte: LOCAL_FEE_BYTE,
+            ..Params::standard()
+        },
         governor,
         nusd_per_watt: LOCAL_NUSD_PER_WATT,
         accounts: merged(balances),

@@ -176,10 +176,11 @@ fn failed(failure: &RequestFailure) -> Response {
     (chat::status(failure), Json(chat::failure(failure))).into_response()
 }
 
-/// Any path without a route. Below `/v1/` the caller is a program.
+/// Any path without a route. Below `/v1/`, and `/api/` where Ollama's clients look, the caller is a
+/// program.
 async fn not_found(State(app): State<App>, request: Request) -> Response {
     let path = request.uri().path();
-    if path.starts_with("/v1/") || path == "/v1" {
+    if ["/v1/", "/api/"].iter().any(|api| path.starts_with(api)) || path == "/v1" {
         let error = serde_json::json!({ "error": {
             "message": "there is no such endpoint here",
             "type": "invalid_request_error",
