@@ -176,8 +176,8 @@ pub(crate) enum Refusal {
     NoHost,
     #[error(
         "this page is not served under that host name. It can spend, so it answers only to its own \
-         address and to localhost, on the port it listens on; another name has to be allowed when \
-         the gateway starts"
+         address and to localhost, on the port it listens on; another name is allowed with \
+         `--public-host NAME` when the gateway starts"
     )]
     ForeignHost,
     #[error("requests that spend must come from the page itself: the Origin header is missing")]

@@ -148,8 +148,11 @@ pub(crate) fn duration(ms: u64) -> String {
     }
 }
 
-/// Tokens a second over the whole request; nothing for an answer that took no time.
+/// Tokens a second over the whole request; nothing for an answer without tokens or time.
 pub(crate) fn speed(tokens: u32, ms: u64) -> Option<String> {
+    if tokens == 0 {
+        return None;
+    }
     let tenths = u64::from(tokens).saturating_mul(10_000).checked_div(ms)?;
     if tenths >= 1_000 {
         return Some(format!("{}{GAP}tok/s", count(tenths / 10)));
@@ -298,6 +301,7 @@ mod tests {
             check(&duration(ms), expected);
         }
         assert_eq!(speed(10, 0), None);
+        assert_eq!(speed(0, 10), None);
         check(&speed(48, 1_000).unwrap(), "48.0~tok/s");
         check(&speed(12_345, 1_000).unwrap(), "12_345~tok/s");
     }

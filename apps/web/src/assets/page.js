@@ -193,7 +193,8 @@ async function ask(text) {
     }
     for await (const event of events(response)) {
       const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-      if (event.type === "text") said.textContent += event.text;
+      // Many models begin with a space.
+      if (event.type === "text") said.textContent = (said.textContent + event.text).trimStart();
       if (event.type === "failed") throw new Error(event.message);
       if (event.type === "done") {
         finished = true;
