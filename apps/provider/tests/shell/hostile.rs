@@ -51,6 +51,7 @@ async fn check_midway(message: impl FnOnce(&World) -> ToProvider, what: &str) {
     exchange.say(&message(&world)).await;
     let report = exchange.report().await;
     assert_eq!(report.completion_tokens, 3);
+    drop(exchange);
     let counted = provider.status().violations;
     assert_eq!(counted.into_iter().collect::<Vec<_>>(), [(what, 1)]);
     provider.shutdown().await;

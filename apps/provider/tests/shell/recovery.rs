@@ -5,7 +5,7 @@ use std::path::Path;
 use net::{Limits, memory::MemoryNet};
 use provider::{Provider, ProviderConfig, RedeemPolicy};
 use types::{Lane, Nusd, inference::FinishReason};
-use wire::serve::{LaneState, Refusal, ToGatewayControl, ToProvider};
+use wire::serve::{LaneState, Refusal, ToGatewayControl};
 
 use super::{
     World,
@@ -66,7 +66,7 @@ async fn a_killed_provider_finds_all_but_less_than_a_window() {
     // What a kill would leave behind.
     let left = tempfile::tempdir().unwrap();
     copy_folder(world.home.path(), left.path());
-    running.say(&ToProvider::Cancel).await;
+    drop(running);
     provider.shutdown().await;
 
     let net = MemoryNet::new();

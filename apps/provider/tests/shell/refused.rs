@@ -136,6 +136,7 @@ async fn a_lane_serves_one_request_at_a_time() {
     check(&world, &link, next, Refusal::LaneBusy).await;
     running.say(&ToProvider::Cancel).await;
     running.report().await;
+    drop(running);
     provider.shutdown().await;
 }
 

@@ -130,6 +130,7 @@ async fn a_client_that_leaves_pays_for_what_was_delivered() {
     let report = exchange.report().await;
     assert_eq!((report.finish, report.completion_tokens), (FinishReason::Cancelled, 3));
     assert_eq!(report.lane_total, due);
+    drop(exchange);
     // By vanishing.
     let ask = world.gateway.ask(2, link.model("dummy/stalls-after-3-tokens"));
     let mut exchange = world.gateway.send(&link, &ask).await;
@@ -181,6 +182,7 @@ async fn a_stream_is_not_served_beyond_the_deposit() {
     exchange.tokens(64).await;
     exchange.say(&ToProvider::Cancel).await;
     assert!(exchange.report().await.lane_total <= cover);
+    drop(exchange);
     provider.shutdown().await;
     assert!(world.chain.claimed(world.gateway.channel) <= DEPOSIT);
 }
