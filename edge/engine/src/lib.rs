@@ -3,6 +3,18 @@
 //!
 //! An engine makes tokens. It knows nothing of prices, channels or peers.
 
+mod discover;
+mod embedded;
+mod ollama;
+mod openai;
+
+pub mod dummy;
+
+mod active;
+mod lines;
+mod remote;
+mod stop;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,8 +23,14 @@ use tokio_util::sync::CancellationToken;
 use types::{
     Hash32, ModelId,
     inference::{CountMethod, FinishReason, InferenceRequest, TokenPiece},
+    limits,
     offer::EngineKind,
 };
+
+pub use discover::{DiscoverOptions, Found, discover};
+pub use embedded::{EmbeddedEngine, EmbeddedOptions};
+pub use ollama::{OllamaEngine, OllamaOptions};
+pub use openai::{ApiKey, OpenAiEngine, OpenAiOptions};
 
 /// Events an engine may be ahead of its consumer. Small: a consumer that stops reading must stop
 /// the engine soon.
@@ -76,6 +94,9 @@ pub struct Generation {
 }
 
 /// One step of an answer.
+///
+/// The bytes of the tokens, in order, are the answer. A token that carries an id has that id's
+/// bytes, except that the last one is cut to what stands before a stop sequence.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum EngineEvent {
     Token(TokenPiece),
@@ -105,6 +126,14 @@ pub struct Load {
     pub active: u32,
 }
 
+/// A name as an offer may carry it: cut to its limit, and not empty.
+fn bounded_name(name: &str) -> String {
+    let fits = |end: &usize| *end <= limits::NAME_BYTES_MAX && name.is_char_boundary(*end);
+    let end = (0..=name.len()).rev().find(fits).unwrap_or(0);
+    let name = name.get(..end).unwrap_or_default();
+    if name.is_empty() { "unnamed".to_owned() } else { name.to_owned() }
+}
+
 /// Why an engine does not generate.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -122,4 +151,10 @@ pub enum EngineError {
     Unsupported { what: &'static str },
     #[error("the model file {path} cannot be used: {reason}")]
     Model { path: String, reason: String },
+    #[error("all slots are busy and {waiting_max} requests wait already; try again later")]
+    Busy { waiting_max: u32 },
+    #[error("the request does not fit the model: {reason}")]
+    BadRequest { reason: String },
+    #[error("the engine failed: {reason}")]
+    Failed { reason: String },
 }

@@ -6,7 +6,9 @@ pub mod frame;
 pub mod serve;
 
 pub mod chain;
+pub mod ollama;
 pub mod openai;
+pub mod upstream;
 
 mod http;
 

@@ -1,0 +1,399 @@
+//! The embedded engine: a GGUF model of the Llama family, run in this process by candle.
+//!
+//! A request runs from its first to its last token on one of the engine's own threads, with its own
+//! attention cache over shared weights; the model file decides nothing else about the process.
+
+mod bpe;
+mod chat;
+mod gguf;
+mod run;
+mod sample;
+mod spm;
+#[cfg(test)]
+mod tests;
+mod tokenizer;
+
+use std::{
+    fs::File,
+    io::{BufReader, Cursor, Read, Seek},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc},
+    thread,
+};
+
+use async_trait::async_trait;
+use candle_transformers::models::quantized_llama::ModelWeights;
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+};
+use tokio_util::sync::CancellationToken;
+use types::{
+    Hash32, ModelId,
+    hash::StreamHash,
+    inference::{InferenceRequest, Prompt},
+    offer::EngineKind,
+};
+
+use self::{
+    chat::ChatTemplate,
+    gguf::{Header, LoadError, first_line, panic_text},
+    run::{Outlet, Run, RunError},
+    tokenizer::Tokenizer,
+};
+use crate::{
+    Engine, EngineError, EngineEvent, EngineModel, Generation, Load, STREAM_EVENTS_MAX,
+    bounded_name,
+};
+
+/// The loader has no constant that says it; a test compares it with `Cargo.lock`.
+const VERSION: &str = "embedded candle 0.11.1";
+
+/// Below this size of its file a model is computed by one thread per request: sharing a matrix of a
+/// few thousand weights among threads costs more than it saves (measured: a tenth of the speed).
+const SMALL_MODEL_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How an [`EmbeddedEngine`] is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct EmbeddedOptions {
+    /// Requests that run at once, each on its own thread. At least 1.
+    pub slots: u32,
+    /// Requests that wait for a slot. One more is [`EngineError::Busy`].
+    pub waiting_max: u32,
+    /// Offers at most this much of the model's context. A token of context costs memory per slot.
+    pub context_tokens_max: u32,
+}
+
+impl EmbeddedOptions {
+    /// 4 slots, 16 waiting, as much context as the model has.
+    pub fn standard() -> EmbeddedOptions {
+        EmbeddedOptions { slots: 4, waiting_max: 16, context_tokens_max: u32::MAX }
+    }
+}
+
+/// What a model file holds.
+#[derive(Debug)]
+struct Loaded {
+    weights: ModelWeights,
+    tokenizer: Tokenizer,
+    template: ChatTemplate,
+    context_tokens: u32,
+    small: bool,
+}
+
+/// Runs one model in this process.
+#[derive(Debug)]
+pub struct EmbeddedEngine {
+    loaded: Arc<Loaded>,
+    model: EngineModel,
+    options: EmbeddedOptions,
+    /// One for each request that runs or waits.
+    places: Arc<Semaphore>,
+    /// `None` only while dropping.
+    jobs: Option<std_mpsc::Sender<Job>>,
+    shutdown: CancellationToken,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+/// Work for a slot. Its place is free again when it is dropped.
+struct Job {
+    task: Task,
+    place: OwnedSemaphorePermit,
+}
+
+enum Task {
+    Generate {
+        run: Box<Run>,
+        /// Reserved, so that the last event never waits for a consumer.
+        last: mpsc::OwnedPermit<EngineEvent>,
+    },
+    Score {
+        tokens: Vec<u32>,
+        reply: oneshot::Sender<Result<Vec<i32>, RunError>>,
+    },
+}
+
+impl EmbeddedEngine {
+    /// Loads a GGUF file. Blocks; a file of gigabytes takes seconds.
+    pub fn load(path: &Path, options: EmbeddedOptions) -> Result<EmbeddedEngine, EngineError> {
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        let opened = File::open(path).and_then(|file| {
+            let bytes = file.metadata()?.len();
+            Ok((BufReader::new(file), bytes))
+        });
+        let loaded = opened.map_err(LoadError::from).and_then(|(mut reader, bytes)| {
+            let weights = digest(&mut reader)?;
+            reader.rewind()?;
+            read_model(&mut reader, bytes).map(|loaded| (weights, loaded))
+        });
+        EmbeddedEngine::start(loaded, &path.display().to_string(), name, options)
+    }
+
+    /// Loads a GGUF file that is part of the program, to be known as `name`.
+    pub fn from_bytes(
+        bytes: &'static [u8],
+        name: &str,
+        options: EmbeddedOptions,
+    ) -> Result<EmbeddedEngine, EngineError> {
+        let mut hash = StreamHash::default();
+        hash.update(bytes);
+        let loaded = read_model(&mut Cursor::new(bytes), bytes.len() as u64);
+        let loaded = loaded.map(|loaded| (hash.finish(), loaded));
+        EmbeddedEngine::start(loaded, name, Some(name.to_owned()), options)
+    }
+
+    fn start(
+        loaded: Result<(Hash32, Loaded), LoadError>,
+        path: &str,
+        name: Option<String>,
+        options: EmbeddedOptions,
+    ) -> Result<EmbeddedEngine, EngineError> {
+        let failed = |error: LoadError| {
+            let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+            let reason = format!("{error}{}", source.unwrap_or_default());
+            EngineError::Model { path: path.to_owned(), reason }
+        };
+        let (weights, mut loaded) = loaded.map_err(failed)?;
+        loaded.context_tokens = loaded.context_tokens.min(options.context_tokens_max).max(1);
+        let model = EngineModel {
+            id: ModelId::of(&weights, &loaded.template.digest()),
+            alias: bounded_name(&name.unwrap_or_default()),
+            weights,
+            weights_known: true,
+            context_tokens: loaded.context_tokens,
+            logprobs: true,
+        };
+        let options = EmbeddedOptions { slots: options.slots.max(1), ..options };
+        let (jobs, queue) = std_mpsc::channel();
+        let queue = Arc::new(Mutex::new(queue));
+        let loaded = Arc::new(loaded);
+        let start = |slot: u32| {
+            let worker = Worker { loaded: Arc::clone(&loaded), queue: Arc::clone(&queue) };
+            thread::Builder::new().name(format!("engine-{slot}")).spawn(move || worker.work())
+        };
+        let threads = (0..options.slots).map(start).collect::<Result<_, _>>();
+        let threads = threads.map_err(|error| failed(LoadError::Read(error)))?;
+        let places = options.slots.saturating_add(options.waiting_max) as usize;
+        let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
+        let shutdown = CancellationToken::new();
+        Ok(EmbeddedEngine { loaded, model, options, places, jobs: Some(jobs), shutdown, threads })
+    }
+
+    /// The model that it runs.
+    pub fn model(&self) -> &EngineModel {
+        &self.model
+    }
+
+    /// The tokens of a prompt, with the chat template applied.
+    pub fn prompt_tokens(&self, prompt: &Prompt) -> Result<Vec<u32>, EngineError> {
+        self.loaded.prompt_tokens(prompt)
+    }
+
+    /// The bytes that a token delivers: none for special ones.
+    pub fn token_bytes(&self, token: u32) -> &[u8] {
+        self.loaded.tokenizer.delivered(token)
+    }
+
+    fn place(&self) -> Result<OwnedSemaphorePermit, EngineError> {
+        let waiting_max = self.options.waiting_max;
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        place.map_err(|_| EngineError::Busy { waiting_max })
+    }
+
+    fn submit(&self, task: Task, place: OwnedSemaphorePermit) -> Result<(), EngineError> {
+        let sent = self.jobs.as_ref().map(|jobs| jobs.send(Job { task, place }));
+        match sent {
+            Some(Ok(())) => Ok(()),
+            // Every thread is gone, and they go only with the engine.
+            Some(Err(_)) | None => {
+                Err(EngineError::Failed { reason: "it has been shut down".to_owned() })
+            }
+        }
+    }
+
+    fn check_model(&self, model: ModelId) -> Result<(), EngineError> {
+        if model == self.model.id { Ok(()) } else { Err(EngineError::UnknownModel { model }) }
+    }
+}
+
+impl Drop for EmbeddedEngine {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+        self.jobs = None;
+        for thread in self.threads.drain(..) {
+            // Each ends after the forward pass it is in.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[async_trait]
+impl Engine for EmbeddedEngine {
+    fn kind(&self) -> EngineKind {
+        EngineKind::Embedded
+    }
+
+    fn version(&self) -> String {
+        VERSION.to_owned()
+    }
+
+    async fn models(&self) -> Result<Vec<EngineModel>, EngineError> {
+        Ok(vec![self.model.clone()])
+    }
+
+    async fn generate(
+        &self,
+        model: ModelId,
+        request: InferenceRequest,
+        cancel: CancellationToken,
+    ) -> Result<Generation, EngineError> {
+        self.check_model(model)?;
+        request.check().map_err(|error| EngineError::BadRequest { reason: error.to_string() })?;
+        let place = self.place()?;
+        let loaded = Arc::clone(&self.loaded);
+        // A prompt of megabytes takes a while to tokenize.
+        let prepared = tokio::task::spawn_blocking(move || {
+            loaded.prompt_tokens(&request.prompt).map(|prompt| (prompt, request))
+        });
+        let (prompt, request) = prepared.await.map_err(|error| EngineError::Failed {
+            reason: format!("the prompt could not be tokenized: {error}"),
+        })??;
+        let prompt_tokens = u32::try_from(prompt.len()).ok();
+        let (sender, events) = mpsc::channel(STREAM_EVENTS_MAX.saturating_add(1));
+        let last = sender.clone().reserve_owned().await.map_err(|_| EngineError::Failed {
+            reason: "the stream closed before it began".to_owned(),
+        })?;
+        let outlet = Outlet {
+            events: sender,
+            cancel,
+            shutdown: self.shutdown.clone(),
+            runtime: Handle::current(),
+        };
+        let loaded = Arc::clone(&self.loaded);
+        let run = Box::new(Run { loaded, prompt, request, outlet, delivered: 0 });
+        self.submit(Task::Generate { run, last }, place)?;
+        Ok(Generation { prompt_tokens, events })
+    }
+
+    async fn score(&self, model: ModelId, tokens: &[u32]) -> Result<Vec<i32>, EngineError> {
+        self.check_model(model)?;
+        let context_tokens = self.loaded.context_tokens;
+        let prompt_tokens = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
+        if prompt_tokens > context_tokens {
+            return Err(EngineError::ContextFull { prompt_tokens, context_tokens });
+        }
+        if let Some(token) = tokens.iter().find(|token| !self.loaded.tokenizer.contains(**token)) {
+            return Err(EngineError::BadRequest { reason: format!("there is no token {token}") });
+        }
+        let place = self.place()?;
+        let (reply, scores) = oneshot::channel();
+        self.submit(Task::Score { tokens: tokens.to_vec(), reply }, place)?;
+        let failed = |reason: String| EngineError::Failed { reason };
+        let scores = scores.await.map_err(|_| failed("it broke off while scoring".to_owned()))?;
+        scores.map_err(|error| failed(error.to_string()))
+    }
+
+    /// What waits counts as active.
+    fn load(&self) -> Load {
+        let places = self.options.slots.saturating_add(self.options.waiting_max);
+        let free = u32::try_from(self.places.available_permits()).unwrap_or(u32::MAX);
+        Load { slots: self.options.slots, active: places.saturating_sub(free) }
+    }
+}
+
+impl Loaded {
+    /// The tokens of a prompt, at least one, with room for an answer.
+    fn prompt_tokens(&self, prompt: &Prompt) -> Result<Vec<u32>, EngineError> {
+        let context_tokens = self.context_tokens;
+        let full = |tokens: usize| {
+            let prompt_tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
+            Err(EngineError::ContextFull { prompt_tokens, context_tokens })
+        };
+        let least = self.tokenizer.tokens_min(prompt.text_bytes());
+        if least >= context_tokens as usize {
+            return full(least);
+        }
+        let text = match prompt {
+            Prompt::Text(text) => text.clone(),
+            Prompt::Chat(messages) => self.template.render(messages).map_err(|error| {
+                let reason = first_line(&error.to_string());
+                EngineError::BadRequest { reason: format!("its chat template says: {reason}") }
+            })?,
+        };
+        let tokens = self.tokenizer.encode(&text);
+        match tokens.len() {
+            0 => Err(EngineError::BadRequest { reason: "the prompt has no token".to_owned() }),
+            count if count >= context_tokens as usize => full(count),
+            _ => Ok(tokens),
+        }
+    }
+}
+
+/// One slot.
+struct Worker {
+    loaded: Arc<Loaded>,
+    queue: Arc<Mutex<std_mpsc::Receiver<Job>>>,
+}
+
+impl Worker {
+    /// Runs jobs until the engine is dropped.
+    fn work(self) {
+        // On a thread with a pool of its own, of itself alone, candle's parallel loops are plain loops.
+        let _alone = self
+            .loaded
+            .small
+            .then(|| rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build());
+        loop {
+            let job = self.queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(Job { task, place }) = job else { return };
+            match task {
+                Task::Generate { mut run, last } => {
+                    let answer = catch_unwind(AssertUnwindSafe(|| run.answer()));
+                    // A panic of the library on one request must not take the slot with it.
+                    let event = answer.unwrap_or_else(|panic| EngineEvent::Failed {
+                        reason: first_line(panic_text(panic.as_ref())),
+                    });
+                    // Whoever has seen the end finds the place free.
+                    drop(place);
+                    last.send(event);
+                }
+                Task::Score { tokens, reply } => {
+                    let is_over = || reply.is_closed();
+                    let scores = catch_unwind(AssertUnwindSafe(|| {
+                        run::score(&self.loaded, &tokens, is_over)
+                    }));
+                    let scores = scores.unwrap_or_else(|panic| {
+                        let reason = first_line(panic_text(panic.as_ref()));
+                        Err(RunError::Compute { reason })
+                    });
+                    drop(place);
+                    // Whoever asked may have left.
+                    let _ = reply.send(scores);
+                }
+            }
+        }
+    }
+}
+
+fn read_model<R: Read + Seek>(reader: &mut R, bytes: u64) -> Result<Loaded, LoadError> {
+    let header = Header::read(reader, bytes)?;
+    let shape = header.check()?;
+    let tokenizer = Tokenizer::from_gguf(&header)?;
+    let source = header.text("tokenizer.chat_template");
+    let template = ChatTemplate::new(source, tokenizer.bos_text(), tokenizer.eos_text())?;
+    let weights = header.load(shape, reader)?;
+    let small = bytes < SMALL_MODEL_BYTES;
+    Ok(Loaded { weights, tokenizer, template, context_tokens: shape.context_tokens, small })
+}
+
+fn digest<R: Read>(reader: &mut R) -> std::io::Result<Hash32> {
+    let mut hash = StreamHash::default();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => return Ok(hash.finish()),
+            count => hash.update(buffer.get(..count).unwrap_or_default()),
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! One request on one thread: the forward passes, and what becomes of each token.
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use candle_transformers::models::quantized_llama::ModelWeights;
+use tokio::{runtime::Handle, sync::mpsc};
+use tokio_util::sync::CancellationToken;
+use types::inference::{Alternative, CountMethod, FinishReason, InferenceRequest, TokenPiece};
+
+use super::{
+    Loaded,
+    gguf::first_line,
+    sample::{Distribution, Sampler},
+};
+use crate::{
+    EngineEvent, Usage,
+    stop::{Step, StopMachine},
+};
+
+/// Prompt tokens per forward pass. Between two passes a cancelled request ends.
+const PREFILL_TOKENS: usize = 64;
+
+/// Why a run broke off.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RunError {
+    #[error("the computation failed: {reason}")]
+    Compute { reason: String },
+    #[error("the model computed something that is not a number; its file may be damaged")]
+    NotANumber,
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// The way out for one request's events.
+pub(super) struct Outlet {
+    pub(super) events: mpsc::Sender<EngineEvent>,
+    pub(super) cancel: CancellationToken,
+    /// The engine is being dropped.
+    pub(super) shutdown: CancellationToken,
+    /// To wait for a slow consumer without missing that it cancels.
+    pub(super) runtime: Handle,
+}
+
+impl Outlet {
+    pub(super) fn is_over(&self) -> bool {
+        self.cancel.is_cancelled() || self.shutdown.is_cancelled() || self.events.is_closed()
+    }
+
+    fn send(&self, piece: TokenPiece) -> Result<(), RunError> {
+        match self.events.try_send(EngineEvent::Token(piece)) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(RunError::Cancelled),
+            Err(mpsc::error::TrySendError::Full(event)) => self.runtime.block_on(async {
+                tokio::select! {
+                    sent = self.events.send(event) => sent.map_err(|_| RunError::Cancelled),
+                    () = self.cancel.cancelled() => Err(RunError::Cancelled),
+                    () = self.shutdown.cancelled() => Err(RunError::Cancelled),
+                }
+            }),
+        }
+    }
+}
+
+/// A model with the tokens it has read. Its attention cache is its own, the weights are shared.
+struct Sequence {
+    weights: ModelWeights,
+    read: usize,
+}
+
+impl Sequence {
+    fn new(loaded: &Loaded) -> Sequence {
+        // The clone has no cache yet, and frees what it caches with the request.
+        Sequence { weights: loaded.weights.clone(), read: 0 }
+    }
+
+    /// Reads `tokens`, which are not empty; the logits after the last.
+    fn read(&mut self, tokens: &[u32]) -> Result<Vec<f32>, RunError> {
+        let logits = Tensor::new(tokens, &Device::Cpu)
+            .and_then(|input| input.unsqueeze(0))
+            .and_then(|input| self.weights.forward(&input, self.read))
+            .and_then(|logits| logits.squeeze(0)?.to_vec1());
+        self.read += tokens.len();
+        logits.map_err(|error| RunError::Compute { reason: first_line(&error.to_string()) })
+    }
+}
+
+/// A request that is being answered.
+pub(super) struct Run {
+    pub(super) loaded: Arc<Loaded>,
+    pub(super) prompt: Vec<u32>,
+    pub(super) request: InferenceRequest,
+    pub(super) outlet: Outlet,
+    /// Tokens delivered, so that the last event can tell whatever happened before.
+    pub(super) delivered: u32,
+}
+
+impl Run {
+    /// Delivers tokens until the answer ends; the last event.
+    pub(super) fn answer(&mut self) -> EngineEvent {
+        let finish = match self.tokens() {
+            Ok(finish) => finish,
+            Err(RunError::Cancelled) => FinishReason::Cancelled,
+            Err(error) => return EngineEvent::Failed { reason: error.to_string() },
+        };
+        let usage = Usage {
+            prompt_tokens: u32::try_from(self.prompt.len()).ok(),
+            completion_tokens: Some(self.delivered),
+            counted: CountMethod::TokenIds,
+        };
+        EngineEvent::Done { finish, usage }
+    }
+
+    fn tokens(&mut self) -> Result<FinishReason, RunError> {
+        let mut sequence = Sequence::new(&self.loaded);
+        let mut logits = Vec::new();
+        for chunk in self.prompt.chunks(PREFILL_TOKENS) {
+            self.check_over()?;
+            logits = sequence.read(chunk)?;
+        }
+        let mut sampler = Sampler::new(&self.request.sampling);
+        let mut stops = StopMachine::new(&self.request.stop);
+        let mut drawn = 0;
+        loop {
+            self.check_over()?;
+            let token = sampler.draw(&logits);
+            if self.loaded.tokenizer.is_end(token) {
+                self.deliver(stops.finish())?;
+                return Ok(FinishReason::Stop);
+            }
+            // A special token in the middle of an answer is part of the context, and no text.
+            if let Some(piece) = self.piece(token, &logits)? {
+                drawn += 1;
+                match stops.push(piece) {
+                    Step::Continue(pieces) => self.deliver(pieces)?,
+                    Step::Stopped(pieces) => {
+                        self.deliver(pieces)?;
+                        return Ok(FinishReason::Stop);
+                    }
+                }
+            }
+            if self.request.tokens_max == Some(drawn)
+                || sequence.read >= self.loaded.context_tokens as usize
+            {
+                self.deliver(stops.finish())?;
+                return Ok(FinishReason::Length);
+            }
+            logits = sequence.read(&[token])?;
+        }
+    }
+
+    fn check_over(&self) -> Result<(), RunError> {
+        if self.outlet.is_over() { Err(RunError::Cancelled) } else { Ok(()) }
+    }
+
+    fn deliver(&mut self, pieces: Vec<TokenPiece>) -> Result<(), RunError> {
+        for piece in pieces {
+            self.outlet.send(piece)?;
+            self.delivered = self.delivered.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    fn piece(&self, token: u32, logits: &[f32]) -> Result<Option<TokenPiece>, RunError> {
+        let distribution = Distribution::of(logits).ok_or(RunError::NotANumber)?;
+        let tokenizer = &self.loaded.tokenizer;
+        let bytes = tokenizer.delivered(token).to_vec();
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let alternative = |id: u32| Alternative {
+            id: Some(id),
+            bytes: tokenizer.name(id).to_vec(),
+            logprob_micros: distribution.logprob_micros(id),
+        };
+        let asked = self.request.logprobs;
+        let likeliest = distribution.likeliest(usize::from(asked.unwrap_or(0)));
+        Ok(Some(TokenPiece {
+            id: Some(token),
+            bytes,
+            logprob_micros: asked.map(|_| distribution.logprob_micros(token)),
+            alternatives: likeliest.into_iter().map(alternative).collect(),
+        }))
+    }
+}
+
+/// The log-probability of each token after those before it, read one by one as in an answer.
+/// Breaks off when `is_over` says so.
+pub(super) fn score(
+    loaded: &Loaded,
+    tokens: &[u32],
+    is_over: impl Fn() -> bool,
+) -> Result<Vec<i32>, RunError> {
+    let mut sequence = Sequence::new(loaded);
+    let mut scores = Vec::with_capacity(tokens.len());
+    for pair in tokens.windows(2) {
+        let [token, next] = pair else { continue };
+        if is_over() {
+            return Err(RunError::Cancelled);
+        }
+        let logits = sequence.read(&[*token])?;
+        let distribution = Distribution::of(&logits).ok_or(RunError::NotANumber)?;
+        scores.push(distribution.logprob_micros(*next));
+    }
+    Ok(scores)
+}

@@ -1,0 +1,356 @@
+//! Ollama, by its native API.
+//!
+//! What Ollama does silently unless told otherwise is told otherwise: the context is always set,
+//! prompts are never cut and answers always end. What a version cannot be told is refused.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU32, atomic::Ordering},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures::{StreamExt as _, stream};
+use reqwest::RequestBuilder;
+use tokio_util::sync::CancellationToken;
+use types::{
+    Hash32, ModelId,
+    hash::sha256,
+    inference::{Alternative, ChatMessage, FinishReason, InferenceRequest, Prompt, TokenPiece},
+    limits,
+    offer::EngineKind,
+};
+use wire::ollama::{
+    ChatRequest, Chunk, Common, GenerateRequest, Logprob, Message, Options, Show, ShowRequest,
+    TaggedModel, Tags, Version,
+};
+
+use crate::{
+    Engine, EngineError, EngineModel, Generation, Load, bounded_name,
+    lines::Lines,
+    remote::{self, Decode, Part, QUESTION_TIMEOUT, StreamError, chunk_pieces},
+};
+
+/// The first version with `truncate` and `shift`: before, long prompts are cut silently.
+const NEVER_CUTS: [u32; 3] = [0, 12, 6];
+/// The first version with log-probabilities.
+const HAS_LOGPROBS: [u32; 3] = [0, 12, 11];
+/// Descriptions of models asked for at once.
+const SHOWS_AT_ONCE: usize = 4;
+
+/// How an [`OllamaEngine`] is set up.
+#[derive(Clone, Debug)]
+pub struct OllamaOptions {
+    /// For example `http://127.0.0.1:11434`.
+    pub base_url: String,
+    /// Offers at most this much of a model's context: memory is taken for all of it.
+    pub context_tokens_max: u32,
+    /// Requests that it runs at once, which the server does not tell (`OLLAMA_NUM_PARALLEL`).
+    pub slots: u32,
+}
+
+impl OllamaOptions {
+    /// 8192 tokens of context, 1 slot: what the server does unless it was set up otherwise.
+    pub fn at(base_url: &str) -> OllamaOptions {
+        OllamaOptions { base_url: base_url.to_owned(), context_tokens_max: 8_192, slots: 1 }
+    }
+}
+
+/// Runs the models of an Ollama server.
+#[derive(Debug)]
+pub struct OllamaEngine {
+    base: String,
+    client: reqwest::Client,
+    options: OllamaOptions,
+    version: String,
+    numbers: [u32; 3],
+    /// By manifest digest, which changes with the model: each is described once.
+    described: Mutex<HashMap<String, EngineModel>>,
+    active: Arc<AtomicU32>,
+}
+
+impl OllamaEngine {
+    /// Asks for the server's version.
+    pub async fn connect(options: OllamaOptions) -> Result<OllamaEngine, EngineError> {
+        OllamaEngine::connect_within(options, QUESTION_TIMEOUT).await
+    }
+
+    pub(crate) async fn connect_within(
+        options: OllamaOptions,
+        timeout: Duration,
+    ) -> Result<OllamaEngine, EngineError> {
+        let base = remote::base(&options.base_url);
+        let client = remote::client(&base)?;
+        let version: Version =
+            remote::ask(&base, client.get(format!("{base}/api/version")), timeout).await?;
+        Ok(OllamaEngine {
+            numbers: numbers(&version.version),
+            version: bounded_name(&format!("ollama {}", version.version)),
+            base,
+            client,
+            options,
+            described: Mutex::default(),
+            active: Arc::default(),
+        })
+    }
+
+    async fn describe(&self, tagged: TaggedModel) -> Result<Option<EngineModel>, EngineError> {
+        if tagged.remote_host.is_some() {
+            return Ok(None);
+        }
+        let known = self.lock().get(&tagged.digest).cloned();
+        if let Some(known) = known.filter(|known| known.alias == bounded_name(&tagged.name)) {
+            return Ok(Some(known));
+        }
+        let request = self.client.post(format!("{}/api/show", self.base));
+        let request = request.json(&ShowRequest { model: &tagged.name });
+        let show: Show = remote::ask(&self.base, request, QUESTION_TIMEOUT).await?;
+        let generates = show.capabilities.is_empty()
+            || show.capabilities.iter().any(|capability| capability == "completion");
+        if !generates {
+            return Ok(None);
+        }
+        let model = model(&tagged, &show, self.options.context_tokens_max, self.has_logprobs());
+        Ok(Some(model))
+    }
+
+    fn has_logprobs(&self) -> bool {
+        self.numbers >= HAS_LOGPROBS
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, EngineModel>> {
+        self.described.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the server cannot be trusted to honour.
+    fn check(&self, model: &EngineModel, request: &InferenceRequest) -> Result<(), EngineError> {
+        request.check().map_err(|error| EngineError::BadRequest { reason: error.to_string() })?;
+        if request.logprobs.is_some() && !self.has_logprobs() {
+            let what = "log-probabilities; update Ollama to 0.12.11 or later";
+            return Err(EngineError::Unsupported { what });
+        }
+        if self.numbers < NEVER_CUTS && request.prompt.tokens_max() > model.context_tokens {
+            let what = "prompts that may exceed the context, which this version cuts silently; \
+                update Ollama to 0.12.6 or later";
+            return Err(EngineError::Unsupported { what });
+        }
+        Ok(())
+    }
+
+    fn request<'a>(&self, model: &EngineModel, request: &'a InferenceRequest) -> RequestBuilder {
+        let common = common(model, request);
+        let model = model.alias.as_str();
+        match &request.prompt {
+            Prompt::Chat(messages) => {
+                let message = |message: &'a ChatMessage| Message {
+                    role: message.role.as_str(),
+                    content: &message.content,
+                };
+                let messages = messages.iter().map(message).collect();
+                let body = ChatRequest { model, messages, common };
+                self.client.post(format!("{}/api/chat", self.base)).json(&body)
+            }
+            Prompt::Text(prompt) => {
+                let body = GenerateRequest { model, prompt, raw: true, common };
+                self.client.post(format!("{}/api/generate", self.base)).json(&body)
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Engine for OllamaEngine {
+    fn kind(&self) -> EngineKind {
+        EngineKind::Ollama
+    }
+
+    fn version(&self) -> String {
+        self.version.clone()
+    }
+
+    /// The models that are stored at the server and run there, at most as many as an offer holds.
+    async fn models(&self) -> Result<Vec<EngineModel>, EngineError> {
+        let request = self.client.get(format!("{}/api/tags", self.base));
+        let tags: Tags = remote::ask(&self.base, request, QUESTION_TIMEOUT).await?;
+        let tagged = tags.models.into_iter().take(limits::OFFER_MODELS_MAX);
+        let digests: Vec<String> = tagged.clone().map(|tagged| tagged.digest).collect();
+        let models: Vec<_> = stream::iter(tagged.map(|tagged| self.describe(tagged)))
+            .buffered(SHOWS_AT_ONCE)
+            .collect()
+            .await;
+        let models = models.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let described = digests.into_iter().zip(&models);
+        *self.lock() = described.filter_map(|(d, model)| Some((d, model.clone()?))).collect();
+        Ok(models.into_iter().flatten().collect())
+    }
+
+    async fn generate(
+        &self,
+        model: ModelId,
+        request: InferenceRequest,
+        cancel: CancellationToken,
+    ) -> Result<Generation, EngineError> {
+        let found = self.lock().values().find(|described| described.id == model).cloned();
+        let found = found.ok_or(EngineError::UnknownModel { model })?;
+        self.check(&found, &request)?;
+        let sent = self.request(&found, &request);
+        let decode = OllamaStream { lines: Lines::default(), logprobs: request.logprobs };
+        remote::stream(&self.base, sent, &request, cancel, &self.active, decode).await
+    }
+
+    fn load(&self) -> Load {
+        Load { slots: self.options.slots, active: self.active.load(Ordering::Relaxed) }
+    }
+}
+
+/// `0.12.11-rc1` as its numbers. A development build (`0.0.0`) counts as the oldest: what it can do
+/// is not known.
+fn numbers(version: &str) -> [u32; 3] {
+    let plain = version.trim_start_matches('v').split(['-', '+']).next().unwrap_or("");
+    let mut parts = plain.split('.').map(|part| part.parse().unwrap_or(0));
+    [(); 3].map(|()| parts.next().unwrap_or(0))
+}
+
+fn model(
+    tagged: &TaggedModel,
+    show: &Show,
+    context_tokens_max: u32,
+    logprobs: bool,
+) -> EngineModel {
+    let weights = show.weights_sha256().and_then(|digest| digest.parse::<Hash32>().ok());
+    let described = || match tagged.digest.trim_start_matches("sha256:").parse() {
+        Ok(digest) => digest,
+        Err(_) => sha256(&[b"ollama\0", tagged.name.as_bytes(), tagged.digest.as_bytes()]),
+    };
+    let template = match show.renderer.is_empty() {
+        true => sha256(&[show.template.as_bytes()]),
+        false => sha256(&[show.template.as_bytes(), b"\0renderer\0", show.renderer.as_bytes()]),
+    };
+    let context_tokens = show.context_tokens().and_then(|tokens| u32::try_from(tokens).ok());
+    let digest = weights.unwrap_or_else(described);
+    EngineModel {
+        id: ModelId::of(&digest, &template),
+        alias: bounded_name(&tagged.name),
+        weights: digest,
+        weights_known: weights.is_some(),
+        context_tokens: context_tokens.unwrap_or(u32::MAX).min(context_tokens_max),
+        logprobs,
+    }
+}
+
+fn common<'a>(model: &EngineModel, request: &'a InferenceRequest) -> Common<'a> {
+    let sampling = &request.sampling;
+    Common {
+        stream: true,
+        think: false,
+        truncate: false,
+        shift: false,
+        logprobs: request.logprobs.is_some(),
+        top_logprobs: request.logprobs,
+        options: Options {
+            num_ctx: model.context_tokens,
+            num_predict: request.tokens_max.unwrap_or(u32::MAX).min(model.context_tokens),
+            seed: sampling.seed.map(remote::seed),
+            temperature: sampling.temperature_micros.map(remote::from_micros),
+            top_p: sampling.top_p_micros.map(remote::from_micros),
+            presence_penalty: sampling.presence_penalty_micros.map(remote::from_micros),
+            frequency_penalty: sampling.frequency_penalty_micros.map(remote::from_micros),
+            stop: &request.stop,
+        },
+    }
+}
+
+/// Understands newline-delimited JSON.
+struct OllamaStream {
+    lines: Lines,
+    logprobs: Option<u8>,
+}
+
+impl Decode for OllamaStream {
+    fn push(&mut self, bytes: &[u8]) -> Result<Vec<Part>, StreamError> {
+        let mut parts = Vec::new();
+        for line in self.lines.push(bytes)? {
+            self.line(&line, &mut parts)?;
+        }
+        Ok(parts)
+    }
+
+    fn finish(&mut self) -> Result<Vec<Part>, StreamError> {
+        let mut parts = Vec::new();
+        if let Some(line) = self.lines.finish() {
+            self.line(&line, &mut parts)?;
+        }
+        Ok(parts)
+    }
+}
+
+impl OllamaStream {
+    fn line(&self, line: &[u8], parts: &mut Vec<Part>) -> Result<(), StreamError> {
+        if line.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        let chunk: Chunk = serde_json::from_slice(line)?;
+        if let Some(error) = chunk.error {
+            return Err(StreamError::Told(error));
+        }
+        let text = chunk.message.map(|message| message.content).or(chunk.response);
+        let text = text.unwrap_or_default().into_bytes();
+        let logprobs = chunk.logprobs.unwrap_or_default();
+        parts.extend(self.pieces(&text, &logprobs).into_iter().map(Part::Piece));
+        if chunk.done {
+            let finish = match chunk.done_reason.as_deref() {
+                Some("length") => FinishReason::Length,
+                // Loading and unloading answer nothing.
+                Some("load" | "unload") => return Err(StreamError::Cut),
+                _ => FinishReason::Stop,
+            };
+            parts.push(Part::Finish(finish));
+            let (prompt_tokens, completion_tokens) = (chunk.prompt_eval_count, chunk.eval_count);
+            parts.push(Part::Usage { prompt_tokens, completion_tokens });
+            parts.push(Part::End);
+        }
+        Ok(())
+    }
+
+    /// A piece per token where the tokens are the text, else the text as it came. Never with ids,
+    /// which Ollama does not tell.
+    fn pieces(&self, text: &[u8], logprobs: &[Logprob]) -> Vec<TokenPiece> {
+        let bytes = |logprob: &Logprob| match &logprob.bytes {
+            Some(bytes) => bytes.clone(),
+            None => logprob.token.clone().into_bytes(),
+        };
+        let tokens: Vec<Vec<u8>> = logprobs.iter().map(bytes).collect();
+        let Some(count) = self.logprobs.filter(|_| tokens.concat() == text) else {
+            return chunk_pieces(text).collect();
+        };
+        let alternative = |logprob: &Logprob| Alternative {
+            id: None,
+            bytes: bytes(logprob),
+            logprob_micros: remote::to_micros(logprob.logprob),
+        };
+        let piece = |(logprob, bytes): (&Logprob, Vec<u8>)| TokenPiece {
+            id: None,
+            bytes,
+            logprob_micros: Some(remote::to_micros(logprob.logprob)),
+            alternatives: logprob.top_logprobs.iter().take(count.into()).map(alternative).collect(),
+        };
+        let pieces = logprobs.iter().zip(tokens).map(piece);
+        pieces.filter(|piece| (1..=limits::TOKEN_BYTES_MAX).contains(&piece.bytes.len())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_by_their_numbers() {
+        assert!(numbers("0.12.11") >= HAS_LOGPROBS);
+        assert!(numbers("0.12.11-rc1") >= HAS_LOGPROBS);
+        assert!(numbers("v1.0") >= HAS_LOGPROBS);
+        assert!(numbers("0.12.9") < HAS_LOGPROBS);
+        assert!(numbers("0.9.0") < NEVER_CUTS);
+        assert!(numbers("0.0.0") < NEVER_CUTS);
+        assert!(numbers("nonsense") < NEVER_CUTS);
+    }
+}

@@ -1,0 +1,487 @@
+//! Any server that speaks OpenAI's API: llama-server, vLLM, LM Studio and kin.
+//!
+//! What a server tells of itself beyond that API (llama-server's `/props`, vLLM's `/version`) is
+//! used where it is there. Servers that are neither are taken to have no log-probabilities.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU32, atomic::Ordering},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use reqwest::RequestBuilder;
+use tokio_util::sync::CancellationToken;
+use types::{
+    Hash32, ModelId,
+    hash::sha256,
+    inference::{Alternative, ChatMessage, FinishReason, InferenceRequest, Prompt, TokenPiece},
+    limits,
+    offer::EngineKind,
+};
+use wire::upstream::{
+    ChatRequest, Chunk, Common, CompletionRequest, Logprob, Message, Model, Models, Props,
+    ServerError, StreamOptions, Version,
+};
+
+use crate::{
+    Engine, EngineError, EngineModel, Generation, Load, bounded_name,
+    lines::Events,
+    remote::{self, Decode, Part, QUESTION_TIMEOUT, StreamError, chunk_pieces, is_missing},
+};
+
+/// Tokens told of before the text that they make. llama-server holds back at most a stop sequence.
+const AHEAD_MAX: usize = 1_024;
+
+/// A key for a server. Shown nowhere.
+#[derive(Clone)]
+pub struct ApiKey(String);
+
+impl ApiKey {
+    pub fn new(key: String) -> ApiKey {
+        ApiKey(key)
+    }
+}
+
+impl std::fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ApiKey(…)")
+    }
+}
+
+/// How an [`OpenAiEngine`] is set up.
+#[derive(Clone, Debug)]
+pub struct OpenAiOptions {
+    /// With or without `/v1`, for example `http://127.0.0.1:8080/v1`.
+    pub base_url: String,
+    pub api_key: Option<ApiKey>,
+    /// The context of a model where the server does not tell it.
+    pub context_tokens: u32,
+    /// Requests that run at once where the server does not tell.
+    pub slots: u32,
+}
+
+impl OpenAiOptions {
+    /// No key; a context of 4096 tokens and 4 slots where the server does not tell.
+    pub fn at(base_url: &str) -> OpenAiOptions {
+        OpenAiOptions {
+            base_url: base_url.to_owned(),
+            api_key: None,
+            context_tokens: 4_096,
+            slots: 4,
+        }
+    }
+}
+
+/// Whose server it is, as far as that matters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Family {
+    LlamaServer,
+    Vllm,
+    Other,
+}
+
+/// A model under the name that the server wants to hear.
+#[derive(Clone, Debug)]
+struct Known {
+    name: String,
+    model: EngineModel,
+}
+
+/// Runs the models of a server with OpenAI's API.
+#[derive(Debug)]
+pub struct OpenAiEngine {
+    base: String,
+    client: reqwest::Client,
+    options: OpenAiOptions,
+    family: Family,
+    version: String,
+    known: Mutex<Vec<Known>>,
+    active: Arc<AtomicU32>,
+    slots: u32,
+}
+
+impl OpenAiEngine {
+    /// Asks what the server is and which models it has.
+    pub async fn connect(options: OpenAiOptions) -> Result<OpenAiEngine, EngineError> {
+        OpenAiEngine::connect_within(options, QUESTION_TIMEOUT).await
+    }
+
+    pub(crate) async fn connect_within(
+        options: OpenAiOptions,
+        timeout: Duration,
+    ) -> Result<OpenAiEngine, EngineError> {
+        let base = remote::base(&options.base_url);
+        let mut engine = OpenAiEngine {
+            client: remote::client(&base)?,
+            base,
+            slots: options.slots,
+            options,
+            family: Family::Other,
+            version: "openai-compatible".to_owned(),
+            known: Mutex::default(),
+            active: Arc::default(),
+        };
+        let models: Models = engine.get("/v1/models", timeout).await?;
+        let owner = models.data.first().and_then(|model| model.owned_by.as_deref());
+        let props = engine.props(timeout).await?;
+        let build = props.as_ref().and_then(|props| props.build_info.as_deref());
+        if owner == Some("llamacpp") || build.is_some() {
+            engine.family = Family::LlamaServer;
+            engine.version = bounded_name(&format!("llama.cpp {}", build.unwrap_or("unknown")));
+            let slots = props.as_ref().and_then(|props| props.total_slots);
+            engine.slots = slots.unwrap_or(engine.slots).max(1);
+        } else if owner == Some("vllm") {
+            engine.family = Family::Vllm;
+            let version = engine.get::<Version>("/version", timeout).await;
+            let version = version.map_or_else(|_| "unknown".to_owned(), |told| told.version);
+            engine.version = bounded_name(&format!("vllm {version}"));
+        }
+        engine.remember(&models, props.as_ref());
+        Ok(engine)
+    }
+
+    /// Whether it is llama.cpp's own server.
+    pub fn is_llama_server(&self) -> bool {
+        self.family == Family::LlamaServer
+    }
+
+    async fn get<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        timeout: Duration,
+    ) -> Result<T, EngineError> {
+        let request = self.client.get(format!("{}{path}", self.base));
+        remote::ask(&self.base, self.with_key(request), timeout).await
+    }
+
+    /// `None` where the server has no such page, or something else under its name.
+    async fn props(&self, timeout: Duration) -> Result<Option<Props>, EngineError> {
+        match self.get("/props", timeout).await {
+            Ok(props) => Ok(Some(props)),
+            Err(EngineError::Protocol { .. }) => Ok(None),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn with_key(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.options.api_key {
+            Some(ApiKey(key)) => request.bearer_auth(key),
+            None => request,
+        }
+    }
+
+    fn remember(&self, models: &Models, props: Option<&Props>) -> Vec<EngineModel> {
+        let model = |model: &Model| Known {
+            name: model.id.clone(),
+            model: describe(model, props, self.options.context_tokens, self.family),
+        };
+        let known: Vec<Known> =
+            models.data.iter().take(limits::OFFER_MODELS_MAX).map(model).collect();
+        let models = known.iter().map(|known| known.model.clone()).collect();
+        *self.lock() = known;
+        models
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn request<'a>(&self, known: &Known, request: &'a InferenceRequest) -> RequestBuilder {
+        let model = known.name.as_str();
+        let common = common(known, request);
+        // llama-server tells the token itself only together with at least one alternative.
+        let asked = request.logprobs.map(|count| count.max(1));
+        let sent = match &request.prompt {
+            Prompt::Chat(messages) => {
+                let message = |message: &'a ChatMessage| Message {
+                    role: message.role.as_str(),
+                    content: &message.content,
+                };
+                let messages = messages.iter().map(message).collect();
+                let (logprobs, top_logprobs) = (asked.is_some(), asked);
+                let body = ChatRequest { model, messages, logprobs, top_logprobs, common };
+                self.client.post(format!("{}/v1/chat/completions", self.base)).json(&body)
+            }
+            Prompt::Text(prompt) => {
+                let body = CompletionRequest { model, prompt, logprobs: asked, common };
+                self.client.post(format!("{}/v1/completions", self.base)).json(&body)
+            }
+        };
+        self.with_key(sent)
+    }
+}
+
+#[async_trait]
+impl Engine for OpenAiEngine {
+    fn kind(&self) -> EngineKind {
+        EngineKind::OpenAi
+    }
+
+    fn version(&self) -> String {
+        self.version.clone()
+    }
+
+    /// The models that the server lists, at most as many as an offer holds.
+    async fn models(&self) -> Result<Vec<EngineModel>, EngineError> {
+        let models: Models = self.get("/v1/models", QUESTION_TIMEOUT).await?;
+        let props = match self.family {
+            Family::LlamaServer => self.props(QUESTION_TIMEOUT).await?,
+            Family::Vllm | Family::Other => None,
+        };
+        Ok(self.remember(&models, props.as_ref()))
+    }
+
+    async fn generate(
+        &self,
+        model: ModelId,
+        request: InferenceRequest,
+        cancel: CancellationToken,
+    ) -> Result<Generation, EngineError> {
+        let known = self.lock().iter().find(|known| known.model.id == model).cloned();
+        let known = known.ok_or(EngineError::UnknownModel { model })?;
+        request.check().map_err(|error| EngineError::BadRequest { reason: error.to_string() })?;
+        if request.logprobs.is_some() && !known.model.logprobs {
+            return Err(EngineError::Unsupported { what: "log-probabilities" });
+        }
+        let sent = self.request(&known, &request);
+        let decode = OpenAiStream::new(request.logprobs);
+        remote::stream(&self.base, sent, &request, cancel, &self.active, decode).await
+    }
+
+    fn load(&self) -> Load {
+        Load { slots: self.slots, active: self.active.load(Ordering::Relaxed) }
+    }
+}
+
+fn describe(
+    model: &Model,
+    props: Option<&Props>,
+    context_tokens: u32,
+    family: Family,
+) -> EngineModel {
+    // llama-server's names are paths unless it was given one: the rest is nobody's business.
+    let name = model.id.rsplit(['/', '\\']).next().filter(|_| family == Family::LlamaServer);
+    let name = name.map_or(model.id.as_str(), |name| name.trim_end_matches(".gguf"));
+    let slot = props.and_then(|props| props.default_generation_settings.as_ref()?.n_ctx);
+    let trained = model.meta.as_ref().and_then(|meta| meta.n_ctx_train);
+    let weights = weights(model, name);
+    let template = props.and_then(|props| props.chat_template.as_deref()).unwrap_or("");
+    EngineModel {
+        id: ModelId::of(&weights, &sha256(&[template.as_bytes()])),
+        alias: bounded_name(name),
+        weights,
+        weights_known: false,
+        context_tokens: slot.or(model.max_model_len).or(trained).unwrap_or(context_tokens).max(1),
+        logprobs: family != Family::Other,
+    }
+}
+
+/// These servers do not tell the digest of the file: this is one of what they tell instead, which
+/// is the same for the same file under the same name.
+fn weights(model: &Model, name: &str) -> Hash32 {
+    let meta = model.meta.as_ref();
+    let number = |number: Option<u64>| number.unwrap_or(0).to_be_bytes();
+    sha256(&[
+        b"openai\0",
+        name.as_bytes(),
+        b"\0",
+        &number(meta.and_then(|meta| meta.size)),
+        &number(meta.and_then(|meta| meta.n_params)),
+        &number(meta.and_then(|meta| meta.n_vocab)),
+        &number(meta.and_then(|meta| meta.n_embd)),
+    ])
+}
+
+fn common<'a>(known: &Known, request: &'a InferenceRequest) -> Common<'a> {
+    let sampling = &request.sampling;
+    // Of a raw prompt vLLM continues 16 tokens unless told, so it is told what surely fits.
+    let room = || known.model.context_tokens.saturating_sub(request.prompt.tokens_max()).max(16);
+    let max_tokens = match &request.prompt {
+        Prompt::Chat(_) => request.tokens_max,
+        Prompt::Text(_) => Some(request.tokens_max.unwrap_or_else(room)),
+    };
+    Common {
+        stream: true,
+        stream_options: StreamOptions { include_usage: true },
+        max_tokens,
+        seed: sampling.seed.map(remote::seed),
+        temperature: sampling.temperature_micros.map(remote::from_micros),
+        top_p: sampling.top_p_micros.map(remote::from_micros),
+        presence_penalty: sampling.presence_penalty_micros.map(remote::from_micros),
+        frequency_penalty: sampling.frequency_penalty_micros.map(remote::from_micros),
+        stop: &request.stop,
+    }
+}
+
+/// Understands server-sent events with chunks of an answer.
+struct OpenAiStream {
+    events: Events,
+    logprobs: Option<u8>,
+    /// Tokens that were told of, and whose text has not come yet.
+    ahead: Vec<Logprob>,
+}
+
+impl Decode for OpenAiStream {
+    fn push(&mut self, bytes: &[u8]) -> Result<Vec<Part>, StreamError> {
+        let mut parts = Vec::new();
+        for event in self.events.push(bytes)? {
+            self.event(&event, &mut parts)?;
+        }
+        Ok(parts)
+    }
+
+    fn finish(&mut self) -> Result<Vec<Part>, StreamError> {
+        let mut parts = Vec::new();
+        if let Some(event) = self.events.finish()? {
+            self.event(&event, &mut parts)?;
+        }
+        Ok(parts)
+    }
+}
+
+impl OpenAiStream {
+    fn new(logprobs: Option<u8>) -> OpenAiStream {
+        OpenAiStream { events: Events::default(), logprobs, ahead: Vec::new() }
+    }
+
+    fn event(&mut self, event: &[u8], parts: &mut Vec<Part>) -> Result<(), StreamError> {
+        if event.trim_ascii() == b"[DONE]" {
+            parts.push(Part::End);
+            return Ok(());
+        }
+        let chunk: Chunk = serde_json::from_slice(event)?;
+        if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
+            return Err(StreamError::Told(ServerError::of(&error).message));
+        }
+        // One choice was asked for.
+        if let Some(choice) = chunk.choices.into_iter().next() {
+            let text = choice.delta.and_then(|delta| delta.content).or(choice.text);
+            let tokens = choice.logprobs.map(|logprobs| logprobs.into_tokens());
+            let text = text.unwrap_or_default().into_bytes();
+            parts
+                .extend(self.pieces(text, tokens.unwrap_or_default()).into_iter().map(Part::Piece));
+            if let Some(finish) = choice.finish_reason {
+                parts.push(Part::Finish(finish_reason(&finish)?));
+            }
+        }
+        if let Some(usage) = chunk.usage {
+            let (prompt_tokens, completion_tokens) = (usage.prompt_tokens, usage.completion_tokens);
+            parts.push(Part::Usage { prompt_tokens, completion_tokens });
+        }
+        Ok(())
+    }
+
+    /// A piece per token where the tokens told of so far begin with the text, else the text as it
+    /// came, without ids: a token must never be said to have bytes that it has not.
+    fn pieces(&mut self, text: Vec<u8>, tokens: Vec<Logprob>) -> Vec<TokenPiece> {
+        let Some(count) = self.logprobs else { return chunk_pieces(&text).collect() };
+        self.ahead.extend(tokens.into_iter().take(AHEAD_MAX.saturating_sub(self.ahead.len())));
+        if text.is_empty() {
+            return Vec::new();
+        }
+        let mut rest = text.as_slice();
+        let covering = self.ahead.iter().take_while(|token| {
+            let begins = !rest.is_empty() && rest.starts_with(token.bytes());
+            if begins {
+                rest = rest.get(token.bytes().len()..).unwrap_or_default();
+            }
+            begins
+        });
+        let covering = covering.count();
+        if !rest.is_empty() {
+            self.ahead.clear();
+            return chunk_pieces(&text).collect();
+        }
+        let tokens = self.ahead.drain(..covering);
+        tokens.filter_map(|token| piece(&token, count)).collect()
+    }
+}
+
+/// `None` for a token without bytes, which is none.
+fn piece(token: &Logprob, alternatives: u8) -> Option<TokenPiece> {
+    let micros = |token: &Logprob| token.logprob.map(remote::to_micros);
+    let alternative = |token: &Logprob| {
+        let bytes = token.bytes().to_vec();
+        Some(Alternative { id: token.id, bytes, logprob_micros: micros(token)? })
+    };
+    let bytes = token.bytes().to_vec();
+    let tops = token.top_logprobs.iter().take(alternatives.into());
+    (1..=limits::TOKEN_BYTES_MAX).contains(&bytes.len()).then(|| TokenPiece {
+        id: token.id,
+        bytes,
+        logprob_micros: micros(token),
+        alternatives: tops.filter_map(alternative).collect(),
+    })
+}
+
+fn finish_reason(told: &str) -> Result<FinishReason, StreamError> {
+    match told {
+        "stop" | "eos" | "stop_sequence" | "end_turn" => Ok(FinishReason::Stop),
+        "length" | "max_tokens" => Ok(FinishReason::Length),
+        other => {
+            let other: String = other.chars().take(64).collect();
+            Err(StreamError::Told(format!("it finished because of `{other}`")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn token(id: u32, bytes: &[u8]) -> Logprob {
+        let token = String::from_utf8_lossy(bytes).into_owned();
+        let bytes = Some(bytes.to_vec());
+        Logprob { id: Some(id), token, bytes, logprob: Some(-1.0), top_logprobs: Vec::new() }
+    }
+
+    fn check(steps: &[(&str, &[(u32, &[u8])])], expected: &[(Option<u32>, &[u8])]) {
+        let mut stream = OpenAiStream::new(Some(0));
+        let mut got = Vec::new();
+        for (text, tokens) in steps {
+            let tokens = tokens.iter().map(|(id, bytes)| token(*id, bytes)).collect();
+            got.extend(stream.pieces(text.as_bytes().to_vec(), tokens));
+        }
+        let got: Vec<(Option<u32>, &[u8])> =
+            got.iter().map(|piece| (piece.id, piece.bytes.as_slice())).collect();
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn a_token_is_named_only_with_its_own_bytes() {
+        check(&[(" a", &[(1, b" a")]), ("b", &[(2, b"b")])], &[(Some(1), b" a"), (Some(2), b"b")]);
+        // A character in three byte tokens, whose text comes with the last.
+        check(
+            &[("", &[(1, b"\xe2")]), ("", &[(2, b"\x82")]), ("€", &[(3, b"\xac")])],
+            &[(Some(1), b"\xe2"), (Some(2), b"\x82"), (Some(3), b"\xac")],
+        );
+        // Text was held back and its tokens were not told.
+        check(&[("one", &[(3, b"e")])], &[(None, b"one")]);
+        check(&[("a", &[]), ("b", &[(2, b"b")])], &[(None, b"a"), (Some(2), b"b")]);
+        // A character that was never completed.
+        check(&[("\u{fffd}", &[(1, b"\xe2")])], &[(None, "\u{fffd}".as_bytes())]);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_told_of_tokens_the_text_is_delivered(
+            steps in prop::collection::vec(
+                ("[ab]{0,3}", prop::collection::vec("[ab]{0,2}", 0..3)), 0..12),
+        ) {
+            let mut stream = OpenAiStream::new(Some(1));
+            let mut delivered = Vec::new();
+            for (text, tokens) in &steps {
+                let tokens = tokens.iter().map(|text| token(7, text.as_bytes())).collect();
+                for piece in stream.pieces(text.clone().into_bytes(), tokens) {
+                    prop_assert!(!piece.bytes.is_empty());
+                    delivered.extend(piece.bytes);
+                }
+            }
+            let whole: String = steps.iter().map(|(text, _)| text.as_str()).collect();
+            prop_assert_eq!(String::from_utf8(delivered).unwrap(), whole);
+        }
+    }
+}

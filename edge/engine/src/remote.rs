@@ -1,0 +1,336 @@
+//! What the engines behind HTTP share: requests with limits, and the pump from a response to events.
+
+use std::{
+    sync::{Arc, atomic::AtomicU32},
+    time::Duration,
+};
+
+use reqwest::{RequestBuilder, Response, StatusCode};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use types::{
+    inference::{CountMethod, FinishReason, InferenceRequest, TokenPiece},
+    limits,
+};
+use wire::upstream::ServerError;
+
+use crate::{
+    EngineError, EngineEvent, Generation, STREAM_EVENTS_MAX, Usage,
+    active::Active,
+    lines::LineTooLong,
+    stop::{Step, StopMachine},
+};
+
+/// To a machine that is up, a connection takes a fraction of this.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For questions that need no computation. Answers have no limit here: whoever reads the stream
+/// knows how long it will wait.
+pub(crate) const QUESTION_TIMEOUT: Duration = Duration::from_secs(15);
+/// A model's description with its licence and template is about 100 KiB.
+const ANSWER_BYTES_MAX: usize = 8 << 20;
+/// An error needs no more.
+const ERROR_BYTES_MAX: usize = 64 << 10;
+
+/// The client for engines.
+pub(crate) fn client(url: &str) -> Result<reqwest::Client, EngineError> {
+    let client = wire::http_client_builder().connect_timeout(CONNECT_TIMEOUT).build();
+    client.map_err(|error| unreachable(url, error))
+}
+
+/// `url` without what every path begins with.
+pub(crate) fn base(url: &str) -> String {
+    let url = url.trim().trim_end_matches('/');
+    url.strip_suffix("/v1").unwrap_or(url).trim_end_matches('/').to_owned()
+}
+
+/// Asks a question and reads the JSON of its answer.
+pub(crate) async fn ask<T: DeserializeOwned>(
+    url: &str,
+    request: RequestBuilder,
+    timeout: Duration,
+) -> Result<T, EngineError> {
+    let response = request.timeout(timeout).send().await;
+    let response = accepted(url, response.map_err(|error| unreachable(url, error))?).await?;
+    let body = read_body(response, ANSWER_BYTES_MAX).await;
+    let body = body.ok_or_else(|| protocol(url, "the answer is too long or was cut"))?;
+    serde_json::from_slice(&body).map_err(|error| protocol(url, &error.to_string()))
+}
+
+/// Starts a stream of events from the response to `request`, which is sent here: a server that
+/// refuses does so now. A request that is cancelled while it waits gets a stream that says so.
+pub(crate) async fn stream(
+    url: &str,
+    request: RequestBuilder,
+    wanted: &InferenceRequest,
+    cancel: CancellationToken,
+    active: &Arc<AtomicU32>,
+    decode: impl Decode + 'static,
+) -> Result<Generation, EngineError> {
+    let active = Active::count(active);
+    let (sender, events) = mpsc::channel(STREAM_EVENTS_MAX);
+    let pump = Pump {
+        sender,
+        cancel: cancel.clone(),
+        stops: StopMachine::new(&wanted.stop),
+        left: wanted.tokens_max,
+        finish: None,
+        usage: Usage {
+            prompt_tokens: None,
+            completion_tokens: None,
+            counted: CountMethod::TokenIds,
+        },
+        _active: active,
+    };
+    let response = tokio::select! {
+        biased;
+        () = cancel.cancelled() => None,
+        response = request.send() => Some(response.map_err(|error| unreachable(url, error))?),
+    };
+    match response {
+        None => pump.end(FinishReason::Cancelled).await,
+        Some(response) => {
+            let response = accepted(url, response).await?;
+            // Owned by the stream: it ends when that is dropped, `cancel` fires or the server ends.
+            tokio::spawn(pump.run(response, decode));
+        }
+    }
+    Ok(Generation { prompt_tokens: None, events })
+}
+
+/// The response, if it is one of success.
+async fn accepted(url: &str, response: Response) -> Result<Response, EngineError> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let url = url.to_owned();
+    let error = ServerError::read(&read_body(response, ERROR_BYTES_MAX).await.unwrap_or_default());
+    if let (Some(prompt_tokens), Some(context_tokens)) = (error.prompt_tokens, error.context_tokens)
+    {
+        return Err(EngineError::ContextFull { prompt_tokens, context_tokens });
+    }
+    let message = match error.message.is_empty() {
+        true => status.canonical_reason().unwrap_or("no reason given").to_owned(),
+        false => error.message,
+    };
+    Err(EngineError::Refused { url, status: status.as_u16(), message })
+}
+
+/// Whether an error says that the server has no such page.
+pub(crate) fn is_missing(error: &EngineError) -> bool {
+    let missing =
+        [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED, StatusCode::NOT_IMPLEMENTED];
+    match error {
+        EngineError::Refused { status, .. } => missing.iter().any(|code| code.as_u16() == *status),
+        _ => false,
+    }
+}
+
+async fn read_body(mut response: Response, bytes_max: usize) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.ok()? {
+        if body.len().saturating_add(chunk.len()) > bytes_max {
+            return None;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Some(body)
+}
+
+fn unreachable(url: &str, error: reqwest::Error) -> EngineError {
+    EngineError::Unreachable { url: url.to_owned(), source: Box::new(error.without_url()) }
+}
+
+pub(crate) fn protocol(url: &str, reason: &str) -> EngineError {
+    EngineError::Protocol { url: url.to_owned(), reason: reason.chars().take(300).collect() }
+}
+
+/// Understands one protocol's stream.
+pub(crate) trait Decode: Send {
+    /// What `bytes` complete.
+    fn push(&mut self, bytes: &[u8]) -> Result<Vec<Part>, StreamError>;
+
+    /// What is left when the response has ended.
+    fn finish(&mut self) -> Result<Vec<Part>, StreamError>;
+}
+
+/// What a stream says.
+#[derive(Debug)]
+pub(crate) enum Part {
+    Piece(TokenPiece),
+    Finish(FinishReason),
+    Usage {
+        prompt_tokens: Option<u32>,
+        completion_tokens: Option<u32>,
+    },
+    /// Nothing more comes.
+    End,
+}
+
+/// Why a stream breaks off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StreamError {
+    #[error(transparent)]
+    TooLong(#[from] LineTooLong),
+    #[error("it sent something unexpected: {0}")]
+    Malformed(#[from] serde_json::Error),
+    #[error("it says: {0}")]
+    Told(String),
+    #[error("the connection broke: {0}")]
+    Broken(#[from] reqwest::Error),
+    #[error("it ended without a reason to finish")]
+    Cut,
+}
+
+/// Carries one answer from the server to the consumer.
+struct Pump {
+    sender: mpsc::Sender<EngineEvent>,
+    cancel: CancellationToken,
+    stops: StopMachine,
+    /// Pieces that may still be delivered.
+    left: Option<u32>,
+    finish: Option<FinishReason>,
+    usage: Usage,
+    _active: Active,
+}
+
+/// Whether the pump goes on.
+enum Flow {
+    Continue,
+    /// The last event was sent, or nobody listens.
+    Over,
+}
+
+impl Pump {
+    async fn run(mut self, mut response: Response, mut decode: impl Decode) {
+        let (cancel, sender) = (self.cancel.clone(), self.sender.clone());
+        let over = tokio::select! {
+            biased;
+            () = cancel.cancelled() => Ok(None),
+            () = sender.closed() => return,
+            carried = self.carry(&mut response, &mut decode) => carried.map(Some),
+        };
+        // Ends the request at the server before the consumer hears of it.
+        drop(response);
+        match over {
+            Ok(Some(finish)) => self.end(finish).await,
+            Ok(None) => self.end(FinishReason::Cancelled).await,
+            Err(error) => {
+                let reason = error.to_string().chars().take(300).collect();
+                // The receiver is gone: nobody is left to tell.
+                let _ = self.sender.send(EngineEvent::Failed { reason }).await;
+            }
+        }
+    }
+
+    /// Carries pieces until the answer ends; why it ended.
+    async fn carry(
+        &mut self,
+        response: &mut Response,
+        decode: &mut impl Decode,
+    ) -> Result<FinishReason, StreamError> {
+        loop {
+            let chunk = response.chunk().await.map_err(reqwest::Error::without_url)?;
+            let last = chunk.is_none();
+            let parts = match chunk {
+                Some(bytes) => decode.push(&bytes)?,
+                None => decode.finish()?,
+            };
+            for part in parts {
+                if let Flow::Over = self.part(part).await? {
+                    return self.finish.ok_or(StreamError::Cut);
+                }
+            }
+            if last {
+                // Some servers leave out the end mark; none leaves out the reason.
+                let finish = self.finish.ok_or(StreamError::Cut)?;
+                self.deliver_held().await;
+                return Ok(finish);
+            }
+        }
+    }
+
+    async fn part(&mut self, part: Part) -> Result<Flow, StreamError> {
+        match part {
+            Part::Piece(piece) => return self.piece(piece).await,
+            Part::Finish(finish) => self.finish = Some(finish),
+            Part::Usage { prompt_tokens, completion_tokens } => {
+                self.usage = Usage { prompt_tokens, completion_tokens, ..self.usage };
+            }
+            Part::End => {
+                if self.finish.is_some() {
+                    self.deliver_held().await;
+                }
+                return Ok(Flow::Over);
+            }
+        }
+        Ok(Flow::Continue)
+    }
+
+    async fn piece(&mut self, piece: TokenPiece) -> Result<Flow, StreamError> {
+        if self.left == Some(0) {
+            // More than was asked for is not delivered.
+            self.finish = Some(FinishReason::Length);
+            self.deliver_held().await;
+            return Ok(Flow::Over);
+        }
+        self.left = self.left.map(|left| left.saturating_sub(1));
+        match self.stops.push(piece) {
+            Step::Continue(pieces) => self.deliver(pieces).await,
+            Step::Stopped(pieces) => {
+                self.deliver(pieces).await;
+                self.finish = Some(FinishReason::Stop);
+                return Ok(Flow::Over);
+            }
+        }
+        Ok(Flow::Continue)
+    }
+
+    async fn deliver_held(&mut self) {
+        let held = self.stops.finish();
+        self.deliver(held).await;
+    }
+
+    async fn deliver(&mut self, pieces: Vec<TokenPiece>) {
+        for piece in pieces {
+            if piece.id.is_none() {
+                self.usage.counted = CountMethod::Chunks;
+            }
+            // A closed stream ends `run` at its next await.
+            let _ = self.sender.send(EngineEvent::Token(piece)).await;
+        }
+    }
+
+    async fn end(&self, finish: FinishReason) {
+        // The receiver is gone: nobody is left to tell.
+        let _ = self.sender.send(EngineEvent::Done { finish, usage: self.usage }).await;
+    }
+}
+
+/// Text without ids, as pieces: one, or where that were longer than any token, as many as it takes.
+pub(crate) fn chunk_pieces(text: &[u8]) -> impl Iterator<Item = TokenPiece> {
+    let piece = |bytes: &[u8]| TokenPiece {
+        id: None,
+        bytes: bytes.to_vec(),
+        logprob_micros: None,
+        alternatives: Vec::new(),
+    };
+    text.chunks(limits::TOKEN_BYTES_MAX).map(piece)
+}
+
+/// Servers read seeds as 32-bit or floating-point numbers, and some take the highest as "any":
+/// 31 bits mean the same to all.
+pub(crate) fn seed(seed: u64) -> u64 {
+    seed & 0x7FFF_FFFF
+}
+
+/// A setting in millionths as the number that JSON carries.
+pub(crate) fn from_micros(micros: impl Into<f64>) -> f64 {
+    micros.into() / 1e6
+}
+
+/// A log-probability in millionths; what is impossible saturates at about -2147.
+pub(crate) fn to_micros(logprob: f64) -> i32 {
+    (logprob * 1e6).round().min(0.0) as i32
+}

@@ -1,0 +1,94 @@
+//! What the tests of this crate share: a server that replays responses, and one way to run a request.
+
+#![expect(
+    dead_code,
+    unreachable_pub,
+    reason = "every test file compiles this module and uses some of it"
+)]
+
+pub mod python;
+pub mod stub;
+
+use engine::{Engine, EngineEvent};
+use tokio_util::sync::CancellationToken;
+use types::{
+    ModelId,
+    inference::{ChatMessage, FinishReason, InferenceRequest, Prompt, Role, Sampling, TokenPiece},
+};
+
+/// A chat of one message, greedy, 16 tokens at most.
+pub fn chat(content: &str) -> InferenceRequest {
+    let message = ChatMessage { role: Role::User, content: content.to_owned() };
+    InferenceRequest {
+        prompt: Prompt::Chat(vec![message]),
+        sampling: Sampling { temperature_micros: Some(0), ..Sampling::default() },
+        tokens_max: Some(16),
+        stop: Vec::new(),
+        logprobs: None,
+    }
+}
+
+/// The same for a prompt as it stands.
+pub fn text(prompt: &str) -> InferenceRequest {
+    InferenceRequest { prompt: Prompt::Text(prompt.to_owned()), ..chat("") }
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub pieces: Vec<TokenPiece>,
+    pub last: EngineEvent,
+}
+
+impl Answer {
+    pub fn text(&self) -> String {
+        let bytes = self.pieces.iter().flat_map(|piece| piece.bytes.clone()).collect();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    pub fn ids(&self) -> Vec<Option<u32>> {
+        self.pieces.iter().map(|piece| piece.id).collect()
+    }
+
+    pub fn finish(&self) -> FinishReason {
+        match &self.last {
+            EngineEvent::Done { finish, .. } => *finish,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The text, and how it ended.
+    pub fn summary(&self) -> String {
+        let last = match &self.last {
+            EngineEvent::Done { finish, usage } => format!(
+                "{finish:?}, prompt {:?}, completion {:?}, {:?}",
+                usage.prompt_tokens, usage.completion_tokens, usage.counted
+            ),
+            EngineEvent::Failed { reason } => format!("failed: {reason}"),
+            EngineEvent::Token(_) => unreachable!("a token is not the last event"),
+        };
+        let pieces: Vec<String> =
+            self.pieces.iter().map(|piece| String::from_utf8_lossy(&piece.bytes).into()).collect();
+        format!("{pieces:?} {last}")
+    }
+}
+
+/// Runs a request to its end, which must be the only one.
+pub async fn run(engine: &dyn Engine, model: ModelId, request: InferenceRequest) -> Answer {
+    let cancel = CancellationToken::new();
+    let mut generation = engine.generate(model, request, cancel).await.unwrap();
+    let mut pieces = Vec::new();
+    while let Some(event) = generation.events.recv().await {
+        match event {
+            EngineEvent::Token(piece) => {
+                assert!(!piece.bytes.is_empty(), "an empty piece is no token");
+                pieces.push(piece);
+            }
+            last => {
+                assert_eq!(generation.events.recv().await, None, "nothing after the end");
+                return Answer { pieces, last };
+            }
+        }
+    }
+    panic!("the stream has no end");
+}
