@@ -438,7 +438,10 @@ mod tests {
         Logprob { id: Some(id), token, bytes, logprob: Some(-1.0), top_logprobs: Vec::new() }
     }
 
-    fn check(steps: &[(&str, &[(u32, &[u8])])], expected: &[(Option<u32>, &[u8])]) {
+    /// The text of a chunk, and the tokens that come with it.
+    type Step<'a> = (&'a str, &'a [(u32, &'a [u8])]);
+
+    fn check(steps: &[Step<'_>], expected: &[(Option<u32>, &[u8])]) {
         let mut stream = OpenAiStream::new(Some(0));
         let mut got = Vec::new();
         for (text, tokens) in steps {
