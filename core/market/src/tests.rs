@@ -205,7 +205,7 @@ fn the_breaker_opens_on_failures_in_a_row_and_doubles_its_quarantine() {
     let mut log = String::new();
     let mut see = |record: &mut Record, now: TimeMs, outcome: Outcome| {
         record.observe(now, outcome);
-        log += &format!("{:>8} ms {outcome:?}: {:?}\n", now.0, record.health(now));
+        log += &format!("{:>7} ms {outcome:?}: {:?}\n", now.0, record.health(now));
     };
     for outcome in [Outcome::Failed, Outcome::Cut, SERVED, Outcome::Cut, Outcome::Cut] {
         see(&mut record, now, outcome);
