@@ -1,7 +1,7 @@
 //! Puts transactions into an order, makes blocks durable and answers whoever submitted.
 //!
 //! What a transaction means is the [`Application`]'s business; here it has bytes, an id, a sender
-//! and a nonce. [`solo`] is the one engine: a single validator that decides alone
+//! and a nonce. `solo` is the one engine: a single validator that decides alone
 //! (`docs/adr/0002-solo-sequencer.md`). The traits are shaped so that one with many validators can
 //! take its place.
 //!

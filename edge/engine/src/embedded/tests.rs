@@ -143,7 +143,7 @@ async fn an_answer_ends_with_the_context() {
 async fn a_prompt_that_leaves_no_room_is_refused() {
     let engine = engine();
     let context_tokens = engine.model().context_tokens;
-    for words in [context_tokens as usize, 1_000_000] {
+    for words in [context_tokens as usize, 800_000] {
         let request = text(&"word ".repeat(words));
         let refused = engine.generate(engine.model().id, request, CancellationToken::new()).await;
         match refused.unwrap_err() {
