@@ -27,7 +27,7 @@ const MODEL: &str = "dummy/paced";
 const ANSWER_TOKENS: u32 = 64;
 const CONSUMERS: usize = 6;
 /// Each part is killed this often; the order is random.
-const KILLS_PER_PART: usize = 3;
+const KILLS_PER_PART: usize = 2;
 /// Tokens that arrive between a recovery and the next kill: about a tenth of a second to two.
 const TOKENS_BETWEEN_KILLS: std::ops::Range<u64> = 20..600;
 
