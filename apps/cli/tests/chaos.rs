@@ -116,7 +116,8 @@ async fn audit(network: &mut Network, consumer: &Consumer, streams: &[Stream], s
     network.stop(Part::Provider).await;
     let claimed = network.claimed().await;
     let owed = owed(&terms, streams.iter().map(|stream| &stream.seen));
-    let touched = streams.iter().filter(|stream| stream.touched || !stream.seen.finished).count();
+    let cut = |stream: &&Stream| stream.seen.answered && !stream.seen.finished;
+    let touched = streams.iter().filter(|stream| stream.touched || cut(stream)).count();
     let slack = Nusd(terms.charge(WINDOW_TOKENS).0 * touched as u128);
     let gap = Nusd(claimed.0.abs_diff(owed.0));
     assert!(

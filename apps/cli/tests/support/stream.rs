@@ -10,6 +10,8 @@ use super::DEADLINE;
 pub struct Seen {
     /// From the header; absent if the gateway never answered.
     pub request_id: Option<String>,
+    /// The answer began with 200. A request that was refused at once costs nothing.
+    pub answered: bool,
     /// Chunks with text. The dummy engine's tokens are never joined into one chunk here, because
     /// each is a word and words are counted.
     pub tokens: u32,
@@ -62,6 +64,7 @@ impl Consumer {
             let mut response = request.send().await?;
             let id = response.headers().get("x-request-id").and_then(|it| it.to_str().ok());
             seen.request_id = id.map(str::to_owned);
+            seen.answered = response.status().is_success();
             let mut text = Vec::new();
             while let Some(bytes) = response.chunk().await? {
                 text.extend_from_slice(&bytes);
