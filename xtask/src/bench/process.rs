@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, ensure};
@@ -15,6 +15,8 @@ use serde_json::Value;
 
 /// Longest time from start to readiness.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time from being asked to stop to the end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Ticks per second in `/proc/PID/stat`: `USER_HZ`, 100 on every Linux that Rust's std runs on.
 const TICKS_PER_SECOND: u64 = 100;
 
@@ -82,11 +84,27 @@ impl Drop for Children {
     fn drop(&mut self) {
         // The last started depend on the first.
         for child in self.0.iter_mut().rev() {
-            // Fails if it has ended already, which is what is wanted.
-            let _ = child.kill();
-            let _ = child.wait();
+            end(child);
         }
     }
+}
+
+/// Asks the process to stop, so that it ends its own children too (nginx its workers), and kills it
+/// only if it does not.
+fn end(child: &mut Child) {
+    let asked = Command::new("kill").arg(child.id().to_string()).status();
+    if asked.is_ok_and(|status| status.success()) {
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        while Instant::now() < deadline {
+            if !matches!(child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    // Fails if it has ended already, which is what is wanted.
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 impl Started {
@@ -169,12 +187,12 @@ fn tree(roots: &[u32]) -> Vec<u32> {
 
 /// Waits until something accepts connections at `addr`.
 pub(super) fn wait_until_open(addr: SocketAddr) -> anyhow::Result<()> {
-    let deadline = std::time::Instant::now() + READY_TIMEOUT;
+    let deadline = Instant::now() + READY_TIMEOUT;
     loop {
         match std::net::TcpStream::connect_timeout(&addr, Duration::from_secs(1)) {
             Ok(_) => return Ok(()),
             Err(error) => {
-                ensure!(std::time::Instant::now() < deadline, "nothing listens at {addr}: {error}");
+                ensure!(Instant::now() < deadline, "nothing listens at {addr}: {error}");
                 std::thread::sleep(Duration::from_millis(20));
             }
         }
