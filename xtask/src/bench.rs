@@ -1,4 +1,4 @@
-//! `cargo xtask bench gateway`: the gateway beside nginx, in one run.
+//! `cargo xtask bench gateway`: the gateway beside nginx, in one run; [`ledger`] is a module of its own.
 //!
 //! Both stand before something that makes the same tokens at the same pace: nginx before a small
 //! server of ours ([`upstream`]), the gateway before a provider with the dummy engine. They are
@@ -6,7 +6,9 @@
 //! is compared are medians of the rounds of one run: absolute figures drift with the machine, the
 //! ratio to nginx much less. Everything is on loopback, bounded in time, and ends with the run.
 
+mod document;
 mod figures;
+pub(crate) mod ledger;
 mod load;
 mod nginx;
 mod peerwatt;
@@ -57,7 +59,7 @@ struct Target {
 pub(crate) fn gateway(arguments: &[&str]) -> anyhow::Result<ExitCode> {
     let options = Options::parse(arguments)?;
     if cfg!(debug_assertions) {
-        return run_release(arguments);
+        return run_release("gateway", &["peerwatt", "xtask"], arguments);
     }
     let scratch = Scratch::new()?;
     let mut children = Children::default();
@@ -69,7 +71,7 @@ pub(crate) fn gateway(arguments: &[&str]) -> anyhow::Result<ExitCode> {
         print!("{}", figures.table());
     }
     if let Some(document) = &options.out {
-        figures.replace_in(document)?;
+        document::replace_in(document, "figures", &figures.table())?;
         eprintln!("wrote {}", document.display());
     }
     Ok(ExitCode::SUCCESS)
@@ -98,15 +100,14 @@ impl Options {
 }
 
 /// Builds what is measured, and this program, with optimisation, and starts over in that.
-fn run_release(arguments: &[&str]) -> anyhow::Result<ExitCode> {
-    let built =
-        crate::test::cargo(&["build", "--release", "--package", "peerwatt", "--package", "xtask"])
-            .status()
-            .context("start cargo build")?;
+fn run_release(bench: &str, packages: &[&str], arguments: &[&str]) -> anyhow::Result<ExitCode> {
+    let mut build = vec!["build", "--release"];
+    packages.iter().for_each(|package| build.extend(["--package", package]));
+    let built = crate::test::cargo(&build).status().context("start cargo build")?;
     ensure!(built.success(), "the release build failed");
     let xtask = target_dir()?.join("release").join("xtask");
     let status = Command::new(&xtask)
-        .args(["bench", "gateway"])
+        .args(["bench", bench])
         .args(arguments)
         .status()
         .with_context(|| format!("start {}", xtask.display()))?;

@@ -1,7 +1,8 @@
-//! Tasks of this repository: `cargo xtask test`, `cargo xtask walls`, `cargo xtask bench gateway`.
+//! Tasks of this repository: `cargo xtask test`, `walls`, `bench gateway`, `bench ledger`, `fuzz`.
 //!
 //! A program of its own, so that it can start cargo, and light, so that it builds in seconds: it
-//! uses none of the project's crates and looks at them from outside, as files and as processes.
+//! looks at the project from outside, as files and as processes. The one exception is the ledger,
+//! which it measures: a library without a runtime, that only runs inside a process.
 
 #![expect(
     clippy::print_stdout,
@@ -10,6 +11,7 @@
 )]
 
 mod bench;
+mod fuzz;
 mod test;
 mod walls;
 
@@ -26,10 +28,16 @@ Commands:
   test           everything a change must pass: formatting, walls, lints, documentation, tests
     --quick      without the clients and servers of others (OpenAI's SDKs, llama.cpp, a browser)
   walls          only the dependency table and the house rules; seconds
+  fuzz           every decoder that a peer can reach, under cargo fuzz
+    --seconds N  for each target (default 20)
   bench gateway  the gateway beside nginx, in one run
     --rounds N   interleaved rounds, 1 to 9 (default 3)
     --json       the figures as JSON
     --out FILE   replace the figures in FILE, between its two `figures` comments
+  bench ledger   the ledger on one thread, beside the verification of signatures
+    --check      fail if a bar is not met
+    --json       the figures as JSON
+    --out FILE   replace the figures in FILE, between its two `ledger figures` comments
 ";
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -40,6 +48,8 @@ fn main() -> anyhow::Result<ExitCode> {
         ["test", "--quick"] => test::run(test::Scope::Quick),
         ["walls"] => check_walls(),
         ["bench", "gateway", options @ ..] => bench::gateway(options),
+        ["bench", "ledger", options @ ..] => bench::ledger::ledger(options),
+        ["fuzz", options @ ..] => fuzz::run(options),
         ["bench-upstream"] => bench::upstream::serve(),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");

@@ -115,11 +115,17 @@ fn summary(phases: &[Phase], counts: &Counts, skipped: &[String]) {
     println!("\n{} passed, {} failed, {} skipped", counts.passed, counts.failed, skipped.len());
 }
 
-/// Cargo without what the `cargo run` around this program left in the environment: build scripts
-/// that watch those variables would run again, and their crates be built twice.
+/// Cargo, at the root of the repository.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(walls::repository_root());
+    forget_package(&mut command);
+    command
+}
+
+/// Takes away what the `cargo run` around this program left in the environment: build scripts that
+/// watch those variables would run again, and their crates be built twice.
+pub(crate) fn forget_package(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         let of_a_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
@@ -127,7 +133,6 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
             command.env_remove(&*name);
         }
     }
-    command
 }
 
 fn succeeds(command: &mut Command) -> anyhow::Result<bool> {

@@ -2,13 +2,19 @@
 //! part is started.
 
 mod amount;
+mod ledger;
 
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use types::{Address, Nusd, RequestId, Watt};
 
-use amount::{parse_usd, parse_watt};
+use amount::{parse_tag, parse_usd, parse_watt};
+pub(crate) use ledger::{
+    AtArgs, ChannelArgs, ChannelCommand, EventsArgs, LedgerArgs, LedgerCommand, OracleArgs,
+    OracleCommand, ProofArgs, ProofCommand, ProofEntry, ProviderArgs, ProviderCommand, StakeArgs,
+    StakeCommand, TxArgs, ValidatorCommand, WhoseArgs,
+};
 
 /// Turns idle machines into one inference service that is paid by the token.
 ///
@@ -44,7 +50,11 @@ pub(crate) enum Command {
     Provide(ProvideArgs),
     /// Run a gateway: serve consumers and pay providers
     Gateway(GatewayArgs),
-    /// Run a validator: keep the ledger
+    /// Run a validator: keep the ledger. With a command, manage its entry there
+    ///
+    /// `peerwatt validator` runs one. `peerwatt validator register`, `commission`, `unjail` and
+    /// `list` look at the ledger or change it, signed by the key `validator` unless --key names
+    /// another.
     Validator(ValidatorArgs),
     /// Talk to a model through the gateway
     Chat(ChatArgs),
@@ -56,7 +66,27 @@ pub(crate) enum Command {
     Wallet(WalletArgs),
     /// Show and recompute receipts
     Receipt(ReceiptArgs),
-    /// Check the books of a stopped validator
+    /// Stake WATT behind validators and providers
+    ///
+    /// An operator is written validator/watt1… or provider/watt1…. Signed by the key `wallet` unless
+    /// --key names another.
+    Stake(StakeArgs),
+    /// Manage a provider's entry on the ledger; `provide` runs one
+    ///
+    /// Signed by the key `provider` unless --key names another: the one that `peerwatt provide`
+    /// earns with.
+    Provider(ProviderArgs),
+    /// List, close and empty payment channels
+    Channel(ChannelArgs),
+    /// Show the price of WATT, and vote on it as a validator
+    Oracle(OracleArgs),
+    /// List the parameters of the ledger with their bounds
+    Params(AtArgs),
+    /// Show what happened on the ledger, event by event
+    Events(EventsArgs),
+    /// Take entries of the ledger with proofs, and check such proofs offline
+    Proof(ProofArgs),
+    /// Check, export and import the books of a stopped validator
     Ledger(LedgerArgs),
 }
 
@@ -144,12 +174,18 @@ pub(crate) struct ProvideArgs {
     pub(crate) chain: ChainArgs,
     #[command(flatten)]
     pub(crate) engines: EngineArgs,
-    /// WATT to put up as bond at once [default: none; a share of the income is withheld instead]
+    /// WATT to stake as its bond at once [default: none; a share of the income is withheld instead]
     #[arg(long, value_name = "WATT", default_value = "0", value_parser = parse_watt)]
     pub(crate) bond: Watt,
     /// A name that others see
     #[arg(long, value_name = "NAME", default_value = "provider")]
     pub(crate) moniker: String,
+    /// Where it stands, such as eu-west
+    #[arg(long, value_name = "TAG", default_value = "", value_parser = parse_tag)]
+    pub(crate) region: String,
+    /// What it runs on, such as rtx-4090
+    #[arg(long, value_name = "TAG", default_value = "", value_parser = parse_tag)]
+    pub(crate) class: String,
     /// Local address that connections to gateways leave from, UDP [default: loopback if the chain
     /// is on loopback, else any]
     #[arg(long, value_name = "ADDR")]
@@ -184,7 +220,10 @@ pub(crate) struct GatewayArgs {
 }
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct ValidatorArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<ValidatorCommand>,
     /// Where the chain API is served
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8401")]
     pub(crate) listen: SocketAddr,
@@ -194,6 +233,10 @@ pub(crate) struct ValidatorArgs {
     /// Give an account WATT in the genesis document that is made now; may be repeated
     #[arg(long, value_name = "ADDRESS=WATT", value_parser = amount::parse_grant)]
     pub(crate) fund: Vec<(Address, Watt)>,
+    /// Vote for this price of one WATT, in USD, as the operator whose key is `validator` [default:
+    /// in a local network the price that it began with, else it does not vote]
+    #[arg(long, value_name = "USD", value_parser = parse_usd)]
+    pub(crate) vote_price: Option<Nusd>,
 }
 
 /// Which gateway a client command talks to.
@@ -267,36 +310,29 @@ pub(crate) enum WalletCommand {
         /// Show this account instead of the key file's
         #[arg(long, value_name = "ADDRESS")]
         address: Option<Address>,
-        /// The chain API of a validator [default: the one that runs from this data folder]
-        #[arg(long, env = "PEERWATT_CHAIN", value_name = "URL")]
-        chain: Option<String>,
+        #[command(flatten)]
+        at: AtArgs,
     },
     /// Send WATT to another account
     Send {
-        #[command(flatten)]
-        file: WalletFileArgs,
         /// The receiving account
         to: Address,
         /// How many WATT
         #[arg(value_parser = parse_watt)]
         amount: Watt,
-        /// The chain API of a validator [default: the one that runs from this data folder]
-        #[arg(long, env = "PEERWATT_CHAIN", value_name = "URL")]
-        chain: Option<String>,
+        #[command(flatten)]
+        tx: TxArgs,
     },
     /// Pay WATT into the vault for credits in USD
     BuyCredits {
-        #[command(flatten)]
-        file: WalletFileArgs,
         /// How many USD of credits
         #[arg(value_parser = parse_usd)]
         usd: Nusd,
         /// The most WATT to pay [default: the price in force and 5 % more]
         #[arg(long, value_name = "WATT", value_parser = parse_watt)]
         max: Option<Watt>,
-        /// The chain API of a validator [default: the one that runs from this data folder]
-        #[arg(long, env = "PEERWATT_CHAIN", value_name = "URL")]
-        chain: Option<String>,
+        #[command(flatten)]
+        tx: TxArgs,
     },
 }
 
@@ -335,14 +371,5 @@ impl ReceiptCommand {
     }
 }
 
-#[derive(Args)]
-pub(crate) struct LedgerArgs {
-    #[command(subcommand)]
-    pub(crate) command: LedgerCommand,
-}
-
-#[derive(Subcommand)]
-pub(crate) enum LedgerCommand {
-    /// Replay every block from genesis and check signatures, digests and every invariant
-    Check,
-}
+#[cfg(test)]
+mod tests;

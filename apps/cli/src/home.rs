@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! genesis.json     the network this folder belongs to
-//! keys/            wallet, consensus, governor, gateway, payer, gateway-node, provider, provider-node (0600)
+//! keys/            wallet, consensus, validator, holder, gateway, payer, gateway-node, provider, provider-node (0600)
 //! validator/       block store        gateway/   journal        provider/  journal
 //! api-key          the first API key, for the owner of this machine (0600)
 //! running.json     addresses of what runs from here now

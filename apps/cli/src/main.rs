@@ -19,12 +19,21 @@ mod run {
 
 mod client {
     //! Commands that talk to a running part, or look at what one left on disk.
+    pub(crate) mod actor;
     pub(crate) mod api;
+    pub(crate) mod channel;
     pub(crate) mod chat;
+    pub(crate) mod events;
     pub(crate) mod ledger;
     pub(crate) mod models;
+    pub(crate) mod oracle;
+    pub(crate) mod params;
+    pub(crate) mod proof;
+    pub(crate) mod provider;
     pub(crate) mod receipt;
+    pub(crate) mod stake;
     pub(crate) mod status;
+    pub(crate) mod validator;
     pub(crate) mod wallet;
 }
 
@@ -70,6 +79,13 @@ async fn dispatch(cli: Cli, output: Output) -> anyhow::Result<ExitCode> {
         Command::Status(args) => client::status::run(common, args, output).await?,
         Command::Wallet(args) => client::wallet::run(common, args, output).await?,
         Command::Receipt(args) => client::receipt::run(common, args, output).await?,
+        Command::Stake(args) => client::stake::run(common, args, output).await?,
+        Command::Provider(args) => client::provider::run(common, args, output).await?,
+        Command::Channel(args) => client::channel::run(common, args, output).await?,
+        Command::Oracle(args) => client::oracle::run(common, args, output).await?,
+        Command::Params(args) => client::params::run(common, args, output).await?,
+        Command::Events(args) => client::events::run(common, args, output).await?,
+        Command::Proof(args) => client::proof::run(common, args, output).await?,
         Command::Ledger(args) => return client::ledger::run(common, args, output),
     }
     Ok(ExitCode::SUCCESS)

@@ -72,6 +72,18 @@ impl Output {
     }
 }
 
+pub(crate) use web::utc;
+
+/// A share as per cent, with up to four decimal places.
+pub(crate) fn percent(share: types::Ppm) -> String {
+    let (whole, rest) = (share.get() / 10_000, share.get() % 10_000);
+    let places = format!("{rest:04}");
+    match places.trim_end_matches('0') {
+        "" => format!("{whole} %"),
+        places => format!("{whole}.{places} %"),
+    }
+}
+
 /// Sends logs to stderr: warnings by default, more with each `-v`.
 pub(crate) fn start_tracing(verbose: u8, json: bool) {
     let ours = match verbose {

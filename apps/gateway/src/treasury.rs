@@ -285,7 +285,7 @@ impl Treasury {
         for view in views.iter().filter(usable) {
             let current = books.channel_of(&view.terms.receiver);
             if current.is_none_or(|current| current == view.id) {
-                books.set_channel(view.id, view.terms.receiver, view.deposit);
+                books.set_channel(view.id, view.terms.receiver, view.funds());
                 books.set_claimed(view.id, &view.lanes);
             }
         }
@@ -317,7 +317,7 @@ impl Treasury {
 /// What `credits` cost at the price in force, with the spread.
 fn purchase_cost(credits: Nusd, status: &ChainStatus) -> Watt {
     let whole = 1_000_000_u128;
-    let kept = whole.saturating_sub(status.params.credit_spread.get().into()).max(1);
+    let kept = whole.saturating_sub(status.params.credits.spread.get().into()).max(1);
     let gross = mul_div(credits.0, whole, kept, Rounding::Up).unwrap_or(u128::MAX);
     Watt::worth(Nusd(gross), status.nusd_per_watt, Rounding::Up).unwrap_or(Watt(u128::MAX))
 }

@@ -165,7 +165,7 @@ pub(crate) fn check_deposit(
     key: LaneKey,
     total: Nusd,
 ) -> Result<(), Refusal> {
-    let (deposit, promised) = (channel.deposit, books.promised_with(channel, key, total));
+    let (deposit, promised) = (channel.funds(), books.promised_with(channel, key, total));
     if promised > deposit { Err(Refusal::DepositShort { deposit, promised }) } else { Ok(()) }
 }
 

@@ -22,7 +22,11 @@ pub struct ProviderConfig {
     pub pricing: Pricing,
     /// The name that people see; 1 to 96 bytes.
     pub moniker: String,
-    /// Paid when it registers. Zero: a share of the income is withheld until the bond is full.
+    /// Where it stands and what it runs on, as people see it: up to 32 lowercase letters, digits
+    /// and hyphens, or nothing.
+    pub region: String,
+    pub class: String,
+    /// Staked when it registers. Zero: a share of the income is withheld until the bond is full.
     pub bond: Watt,
     pub redeem: RedeemPolicy,
     /// Requests it serves at once, over all engines and gateways.
@@ -56,6 +60,8 @@ impl ProviderConfig {
             engines,
             pricing: Pricing::default(),
             moniker: "provider".to_owned(),
+            region: String::new(),
+            class: String::new(),
             bond: Watt::ZERO,
             redeem: RedeemPolicy::default(),
             slots: 4,

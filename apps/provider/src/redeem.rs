@@ -66,6 +66,11 @@ pub(crate) fn batch(books: &Books, channel: &ChannelView) -> Option<Batch> {
     (!claims.is_empty()).then_some(Batch { channel: channel.id, value, claims })
 }
 
+/// What was claimed and is held back until the audit window is over: income on its way.
+pub(crate) fn held_back(channels: &[ChannelView]) -> Nusd {
+    channels.iter().map(ChannelView::pending).sum()
+}
+
 /// What all channels together would bring.
 pub(crate) fn unredeemed(books: &Books, channels: &[ChannelView]) -> Nusd {
     channels.iter().filter_map(|channel| batch(books, channel)).map(|batch| batch.value).sum()
@@ -98,8 +103,8 @@ pub(crate) fn plan(
 fn is_worth_its_fee(batch: &Batch, status: &ChainStatus) -> bool {
     let claims = u64::try_from(batch.claims.len()).unwrap_or(u64::MAX);
     let bytes = claims.saturating_mul(CLAIM_BYTES).saturating_add(TX_BYTES);
-    let per_byte = Watt(status.params.fee_byte.0.saturating_mul(u128::from(bytes)));
-    let fee = status.params.fee_tx.saturating_add(per_byte);
+    let per_byte = Watt(status.params.fees.byte.0.saturating_mul(u128::from(bytes)));
+    let fee = status.params.fees.tx.saturating_add(per_byte);
     let gross = Watt::worth(batch.value, status.nusd_per_watt, Rounding::Down);
     gross.is_some_and(|gross| status.params.split.distribute(gross).provider > fee)
 }

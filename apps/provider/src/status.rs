@@ -32,6 +32,8 @@ pub struct ProviderStatus {
     pub unredeemed: Nusd,
     /// Claimed since the start.
     pub redeemed: Nusd,
+    /// Claimed on the chain, ever, and held back there until it is paid.
+    pub held_back: Nusd,
     pub last_redemption: Option<TxId>,
     pub links: Vec<LinkStatus>,
     /// How often each refusal happened, by its kind.

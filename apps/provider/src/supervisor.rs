@@ -8,7 +8,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
     time::MissedTickBehavior,
 };
-use types::{Nusd, PublicKey};
+use types::{ModelId, Nusd, PublicKey, Watt, state::ProviderProfile};
 use wire::chain::{ChainError, GatewayView};
 
 use crate::{
@@ -30,6 +30,9 @@ const GATEWAYS_MAX: usize = 256;
 const RESOLVE_WAIT: Duration = Duration::from_secs(5);
 /// How often engines are asked for their models.
 const CATALOG_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the registration is compared with the models that are offered. Every change of it costs
+/// a fee, so engines that come and go within this time cost nothing.
+const LISTING_INTERVAL: Duration = Duration::from_secs(30 * 60);
 /// How often channels are read: the shortest withdraw delay is thirty times as long.
 const CHANNELS_INTERVAL: Duration = Duration::from_secs(30);
 /// How often old receipts are forgotten.
@@ -55,17 +58,13 @@ impl Provider {
         let home = config.home.clone();
         let shared = Shared::open(config);
         let shared = Arc::new(shared.map_err(|source| ProviderError::Books { home, source })?);
-        let config = &shared.config;
-        register::register(
-            &*config.chain,
-            &shared.sender,
-            config.endpoint.node_key(),
-            &config.moniker,
-            config.bond,
-        )
-        .await
-        .map_err(|source| ProviderError::Register { source })?;
+        // The registration lists the models.
         shared.refresh_catalog().await;
+        match register(&shared, shared.config.bond).await {
+            Ok(()) => {}
+            Err(error @ RegisterError::Update { .. }) => shared.failed(&error),
+            Err(source) => return Err(ProviderError::Register { source }),
+        }
         let task = tokio::spawn(run(Arc::clone(&shared)));
         Ok(ProviderHandle { shared, task: Mutex::new(Some(task)) })
     }
@@ -101,6 +100,7 @@ impl ProviderHandle {
             earned,
             unredeemed,
             redeemed: counts.redeemed,
+            held_back: redeem::held_back(&channels),
             last_redemption: counts.last_redemption,
             links: counts
                 .links
@@ -155,10 +155,35 @@ impl ProviderHandle {
     }
 }
 
+/// Registers, or brings the registration up to date.
+async fn register(shared: &Shared, bond: Watt) -> Result<(), RegisterError> {
+    let config = &shared.config;
+    let mut models: Vec<ModelId> =
+        shared.catalog().offers().into_iter().map(|offer| offer.model).collect();
+    models.sort_unstable();
+    let profile = ProviderProfile {
+        moniker: config.moniker.clone(),
+        region: config.region.clone(),
+        class: config.class.clone(),
+        models,
+        price_max: None,
+    };
+    let node_key = config.endpoint.node_key();
+    register::register(&*config.chain, &shared.sender, node_key, profile, bond).await
+}
+
+/// Keeps the models that the registration lists true.
+async fn keep_listed(shared: &Shared) {
+    if let Err(error) = register(shared, Watt::ZERO).await {
+        shared.failed(&error);
+    }
+}
+
 /// Everything that runs beside the caller, until we leave.
 async fn run(shared: Arc<Shared>) {
     let links = keep_links(&shared);
     let catalog = every(&shared, CATALOG_INTERVAL, || shared.refresh_catalog());
+    let listing = every(&shared, LISTING_INTERVAL, || keep_listed(&shared));
     let tidying = every(&shared, TIDY_INTERVAL, || tidy(&shared));
     let drain = async {
         shared.leaving.cancelled().await;
@@ -166,7 +191,7 @@ async fn run(shared: Arc<Shared>) {
         shared.cut.cancel();
         std::future::pending::<()>().await;
     };
-    let serving = async { tokio::join!(links, catalog, tidying, keep_redeemed(&shared)) };
+    let serving = async { tokio::join!(links, catalog, listing, tidying, keep_redeemed(&shared)) };
     tokio::select! {
         _ = serving => {}
         () = drain => {}

@@ -5,7 +5,9 @@
 //! It holds no key and no cookie; a transaction carries its own authority.
 
 mod error;
+mod proof;
 mod read;
+mod stream;
 mod submit;
 
 use std::{
@@ -15,13 +17,15 @@ use std::{
 
 use axum::{
     Router,
+    body::Body,
     extract::{DefaultBodyLimit, FromRequestParts, Request, State},
     http::request::Parts,
     middleware::{self, Next},
     response::Response,
     routing::{get, post},
 };
-use replica::Replica;
+use futures::StreamExt;
+use replica::{Clock, Replica};
 use store::BlockStore;
 use tokio::sync::{RwLock, Semaphore};
 use types::{genesis::Genesis, limits};
@@ -36,6 +40,8 @@ const QUESTIONS_WAITING_MAX: usize = 1_024;
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Transactions that clients wait for at once.
 const SUBMISSIONS_MAX: usize = 1_024;
+/// Streams of events that are open at once.
+const STREAMS_MAX: usize = 256;
 /// How long a submission waits for its block. A client waits a little longer.
 const SUBMISSION_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -46,6 +52,7 @@ pub(crate) struct Api {
     pub(crate) state: Arc<RwLock<ledger::State>>,
     pub(crate) store: Arc<BlockStore>,
     pub(crate) replica: Replica<LedgerApp>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// What a handler sees of the [`Api`]. Weak, so that no connection keeps the store open once the
@@ -56,6 +63,7 @@ struct Shared {
     questions: Arc<Semaphore>,
     questions_waiting: Arc<Semaphore>,
     submissions: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
 }
 
 /// The [`Api`] for the time of one request.
@@ -76,6 +84,7 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
         questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
         questions_waiting: Arc::new(Semaphore::new(QUESTIONS_WAITING_MAX)),
         submissions: Arc::new(Semaphore::new(SUBMISSIONS_MAX)),
+        streams: Arc::new(Semaphore::new(STREAMS_MAX)),
     };
     let questions = Router::new()
         .route("/health", get(read::health))
@@ -87,6 +96,16 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
         .route("/v1/providers", get(read::providers))
         .route("/v1/providers/{operator}", get(read::provider))
         .route("/v1/gateways", get(read::gateways))
+        .route("/v1/validators", get(read::validators))
+        .route("/v1/operators/{role}/{account}", get(read::operator))
+        .route("/v1/accounts/{address}/stakes", get(read::stakes))
+        .route("/v1/params", get(read::params))
+        .route("/v1/proofs/accounts/{address}", get(proof::account))
+        .route("/v1/proofs/channels/{id}", get(proof::channel))
+        .route("/v1/proofs/channels/{id}/lanes/{lane}", get(proof::lane))
+        .route("/v1/proofs/providers/{operator}", get(proof::provider))
+        .route("/v1/proofs/operators/{role}/{account}", get(proof::operator))
+        .route("/v1/simulations", post(proof::simulate))
         .route("/v1/supply", get(read::supply))
         .route("/v1/blocks", get(read::blocks))
         .route("/v1/blocks/{height}", get(read::block))
@@ -96,8 +115,12 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
     let submissions = Router::new()
         .route("/v1/txs", post(submit::submit))
         .layer(middleware::from_fn_with_state(shared.clone(), limit_submissions));
+    let streams = Router::new()
+        .route("/v1/events/stream", get(stream::follow))
+        .layer(middleware::from_fn_with_state(shared.clone(), limit_streams));
     questions
         .merge(submissions)
+        .merge(streams)
         .fallback(async || ApiError::unknown_path())
         .method_not_allowed_fallback(async || ApiError::method())
         .layer(DefaultBodyLimit::max(limits::TX_BYTES_MAX))
@@ -125,4 +148,21 @@ async fn limit_submissions(
     let _permit = shared.submissions.try_acquire().map_err(|_| ApiError::busy())?;
     let answer = tokio::time::timeout(SUBMISSION_TIMEOUT, next.run(request)).await;
     answer.map_err(|_| ApiError::submit_timeout())
+}
+
+/// A stream holds its place until its body is dropped.
+async fn limit_streams(
+    State(shared): State<Shared>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let permit = shared.streams.try_acquire_owned().map_err(|_| ApiError::busy())?;
+    let response = next.run(request).await;
+    Ok(response.map(|body| {
+        let chunks = body.into_data_stream();
+        Body::from_stream(chunks.map(move |chunk| {
+            let _held = &permit;
+            chunk
+        }))
+    }))
 }

@@ -1,18 +1,22 @@
 //! The genesis documents that this program makes by itself.
 
 use types::{
-    Address, Nusd, PublicKey, TimeMs, Watt,
-    genesis::{Genesis, GenesisAccount, GenesisValidator, Params},
+    Address, Nusd, Ppm, PublicKey, TimeMs, Watt,
+    genesis::{Bucket, Genesis, GenesisAccount, GenesisValidator, GenesisVesting, Params},
     hash::to_hex,
     id::ParseIdError,
     sha256,
+    stake::CommissionTerms,
 };
 
-/// All WATT of a local network.
+/// All WATT that a local network starts with; the rest of the billion are budgets.
 pub const LOCAL_SUPPLY: Watt = Watt::whole(100_000_000);
 /// What the local gateway begins with.
 pub const LOCAL_GATEWAY_BALANCE: Watt = Watt::whole(1_000_000);
-/// One WATT costs 0.10 USD until the governor says otherwise.
+/// What the validator has staked, and what it begins with to pay for its votes.
+pub const LOCAL_STAKE: Watt = Watt::whole(100_000);
+pub const LOCAL_VALIDATOR_BALANCE: Watt = Watt::whole(1_000);
+/// One WATT costs 0.10 USD until the validator votes otherwise.
 pub const LOCAL_NUSD_PER_WATT: Nusd = Nusd(100_000_000);
 /// On a local network nobody floods the ledger, and a single short answer, a few thousand nano-USD,
 /// should be worth redeeming: a redemption of 400 bytes costs 180 nano-USD.
@@ -20,6 +24,12 @@ pub const LOCAL_FEE_TX: Watt = Watt(1_000);
 pub const LOCAL_FEE_BYTE: Watt = Watt(2);
 /// A local network may close channels quickly: whoever tries it out should not wait.
 pub const LOCAL_WITHDRAW_DELAY_MS_MIN: u64 = 60_000;
+/// Nor for a price after a weekend: its only validator votes again within seconds.
+const LOCAL_ORACLE_PERIOD_MS: u64 = 2_000;
+const LOCAL_ORACLE_TWAP_MS: u64 = 5 * 60_000;
+const LOCAL_ORACLE_MAX_AGE_MS: u64 = DAY_MS;
+const DAY_MS: u64 = 24 * 60 * 60_000;
+const YEAR_MS: u64 = 365 * DAY_MS;
 
 /// Who is who in a network that runs on one machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,10 +38,10 @@ pub struct LocalNetwork {
     pub time: TimeMs,
     /// Signs the blocks.
     pub consensus_key: PublicKey,
-    /// Receives the validator's rewards.
+    /// Owns the validator's stake, receives its rewards and votes on the price.
     pub validator_operator: Address,
-    /// Sets the price and holds what nobody else holds, as the treasury until there is governance.
-    pub governor: Address,
+    /// Holds what nobody else holds, and receives the budgets as they vest.
+    pub holder: Address,
     pub gateway: Address,
     /// Others that begin with a balance: a faucet, a community.
     pub accounts: Vec<GenesisAccount>,
@@ -51,39 +61,76 @@ pub enum LocalGenesisError {
 /// The genesis of a local network. Its chain id ends with a digest of the consensus key and the
 /// time, so that no two networks share signatures.
 pub fn local(network: LocalNetwork) -> Result<Genesis, LocalGenesisError> {
-    let LocalNetwork { time, consensus_key, validator_operator, governor, gateway, accounts } =
+    let LocalNetwork { time, consensus_key, validator_operator, holder, gateway, accounts } =
         network;
     let digest = sha256(&[b"peerwatt/local\0", &consensus_key.0, &time.0.to_le_bytes()]);
     let chain_id = format!("peerwatt-local-{}", &to_hex(&digest.0)[..8]);
     let chain_id = chain_id.parse().map_err(|source| LocalGenesisError::ChainId { source })?;
 
     let given: Watt = accounts.iter().map(|account| account.balance).sum();
-    let left = LOCAL_SUPPLY.saturating_sub(LOCAL_GATEWAY_BALANCE);
+    let own = [LOCAL_GATEWAY_BALANCE, LOCAL_VALIDATOR_BALANCE, LOCAL_STAKE];
+    let left = LOCAL_SUPPLY.saturating_sub(own.into_iter().sum());
     let rest = left.checked_sub(given).ok_or(LocalGenesisError::Supply { given, left })?;
     let mut balances = vec![
         GenesisAccount { address: gateway, balance: LOCAL_GATEWAY_BALANCE },
-        GenesisAccount { address: governor, balance: rest },
+        GenesisAccount { address: validator_operator, balance: LOCAL_VALIDATOR_BALANCE },
+        GenesisAccount { address: holder, balance: rest },
     ];
     balances.extend(accounts);
-
+    let commission = CommissionTerms {
+        rate: Ppm::new(100_000).unwrap_or_default(),
+        rate_max: Ppm::new(200_000).unwrap_or_default(),
+        change_max: Ppm::new(10_000).unwrap_or_default(),
+    };
     Ok(Genesis {
         chain_id,
         time,
-        params: Params {
-            withdraw_delay_ms_min: LOCAL_WITHDRAW_DELAY_MS_MIN,
-            fee_tx: LOCAL_FEE_TX,
-            fee_byte: LOCAL_FEE_BYTE,
-            ..Params::standard()
-        },
-        governor,
+        params: local_params(),
         nusd_per_watt: LOCAL_NUSD_PER_WATT,
         accounts: merged(balances),
+        vesting: budgets(time, holder),
         validators: vec![GenesisValidator {
             consensus_key,
             operator: validator_operator,
-            power: 1,
+            moniker: "local".to_owned(),
+            stake: LOCAL_STAKE,
+            commission,
         }],
     })
+}
+
+/// As the standard ones, but nobody waits: claims are settled in the block that makes them, and a
+/// price is found within seconds.
+fn local_params() -> Params {
+    let mut params = Params::standard();
+    params.fees.tx = LOCAL_FEE_TX;
+    params.fees.byte = LOCAL_FEE_BYTE;
+    params.channels.withdraw_delay_ms_min = LOCAL_WITHDRAW_DELAY_MS_MIN;
+    params.channels.holdback_ms = 0;
+    params.oracle.period_ms = LOCAL_ORACLE_PERIOD_MS;
+    params.oracle.twap_ms = LOCAL_ORACLE_TWAP_MS;
+    params.oracle.max_age_ms = LOCAL_ORACLE_MAX_AGE_MS;
+    params
+}
+
+/// Nine tenths of the supply, less what is kept for settlements, as declared budgets (ECONOMICS E17).
+fn budgets(start: TimeMs, holder: Address) -> Vec<GenesisVesting> {
+    let budget = |bucket, millions: u64, cliff_ms, length_ms| GenesisVesting {
+        bucket,
+        beneficiary: if bucket == Bucket::Treasury { None } else { Some(holder) },
+        total: Watt::whole(millions * 1_000_000),
+        start,
+        cliff: start.plus_ms(cliff_ms),
+        end: start.plus_ms(length_ms),
+    };
+    vec![
+        budget(Bucket::Community, 300, 0, 10 * YEAR_MS),
+        budget(Bucket::Ecosystem, 200, 0, 5 * YEAR_MS),
+        budget(Bucket::Team, 120, YEAR_MS, 4 * YEAR_MS),
+        budget(Bucket::Investors, 80, YEAR_MS / 2, 3 * YEAR_MS),
+        budget(Bucket::Liquidity, 50, 0, 2 * YEAR_MS),
+        budget(Bucket::Treasury, 50, 0, 10 * YEAR_MS),
+    ]
 }
 
 /// One entry per account: one key may play several parts.
@@ -108,7 +155,7 @@ mod tests {
             time: TimeMs(1_700_000_000_000),
             consensus_key: PublicKey([9; 32]),
             validator_operator: address(1),
-            governor: address(2),
+            holder: address(2),
             gateway: address(3),
             accounts: vec![GenesisAccount { address: address(4), balance: Watt::whole(5) }],
         }
@@ -117,8 +164,11 @@ mod tests {
     #[test]
     fn a_local_network_starts_with_one_hundred_million() {
         let genesis = local(network()).unwrap();
-        let total: Watt = genesis.accounts.iter().map(|account| account.balance).sum();
-        assert_eq!(total, LOCAL_SUPPLY);
+        let held: Watt = genesis.accounts.iter().map(|account| account.balance).sum();
+        assert_eq!(held.saturating_add(LOCAL_STAKE), LOCAL_SUPPLY);
+        let later: Watt = genesis.vesting.iter().map(|budget| budget.total).sum();
+        let whole = [LOCAL_SUPPLY, later, genesis.params.supply.settlement_reserve];
+        assert_eq!(whole.into_iter().sum::<Watt>(), genesis.params.supply.max);
         assert_eq!(genesis.chain_id.as_str().len(), "peerwatt-local-".len() + 8);
         ledger::State::from_genesis(&genesis).unwrap();
     }
@@ -126,7 +176,7 @@ mod tests {
     #[test]
     fn one_account_may_play_several_parts() {
         let all = Address::of_key(&PublicKey([1; 32]));
-        let network = LocalNetwork { governor: all, gateway: all, ..network() };
+        let network = LocalNetwork { holder: all, gateway: all, ..network() };
         let genesis = local(network).unwrap();
         assert_eq!(genesis.accounts.len(), 2);
         ledger::State::from_genesis(&genesis).unwrap();

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use keys::Ed25519;
-use ledger::{BlockOutcome, State, TxOutcome as Outcome};
+use ledger::{BlockInfo, BlockOutcome, State, TxOutcome as Outcome};
 use replica::{
     AppError, Application, BlockContext, Executed, Proposal, Refusal, Tip, ValidatorPower,
 };
@@ -45,10 +45,16 @@ impl LedgerApp {
         Arc::clone(&self.state)
     }
 
-    /// The committed state. Only between blocks, and only this object writes.
+    /// The committed state. Only between blocks. Besides this object only a simulation writes, for
+    /// microseconds, and takes back what it wrote before anybody can read it.
     fn committed(&self) -> RwLockReadGuard<'_, State> {
         assert!(self.open.is_none(), "a block is open");
-        self.state.try_read().expect("only this object takes the write lock, and it has not")
+        loop {
+            match self.state.try_read() {
+                Ok(state) => return state,
+                Err(_) => std::thread::yield_now(),
+            }
+        }
     }
 
     /// Waits for readers, who hold the lock for microseconds.
@@ -67,7 +73,7 @@ impl LedgerApp {
     ) -> Result<BlockOutcome, AppError> {
         let mut state = self.lock()?;
         let outcome = state
-            .execute_block(context.height, context.time, txs)
+            .execute_block(block_info(context), txs)
             .map_err(|error| failed("execute a block", error))?;
         self.open = Some(state);
         Ok(outcome)
@@ -151,10 +157,8 @@ impl Application for LedgerApp {
 
     fn validators(&self, _: Height) -> Vec<ValidatorPower> {
         let state = self.committed();
-        let powers = state.validators();
-        powers
-            .map(|(key, validator)| ValidatorPower { key: *key, power: validator.power })
-            .collect()
+        let seats = state.active_validators();
+        seats.map(|(key, seat)| ValidatorPower { key: *key, power: seat.power }).collect()
     }
 
     fn next_due(&self) -> Option<TimeMs> {
@@ -176,6 +180,10 @@ impl Application for LedgerApp {
         let record = Record::decode(stored).ok()?;
         record.results.into_iter().nth(usize::try_from(index).ok()?)
     }
+}
+
+fn block_info(context: &BlockContext) -> BlockInfo<'_> {
+    BlockInfo { height: context.height, time: context.time, absent: &context.absent }
 }
 
 fn executed(height: Height, outcome: BlockOutcome) -> Result<Executed<TxOutcome>, AppError> {

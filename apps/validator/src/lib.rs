@@ -5,6 +5,9 @@
 
 mod run;
 
+mod price_vote;
+mod snapshot;
+
 mod ledger_app;
 mod record;
 
@@ -15,7 +18,9 @@ mod check;
 pub mod genesis;
 
 pub use check::{CheckError, Report, Violation, check};
+pub use price_vote::PriceVote;
 pub use run::{Validator, ValidatorConfig, ValidatorError, ValidatorHandle};
+pub use snapshot::{SnapshotReport, SnapshotToolError, check_snapshot, export_snapshot};
 
 /// The store's file in a validator's home.
 const BLOCKS_FILE: &str = "blocks.redb";

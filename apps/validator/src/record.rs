@@ -1,6 +1,7 @@
 //! What a block did, in the words of the chain API, as it is kept with the block.
 
 use ledger::{BlockOutcome, TxOutcome as Outcome};
+use replica::Refusal;
 use serde::{Deserialize, Serialize};
 use types::Height;
 use wire::chain::{Event, TxOutcome, TxResult};
@@ -15,17 +16,8 @@ pub(crate) struct Record {
 impl Record {
     /// Transactions that had no place in the block are left out, as they are from the block.
     pub(crate) fn of(height: Height, outcome: BlockOutcome) -> Record {
-        let results = outcome.results.into_iter().filter_map(|result| {
-            let (id, fee) = (result.id, result.fee);
-            let result = match result.outcome {
-                Outcome::Applied { events } => TxResult::Applied { events: views(&events) },
-                Outcome::Failed { error } => {
-                    TxResult::Failed { code: error.code().to_owned(), message: error.to_string() }
-                }
-                Outcome::Skipped { .. } => return None,
-            };
-            Some(TxOutcome { id, height, fee, result })
-        });
+        let results = outcome.results.into_iter();
+        let results = results.filter_map(|result| self::outcome(height, result).ok());
         Record { results: results.collect(), events: views(&outcome.events) }
     }
 
@@ -47,6 +39,21 @@ impl Record {
         }
         self
     }
+}
+
+/// What became of one transaction; the reason if it had no place in the block.
+pub(crate) fn outcome(height: Height, result: ledger::TxResult) -> Result<TxOutcome, Refusal> {
+    let (id, fee) = (result.id, result.fee);
+    let result = match result.outcome {
+        Outcome::Applied { events } => TxResult::Applied { events: views(&events) },
+        Outcome::Failed { error } => {
+            TxResult::Failed { code: error.code().to_owned(), message: error.to_string() }
+        }
+        Outcome::Skipped { error } => {
+            return Err(Refusal { code: error.code(), message: error.to_string() });
+        }
+    };
+    Ok(TxOutcome { id, height, fee, result })
 }
 
 fn views(events: &[ledger::Event]) -> Vec<Event> {

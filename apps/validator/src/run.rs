@@ -23,6 +23,7 @@ use crate::{
     BLOCKS_FILE,
     api::{self, Api},
     ledger_app::LedgerApp,
+    price_vote::{PriceVote, Voter},
 };
 
 /// How long requests that are under way may take when the validator stops.
@@ -40,6 +41,8 @@ pub struct ValidatorConfig {
     pub listen: SocketAddr,
     /// Makes a block after this long without one. `None`: only when there is something to do.
     pub heartbeat: Option<Duration>,
+    /// Votes on the price of WATT. `None`: it does not vote.
+    pub price_vote: Option<PriceVote>,
 }
 
 /// Starts validators.
@@ -57,7 +60,8 @@ impl Validator {
         config: ValidatorConfig,
         clock: Arc<dyn Clock>,
     ) -> Result<ValidatorHandle, ValidatorError> {
-        let ValidatorConfig { home, genesis, consensus_key, listen, heartbeat } = config;
+        let ValidatorConfig { home, genesis, consensus_key, listen, heartbeat, price_vote } =
+            config;
         // First, so that a port in use is found before anything is replayed.
         let listener = TcpListener::bind(listen)
             .await
@@ -76,12 +80,21 @@ impl Validator {
             recovered,
             store: Arc::clone(&store),
             key: Arc::new(consensus_key),
-            clock,
+            clock: Arc::clone(&clock),
             config: SoloConfig { heartbeat, ..SoloConfig::STANDARD },
         })
         .map_err(|source| ValidatorError::Replica { source })?;
 
-        let api = Arc::new(Api { genesis, state, store, replica });
+        let voter = price_vote.map(|vote| {
+            let voter = Voter {
+                vote,
+                state: Arc::clone(&state),
+                replica: replica.clone(),
+                clock: Arc::clone(&clock),
+            };
+            AbortOnDrop(tokio::spawn(voter.run()))
+        });
+        let api = Arc::new(Api { genesis, state, store, replica, clock });
         let (stop_server, stopping) = oneshot::channel::<()>();
         let listener = listener.tap_io(|stream| {
             // Answers are small; without this each would wait for the one before to be confirmed.
@@ -95,7 +108,7 @@ impl Validator {
         });
         let server = tokio::spawn(server.into_future());
         tracing::info!(addr = %chain_api_addr, height = %recovered.parent.height, "chain API");
-        Ok(ValidatorHandle { chain_api_addr, api, stop_server, server, task })
+        Ok(ValidatorHandle { chain_api_addr, api, stop_server, server, voter, task })
     }
 }
 
@@ -125,7 +138,18 @@ pub struct ValidatorHandle {
     api: Arc<Api>,
     stop_server: oneshot::Sender<()>,
     server: JoinHandle<io::Result<()>>,
+    voter: Option<AbortOnDrop>,
     task: SoloTask,
+}
+
+/// A task that ends with its owner.
+#[derive(Debug)]
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl ValidatorHandle {
@@ -152,7 +176,8 @@ impl ValidatorHandle {
 
     /// Lets requests finish, puts what is waiting into a block, closes the store and stops.
     pub async fn shutdown(self) -> Result<(), ValidatorError> {
-        let ValidatorHandle { chain_api_addr: _, api, stop_server, mut server, task } = self;
+        let ValidatorHandle { chain_api_addr: _, api, stop_server, mut server, voter, task } = self;
+        drop(voter);
         drop(stop_server);
         if tokio::time::timeout(DRAIN_TIMEOUT, &mut server).await.is_err() {
             tracing::warn!("a client holds its connection; it is cut off");

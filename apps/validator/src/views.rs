@@ -1,12 +1,19 @@
 //! The ledger's values as the chain API shows them.
 
-use ledger::{Account, Channel, Gateway, Module, Provider, State};
+use ledger::{Gateway, Module, State, ValidatorEntry};
 use replica::Status;
 use store::StoredBlock;
-use types::{Address, ChannelId, tx::SignedTx};
+use types::{
+    Address, ChannelId,
+    params::{BOUNDS, CreditPolicy},
+    stake::OperatorId,
+    state::{Account, Channel, Operator, Provider},
+    tx::SignedTx,
+};
 use wire::chain::{
-    AccountView, BlockView, ChainStatus, ChannelView, EventView, GatewayView, LaneView,
-    ProviderView, SupplyView, TxResult, TxView,
+    AccountView, BlockView, BudgetView, ChainStatus, ChannelView, EventView, GatewayView, LaneView,
+    OperatorView, OracleView, ParamView, ProviderView, StakeView, SupplyView, TxResult, TxView,
+    UnbondingView, ValidatorView,
 };
 
 use crate::record::Record;
@@ -19,6 +26,12 @@ pub(crate) fn status(state: &State, status: &Status) -> ChainStatus {
         time: state.time(),
         app_hash: state.app_hash(),
         nusd_per_watt: state.price(),
+        oracle: OracleView {
+            average: state.average_price(state.time()),
+            counted_at: state.oracle().counted_at,
+            period: state.period(state.time()),
+        },
+        breaker: state.breaker().name().to_owned(),
         params: state.params().clone(),
         mempool_txs: status.mempool_txs,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -31,21 +44,47 @@ pub(crate) fn account(state: &State, address: Address) -> AccountView {
 }
 
 pub(crate) fn channel(state: &State, id: ChannelId, channel: &Channel) -> ChannelView {
-    let Channel { terms, deposit, claimed, returned: _, withdraw_at, open } = channel.clone();
+    let Channel { terms, deposit, claimed, settled, returned, opened_at, withdraw_at, open } =
+        channel.clone();
     let lanes = state.lanes_of(id).map(|(lane, claimed)| LaneView { lane, claimed }).collect();
-    ChannelView { id, terms, deposit, claimed, lanes, withdraw_at, open }
+    ChannelView {
+        id,
+        terms,
+        deposit,
+        claimed,
+        settled,
+        returned,
+        lanes,
+        opened_at,
+        withdraw_at,
+        open,
+    }
 }
 
 pub(crate) fn provider(state: &State, operator: Address, provider: &Provider) -> ProviderView {
+    let pool = state.operator(&OperatorId::provider(operator));
+    let bond = state.bond_of(&operator);
+    let profile = provider.profile.clone();
+    let period = state.heartbeat_period(state.time());
     ProviderView {
         operator,
         node_key: provider.node_key,
-        moniker: provider.moniker.clone(),
-        bond: provider.bond,
-        bond_required: state.bond_required(),
+        moniker: profile.moniker,
+        region: profile.region,
+        class: profile.class,
+        models: profile.models,
+        price_max: profile.price_max,
+        bond,
+        bond_required: state.bond_required(provider.pending),
+        delegated: pool.map_or(bond, |pool| pool.tokens).saturating_sub(bond),
         earned: provider.earned,
+        pending: provider.pending,
         registered_at: provider.registered_at,
+        probation_until: provider.registered_at.plus_ms(state.params().providers.probation_ms),
         leaving: provider.is_leaving(),
+        jailed: pool.is_some_and(Operator::is_jailed),
+        heartbeats: provider.heartbeats.count(period),
+        channels_open: provider.channels_open,
     }
 }
 
@@ -54,25 +93,125 @@ pub(crate) fn gateway(operator: Address, gateway: &Gateway) -> GatewayView {
     GatewayView { operator, node_key, moniker, addrs }
 }
 
+pub(crate) fn validator(
+    state: &State,
+    operator: Address,
+    entry: &ValidatorEntry,
+) -> Option<ValidatorView> {
+    let ValidatorEntry { consensus_key, moniker, registered_at: _, seated: _ } = entry.clone();
+    let id = OperatorId::validator(operator);
+    let seat = state.active_validators().find(|(key, _)| **key == consensus_key);
+    let window = state.signings().find(|(key, _)| **key == consensus_key);
+    Some(ValidatorView {
+        operator,
+        consensus_key,
+        moniker,
+        power: seat.map(|(_, seat)| seat.power),
+        missed: window.map_or(0, |(_, window)| window.missed),
+        pool: pool(state, id, state.operator(&id)?),
+    })
+}
+
+pub(crate) fn pool(state: &State, id: OperatorId, operator: &Operator) -> OperatorView {
+    OperatorView {
+        id,
+        tokens: operator.tokens,
+        shares: operator.shares,
+        own: state.stake_of(&id.account, &id),
+        commission: operator.commission,
+        commission_due: operator.commission_due,
+        jailed_until: operator.jailed_until,
+        tombstoned: operator.tombstoned,
+    }
+}
+
+/// Everything that `delegator` has staked or has on its way back.
+pub(crate) fn stakes(state: &State, delegator: Address) -> Vec<StakeView> {
+    let staked = state.stakes_of(delegator).map(|(id, _)| id);
+    let mut operators: Vec<OperatorId> = staked.chain(state.unbonding_from(delegator)).collect();
+    operators.sort_unstable();
+    operators.dedup();
+    let view = |operator: OperatorId| {
+        let entries = state.unbondings_of(&delegator, &operator).iter();
+        StakeView {
+            operator,
+            stake: state.stake_of(&delegator, &operator),
+            rewards: state.rewards_of(&delegator, &operator),
+            unbonding: entries
+                .map(|entry| UnbondingView { balance: entry.balance, matures_at: entry.matures_at })
+                .collect(),
+        }
+    };
+    operators.into_iter().map(view).collect()
+}
+
 pub(crate) fn supply(state: &State) -> SupplyView {
     let supply = state.supply();
     let held = |module| state.module_balance(module);
+    let budgets = state.vesting().map(|(bucket, vesting)| BudgetView {
+        bucket: *bucket,
+        total: vesting.total,
+        vested: vesting.vested(state.time()),
+        claimed: vesting.claimed,
+        beneficiary: vesting.beneficiary,
+    });
     SupplyView {
         watt_total: supply.total,
         watt_genesis: supply.genesis,
         watt_minted: supply.minted.total(),
         watt_burned: supply.burned.total(),
-        watt_max: state.params().supply_max,
+        watt_max: state.params().supply.max,
         watt_vault: held(Module::Vault),
         watt_treasury: held(Module::Treasury),
-        // What is to be divided and what may be withdrawn.
         watt_stakers: held(Module::Stakers).saturating_add(held(Module::Rewards)),
-        watt_bonded: held(Module::Bonds),
+        watt_bonded: held(Module::Bonded).saturating_add(held(Module::NotBonded)),
+        watt_insurance: held(Module::Insurance),
+        budgets: budgets.collect(),
         credits_outstanding: supply.credits_outstanding,
+        credits_pending: state.pending_credits(),
         credits_issued: supply.credits_issued,
         credits_settled: supply.credits_settled,
+        credits_refunded: supply.credits_refunded,
         nusd_per_watt: state.price(),
     }
+}
+
+/// Every parameter, those that are not numbers first.
+pub(crate) fn params(state: &State) -> Vec<ParamView> {
+    let params = state.params();
+    let policy = match params.credits.policy {
+        CreditPolicy::Split => "split",
+        CreditPolicy::Emission => "emission",
+        CreditPolicy::Vault => "vault",
+    };
+    let named = |name: &str, value: String, unit: &str, min: &str, max: &str| ParamView {
+        name: name.to_owned(),
+        value,
+        unit: unit.to_owned(),
+        min: min.to_owned(),
+        max: max.to_owned(),
+    };
+    let mut all = vec![
+        named("credits.policy", policy.to_owned(), "policy", "", ""),
+        named("credits.refunds", params.credits.refunds.to_string(), "switch", "false", "true"),
+    ];
+    let shares = params.split.shares();
+    for (name, share) in [
+        ("split.provider", shares.provider),
+        ("split.stakers", shares.stakers),
+        ("split.burn", shares.burn),
+        ("split.treasury", shares.treasury),
+    ] {
+        all.push(named(name, share.get().to_string(), "ppm", "0", "1000000"));
+    }
+    all.extend(BOUNDS.iter().map(|bounds| ParamView {
+        name: bounds.name.to_owned(),
+        value: bounds.value(params).to_string(),
+        unit: bounds.unit.to_owned(),
+        min: bounds.min.to_string(),
+        max: bounds.max.to_string(),
+    }));
+    all
 }
 
 /// Why a stored block cannot be shown.

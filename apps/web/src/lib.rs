@@ -23,4 +23,5 @@ mod live;
 pub use guard::{BadHostName, HostPolicy};
 pub use live::LiveSource;
 pub use routes::router;
+pub use show::utc;
 pub use source::{Balance, LedgerView, Site, Source, SourceError};

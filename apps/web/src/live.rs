@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use futures::{
     StreamExt,
-    future::{try_join, try_join_all},
+    future::{try_join_all, try_join3},
     stream::{BoxStream, unfold},
 };
 use gateway::{
@@ -88,8 +88,10 @@ impl Source for LiveSource {
     }
 
     async fn ledger(&self) -> Result<LedgerView, SourceError> {
-        let (status, supply) = in_time(try_join(self.chain.status(), self.chain.supply())).await?;
-        Ok(LedgerView { status, supply })
+        let chain = &self.chain;
+        let parts = try_join3(chain.status(), chain.supply(), chain.validators());
+        let (status, supply, validators) = in_time(parts).await?;
+        Ok(LedgerView { status, supply, validators })
     }
 
     async fn balances(&self) -> Result<Vec<Balance>, SourceError> {

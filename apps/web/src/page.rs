@@ -1,5 +1,6 @@
 //! The frame around every page, and the parts that several pages use.
 
+pub(crate) mod action;
 pub(crate) mod chat;
 pub(crate) mod ledger;
 pub(crate) mod models;

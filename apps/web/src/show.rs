@@ -177,6 +177,11 @@ pub(crate) fn time(at: TimeMs) -> Markup {
     }
 }
 
+/// A moment as `2026-11-21 04:00:00 UTC`; the command line writes times like the pages.
+pub fn utc(at: TimeMs) -> String {
+    Utc::of(at).long()
+}
+
 /// The civil date and time of a moment.
 struct Utc {
     year: u64,

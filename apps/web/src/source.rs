@@ -10,7 +10,7 @@ use gateway::{
     RequestFailure, RequestView, StoredReceipt,
 };
 use types::RequestId;
-use wire::chain::{AccountView, BlockView, ChainError, ChainStatus, SupplyView};
+use wire::chain::{AccountView, BlockView, ChainError, ChainStatus, SupplyView, ValidatorView};
 
 /// Everything the pages show. What comes from the gateway itself is at hand; what comes from the
 /// ledger is asked for and may fail.
@@ -55,6 +55,8 @@ pub struct Site {
 pub struct LedgerView {
     pub status: ChainStatus,
     pub supply: SupplyView,
+    /// Registered validators, with and without a seat.
+    pub validators: Vec<ValidatorView>,
 }
 
 /// What an account holds.

@@ -1,88 +1,109 @@
 //! Who holds what: WATT and free credits by account, the accounts of the ledger itself, and the
 //! supply of both denominations.
 //!
-//! Double entry: WATT move between accounts and are made and destroyed in the vault only, each
-//! unit with a reason. So the sum of all accounts is the total supply (L1, L2).
+//! Double entry: WATT move between accounts; they are made and destroyed with a reason, each in the
+//! account of one module ([`Mint`], [`Burn`]). So the sum of all accounts is the total supply (L1, L2).
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use types::{Address, Nonce, Nusd, TimeMs, Watt};
+use types::{Address, Nusd, TimeMs, Watt, params::CreditPolicy, state::Account};
 
 use crate::{error::TxError, event::Event, execute::Context, state::State};
-
-/// What one account holds. An account that was never used has all zeros and no entry.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, BorshSerialize, BorshDeserialize)]
-pub struct Account {
-    pub watt: Watt,
-    /// Free credits; those in channels belong to the channels.
-    pub credits: Nusd,
-    /// Transactions it has made.
-    pub nonce: Nonce,
-    /// Fees that will be taken from its first redemptions, or from its bond when it leaves.
-    pub fee_debt: Watt,
-}
 
 /// An account of the ledger itself. No key controls it and no transfer may name it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Module {
-    /// WATT paid for credits; settlements are paid from it. The only one that mints and burns.
+    /// WATT paid for credits; settlements are paid from it.
     Vault,
     /// Fees and the stakers' share, until the end of the block distributes them.
     Stakers,
-    /// What validators may withdraw.
+    /// What operators and delegators may withdraw.
     Rewards,
     Treasury,
-    /// Bonds of providers.
-    Bonds,
+    /// Stake of validators in the set and of providers that serve.
+    Bonded,
+    /// Stake of all other operators, and what is unbonding.
+    NotBonded,
+    /// What was slashed and neither burned nor given to anybody.
+    Insurance,
 }
 
 impl Module {
-    pub const ALL: [Module; 5] =
-        [Module::Vault, Module::Stakers, Module::Rewards, Module::Treasury, Module::Bonds];
+    pub const ALL: [Module; 7] = [
+        Module::Vault,
+        Module::Stakers,
+        Module::Rewards,
+        Module::Treasury,
+        Module::Bonded,
+        Module::NotBonded,
+        Module::Insurance,
+    ];
 
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Module::Vault => "vault",
             Module::Stakers => "stakers",
             Module::Rewards => "rewards",
             Module::Treasury => "treasury",
-            Module::Bonds => "bonds",
+            Module::Bonded => "bonded",
+            Module::NotBonded => "not-bonded",
+            Module::Insurance => "insurance",
         }
     }
 
-    pub fn address(self) -> Address {
+    pub const fn address(self) -> Address {
         Address::of_module(self.name())
     }
+}
 
-    pub(crate) fn is_one(address: &Address) -> bool {
-        Module::ALL.iter().any(|module| module.address() == *address)
-    }
+/// Why WATT are made. Each reason has one module that may.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mint {
+    /// What the vault lacks for settlements.
+    Settlement,
+    /// What the emission policy pays for an epoch's work.
+    Emission,
+    /// What has vested of a budget.
+    Vesting,
+}
+
+/// Why WATT are destroyed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Burn {
+    /// The burned share of payments.
+    Split,
+    /// What bought credits, under the emission policy.
+    Purchase,
+    /// The burned share of what was slashed.
+    Slash,
 }
 
 /// Minted WATT by reason. Never decreases.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, BorshSerialize, BorshDeserialize)]
 pub struct Minted {
-    /// What the vault lacked when credits were settled.
     pub settlement: Watt,
+    pub emission: Watt,
+    pub vesting: Watt,
 }
 
 impl Minted {
     pub fn total(&self) -> Watt {
-        let Minted { settlement } = *self;
-        settlement
+        let Minted { settlement, emission, vesting } = *self;
+        settlement.saturating_add(emission).saturating_add(vesting)
     }
 }
 
 /// Burned WATT by reason. Never decreases.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, BorshSerialize, BorshDeserialize)]
 pub struct Burned {
-    /// The burned share of settled payments.
     pub split: Watt,
+    pub purchase: Watt,
+    pub slash: Watt,
 }
 
 impl Burned {
     pub fn total(&self) -> Watt {
-        let Burned { split } = *self;
-        split
+        let Burned { split, purchase, slash } = *self;
+        split.saturating_add(purchase).saturating_add(slash)
     }
 }
 
@@ -94,13 +115,14 @@ pub struct Supply {
     pub genesis: Watt,
     pub minted: Minted,
     pub burned: Burned,
-    /// All credits there are, free and in channels: issued − settled.
+    /// All credits there are: issued − settled − refunded.
     pub credits_outstanding: Nusd,
     pub credits_issued: Nusd,
     pub credits_settled: Nusd,
+    pub credits_refunded: Nusd,
     /// WATT that purchases paid into the vault.
     pub vault_in: Watt,
-    /// WATT that settlements took out of the vault, what was minted for them not counted.
+    /// WATT that settlements and refunds took out of the vault, what was minted for them not counted.
     pub vault_out: Watt,
 }
 
@@ -114,7 +136,7 @@ pub(crate) fn transfer(
     if amount.is_zero() {
         return Err(TxError::Zero { what: "the amount" });
     }
-    if Module::is_one(&to) {
+    if to.is_module() {
         return Err(TxError::ToModule { to });
     }
     state.pay(context.sender, to, amount)?;
@@ -124,6 +146,11 @@ pub(crate) fn transfer(
 
 /// `left + right`, or the error that names what was added.
 pub(crate) fn add(left: Watt, right: Watt, what: &'static str) -> Result<Watt, TxError> {
+    left.checked_add(right).ok_or(TxError::Overflow { what })
+}
+
+/// The same for credits.
+pub(crate) fn add_credits(left: Nusd, right: Nusd, what: &'static str) -> Result<Nusd, TxError> {
     left.checked_add(right).ok_or(TxError::Overflow { what })
 }
 
@@ -155,60 +182,87 @@ impl State {
         }
     }
 
+    /// Changes an account in one search. On an error it is as before.
+    pub(crate) fn change_account(
+        &mut self,
+        address: Address,
+        change: impl FnOnce(&mut Account) -> Result<(), TxError>,
+    ) -> Result<(), TxError> {
+        self.accounts.change(address, change)
+    }
+
     /// Moves WATT between two accounts, those of the ledger included.
     pub(crate) fn pay(&mut self, from: Address, to: Address, amount: Watt) -> Result<(), TxError> {
         if amount.is_zero() {
             return Ok(());
         }
-        let mut payer = self.account(&from);
-        payer.watt = payer.watt.checked_sub(amount).ok_or(TxError::InsufficientWatt {
-            account: from,
-            balance: payer.watt,
-            needed: amount,
-        })?;
-        self.put_account(from, payer);
-        let mut payee = self.account(&to);
-        payee.watt = add(payee.watt, amount, "the receiver's balance")?;
-        self.put_account(to, payee);
-        Ok(())
+        self.take(from, amount)?;
+        self.give(to, amount)
     }
 
-    /// Makes WATT in the vault because a settlement is short, within the reserve (L4).
-    pub(crate) fn mint_for_settlement(&mut self, amount: Watt) -> Result<(), TxError> {
-        let mut supply = *self.supply();
-        let params = self.params();
-        let minted = add(supply.minted.settlement, amount, "the minted supply")?;
-        let total = add(supply.total, amount, "the supply")?;
-        if minted > params.settlement_reserve || total > params.supply_max {
-            let reserve = params.settlement_reserve.saturating_sub(supply.minted.settlement);
-            let cap = params.supply_max.saturating_sub(supply.total);
-            return Err(TxError::ReserveExhausted {
-                shortfall: amount,
-                reserve_left: reserve.min(cap),
-            });
+    fn take(&mut self, from: Address, amount: Watt) -> Result<(), TxError> {
+        self.change_account(from, |payer| {
+            let (balance, needed) = (payer.watt, amount);
+            let short = || TxError::InsufficientWatt { account: from, balance, needed };
+            payer.watt = balance.checked_sub(amount).ok_or_else(short)?;
+            Ok(())
+        })
+    }
+
+    fn give(&mut self, to: Address, amount: Watt) -> Result<(), TxError> {
+        self.change_account(to, |payee| {
+            payee.watt = add(payee.watt, amount, "the receiver's balance")?;
+            Ok(())
+        })
+    }
+
+    /// What may still be minted for `reason` under its budget and the cap (L4).
+    pub(crate) fn mint_room(&self, reason: Mint) -> Watt {
+        let (supply, params) = (self.supply(), &self.params().supply);
+        let cap = params.max.saturating_sub(supply.total);
+        let budget = match reason {
+            Mint::Settlement => params.settlement_reserve.saturating_sub(supply.minted.settlement),
+            Mint::Emission => params.emission_budget.saturating_sub(supply.minted.emission),
+            // Each bucket keeps its own account.
+            Mint::Vesting => cap,
+        };
+        budget.min(cap)
+    }
+
+    /// Makes WATT in a module's account. Asking for more than [`State::mint_room`] is an error.
+    pub(crate) fn mint(&mut self, reason: Mint, to: Module, amount: Watt) -> Result<(), TxError> {
+        if amount.is_zero() {
+            return Ok(());
         }
-        supply.minted.settlement = minted;
-        supply.total = total;
+        let room = self.mint_room(reason);
+        if amount > room {
+            return Err(TxError::MintRoom { amount, room });
+        }
+        let mut supply = *self.supply();
+        let counter = match reason {
+            Mint::Settlement => &mut supply.minted.settlement,
+            Mint::Emission => &mut supply.minted.emission,
+            Mint::Vesting => &mut supply.minted.vesting,
+        };
+        *counter = add(*counter, amount, "the minted supply")?;
+        supply.total = add(supply.total, amount, "the supply")?;
         self.supply.set(supply);
-        let vault = Module::Vault.address();
-        let mut account = self.account(&vault);
-        account.watt = add(account.watt, amount, "the vault's balance")?;
-        self.put_account(vault, account);
-        Ok(())
+        self.give(to.address(), amount)
     }
 
-    /// Destroys the burned share of a settlement; it is in the vault at that moment.
-    pub(crate) fn burn_by_split(&mut self, amount: Watt) -> Result<(), TxError> {
-        let vault = Module::Vault.address();
-        let mut account = self.account(&vault);
-        account.watt = account.watt.checked_sub(amount).ok_or(TxError::InsufficientWatt {
-            account: vault,
-            balance: account.watt,
-            needed: amount,
-        })?;
-        self.put_account(vault, account);
+    /// Destroys WATT that are in a module's account.
+    pub(crate) fn burn(&mut self, reason: Burn, from: Module, amount: Watt) -> Result<(), TxError> {
+        if amount.is_zero() {
+            return Ok(());
+        }
+        self.take(from.address(), amount)?;
         let mut supply = *self.supply();
-        supply.burned.split = add(supply.burned.split, amount, "the burned supply")?;
+        let counter = match reason {
+            Burn::Split => &mut supply.burned.split,
+            Burn::Purchase => &mut supply.burned.purchase,
+            Burn::Slash => &mut supply.burned.slash,
+        };
+        *counter = add(*counter, amount, "the burned supply")?;
         supply.total = supply.total.saturating_sub(amount);
         self.supply.set(supply);
         Ok(())
@@ -216,26 +270,20 @@ impl State {
 
     /// Takes free credits from an account, to be put into a channel.
     pub(crate) fn take_credits(&mut self, from: Address, amount: Nusd) -> Result<(), TxError> {
-        let mut account = self.account(&from);
-        account.credits =
-            account.credits.checked_sub(amount).ok_or(TxError::InsufficientCredits {
-                account: from,
-                balance: account.credits,
-                needed: amount,
-            })?;
-        self.put_account(from, account);
-        Ok(())
+        self.change_account(from, |account| {
+            let (balance, needed) = (account.credits, amount);
+            let short = || TxError::InsufficientCredits { account: from, balance, needed };
+            account.credits = balance.checked_sub(amount).ok_or_else(short)?;
+            Ok(())
+        })
     }
 
     /// Gives free credits to an account: newly issued, or back from its channel.
     pub(crate) fn give_credits(&mut self, to: Address, amount: Nusd) -> Result<(), TxError> {
-        let mut account = self.account(&to);
-        account.credits = account
-            .credits
-            .checked_add(amount)
-            .ok_or(TxError::Overflow { what: "the account's credits" })?;
-        self.put_account(to, account);
-        Ok(())
+        self.change_account(to, |account| {
+            account.credits = add_credits(account.credits, amount, "the account's credits")?;
+            Ok(())
+        })
     }
 
     /// Takes as much of `income`, held by `from`, as `account` owes in fees. Returns the rest.
@@ -258,9 +306,28 @@ impl State {
         Ok(income.saturating_sub(amount))
     }
 
-    /// When the ledger next has something to do by itself: an unbonding that matures, or an
-    /// unbonded provider that was idle for too long. In the past if one block was not enough.
+    /// When the ledger next has something to do by itself. In the past if one block was not enough.
     pub fn next_due(&self) -> Option<TimeMs> {
-        self.due.first().map(|((time, _), ())| *time)
+        // What cannot be done for lack of a price or of WATT waits for a transaction that changes that.
+        let has_price = self.fresh_price(self.time()).is_ok();
+        let vault = self.module_balance(Module::Vault);
+        let (settles, refunds) = match self.params().credits.policy {
+            CreditPolicy::Vault => {
+                let room = self.mint_room(Mint::Settlement);
+                (has_price && !vault.saturating_add(room).is_zero(), has_price && !vault.is_zero())
+            }
+            CreditPolicy::Split => (true, has_price && !vault.is_zero()),
+            CreditPolicy::Emission => (true, has_price && !vault.is_zero()),
+        };
+        let times = [
+            self.due.first().map(|((time, _), ())| *time),
+            self.pending.first().map(|((time, _), _)| *time).filter(|_| settles),
+            self.refunds.first().map(|((time, _), _)| *time).filter(|_| refunds),
+            self.maturing.first().map(|((time, ..), ())| *time),
+            self.returning.first().map(|((time, ..), ())| *time),
+            self.next_count_at(),
+            self.next_payout_at().filter(|_| has_price),
+        ];
+        times.into_iter().flatten().min()
     }
 }

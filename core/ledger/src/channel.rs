@@ -4,32 +4,9 @@
 //! A closed channel keeps its entry and its claimed totals and holds nothing: its id can never be
 //! used again, so a voucher cannot be replayed on a successor. The fee of opening pays for that.
 
-use borsh::{BorshDeserialize, BorshSerialize};
-use types::{Address, ChannelId, Nusd, TimeMs, channel::ChannelTerms};
+use types::{Address, ChannelId, Nusd, channel::ChannelTerms, stake::OperatorId, state::Channel};
 
-use crate::{error::TxError, event::Event, execute::Context, state::State};
-
-/// One channel. `claimed + returned ≤ deposit`, and equal once it is closed.
-#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
-pub struct Channel {
-    pub terms: ChannelTerms,
-    /// All that was ever deposited.
-    pub deposit: Nusd,
-    /// All that was ever claimed, over all lanes. What is claimed is settled at once.
-    pub claimed: Nusd,
-    /// What went back to the payer when it closed.
-    pub returned: Nusd,
-    /// When the payer may take the rest, if it asked to.
-    pub withdraw_at: Option<TimeMs>,
-    pub open: bool,
-}
-
-impl Channel {
-    /// What it holds: nothing once it is closed.
-    pub fn balance(&self) -> Nusd {
-        self.deposit.saturating_sub(self.claimed).saturating_sub(self.returned)
-    }
-}
+use crate::{bank::add_credits, error::TxError, event::Event, execute::Context, state::State};
 
 /// Opens a channel from the signer to a registered provider.
 pub(crate) fn open(
@@ -47,6 +24,7 @@ pub(crate) fn open(
         return Err(TxError::Zero { what: "the deposit" });
     }
     let mut provider = state.active_provider(receiver)?;
+    state.check_not_jailed(&OperatorId::provider(receiver))?;
     let id = terms.id(state.chain_id());
     if state.channels.contains(&id) {
         return Err(TxError::ChannelExists { channel: id });
@@ -63,7 +41,9 @@ pub(crate) fn open(
         terms: terms.clone(),
         deposit,
         claimed: Nusd::ZERO,
+        settled: Nusd::ZERO,
         returned: Nusd::ZERO,
+        opened_at: context.height,
         withdraw_at: None,
         open: true,
     };
@@ -73,7 +53,7 @@ pub(crate) fn open(
 }
 
 fn check_delay(state: &State, delay_ms: u64) -> Result<(), TxError> {
-    let params = state.params();
+    let params = &state.params().channels;
     let (min_ms, max_ms) = (params.withdraw_delay_ms_min, params.withdraw_delay_ms_max);
     if (min_ms..=max_ms).contains(&delay_ms) {
         return Ok(());
@@ -96,10 +76,7 @@ pub(crate) fn top_up(
         return Err(TxError::Zero { what: "the amount" });
     }
     state.take_credits(context.sender, amount)?;
-    channel.deposit = channel
-        .deposit
-        .checked_add(amount)
-        .ok_or(TxError::Overflow { what: "the channel's deposit" })?;
+    channel.deposit = add_credits(channel.deposit, amount, "the channel's deposit")?;
     let deposit = channel.deposit;
     state.channels.insert(id, channel);
     context.events.push(Event::ChannelToppedUp {
@@ -108,6 +85,30 @@ pub(crate) fn top_up(
         amount,
         deposit,
     });
+    Ok(())
+}
+
+/// The receiver gives a part of the rest back and keeps the channel. Only what is neither claimed nor
+/// returned can go, so vouchers that it still holds may be worth less afterwards: its own decision.
+pub(crate) fn return_deposit(
+    state: &mut State,
+    context: &mut Context,
+    id: ChannelId,
+    amount: Nusd,
+) -> Result<(), TxError> {
+    let mut channel = state.channel_of_receiver(id, context.sender)?;
+    if amount.is_zero() {
+        return Err(TxError::Zero { what: "the amount" });
+    }
+    let balance = channel.balance();
+    if amount > balance {
+        return Err(TxError::ChannelShort { channel: id, needed: amount, balance });
+    }
+    let payer = channel.terms.payer;
+    channel.returned = add_credits(channel.returned, amount, "the channel's returned total")?;
+    state.channels.insert(id, channel);
+    state.give_credits(payer, amount)?;
+    context.events.push(Event::DepositReturned { channel: id, payer, amount });
     Ok(())
 }
 
@@ -161,7 +162,7 @@ fn close(
     let (payer, receiver) = (channel.terms.payer, channel.terms.receiver);
     let returned = channel.balance();
     state.give_credits(payer, returned)?;
-    channel.returned = returned;
+    channel.returned = add_credits(channel.returned, returned, "the channel's returned total")?;
     channel.withdraw_at = None;
     channel.open = false;
     state.channels.insert(id, channel);

@@ -1,39 +1,104 @@
-//! Credits for WATT (ECONOMICS E1, policy P3): the payment goes into the vault, the buyer receives
-//! nano-USD at the price in force, less the spread.
+//! Credits: bought for WATT, refunded for WATT after a delay, and the breaker that stops purchases
+//! when the vault no longer covers what is outstanding (ECONOMICS E1).
 //!
-//! Both directions of the exchange are one fraction with one rounding against the buyer, so neither
-//! form of purchase is better than the other and splitting one never pays.
+//! Both directions of a purchase are one fraction with one rounding against the buyer, so neither
+//! form is better than the other and splitting one never pays. Purchases are made at the lower, and
+//! refunds at the higher one of the price and its time-weighted average, so a lagging price cannot
+//! be exploited in either direction.
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use types::{
-    Nusd, Rounding, Watt,
+    Address, Height, Nusd, Ppm, Rounding, TimeMs, Watt,
     amount::{UNIT, mul_div},
+    params::CreditPolicy,
     tx::CreditPurchase,
 };
 
 use crate::{
-    bank::{Module, add},
+    bank::{Burn, Module, add, add_credits},
     error::TxError,
     event::Event,
     execute::Context,
     state::State,
 };
 
-/// Pays WATT into the vault and receives credits.
+/// Refunds that one block pays; the rest follows in the next block.
+pub(crate) const REFUNDS_PER_BLOCK_MAX: usize = 1_000;
+
+/// Single values around credits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, BorshSerialize, BorshDeserialize)]
+pub(crate) struct Credit {
+    pub(crate) breaker: Breaker,
+    /// The block that last issued credits, and how many it has issued so far.
+    pub(crate) issued_at: Height,
+    pub(crate) issued: Nusd,
+    /// Credits in [`State::refunds`], and the number of the next one.
+    pub(crate) refunding: Nusd,
+    pub(crate) refund_next: u64,
+    /// Credits in [`State::pending`].
+    pub(crate) pending: Nusd,
+    /// Active providers whose bond was never full.
+    pub(crate) unbonded_providers: u32,
+}
+
+/// Whether credits may be bought.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, BorshSerialize, BorshDeserialize)]
+pub enum Breaker {
+    #[default]
+    Closed,
+    /// The vault covers less than the warning ratio.
+    Warned,
+    /// No purchases; at the earliest until the time of the parameters has passed.
+    Paused { since: TimeMs },
+}
+
+impl Breaker {
+    pub fn name(self) -> &'static str {
+        match self {
+            Breaker::Closed => "closed",
+            Breaker::Warned => "warned",
+            Breaker::Paused { .. } => "paused",
+        }
+    }
+}
+
+/// Credits on their way back into WATT.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct Refund {
+    pub owner: Address,
+    pub credits: Nusd,
+}
+
+/// Pays WATT and receives credits.
 pub(crate) fn buy(
     state: &mut State,
     context: &mut Context,
     purchase: CreditPurchase,
 ) -> Result<(), TxError> {
-    let (watt, credits) = quote(state, purchase)?;
+    if let Breaker::Paused { since } = state.credit.get().breaker {
+        let until = since.plus_ms(state.params().credits.pause_ms);
+        return Err(TxError::PurchasesPaused { until });
+    }
+    let nusd_per_watt = state.price_range(context.time)?.low;
+    let (watt, credits) = quote(state, purchase, nusd_per_watt)?;
+    state.count_issued(context.height, credits)?;
     state.pay(context.sender, Module::Vault.address(), watt)?;
     state.give_credits(context.sender, credits)?;
     let mut supply = *state.supply();
-    let overflow = TxError::Overflow { what: "the issued credits" };
-    supply.credits_issued = supply.credits_issued.checked_add(credits).ok_or(overflow.clone())?;
-    supply.credits_outstanding = supply.credits_outstanding.checked_add(credits).ok_or(overflow)?;
-    supply.vault_in = add(supply.vault_in, watt, "the vault's income")?;
-    state.supply.set(supply);
-    let nusd_per_watt = state.price();
+    supply.credits_issued = add_credits(supply.credits_issued, credits, "the issued credits")?;
+    supply.credits_outstanding =
+        add_credits(supply.credits_outstanding, credits, "the credits outstanding")?;
+    match state.params().credits.policy {
+        CreditPolicy::Split | CreditPolicy::Vault => {
+            supply.vault_in = add(supply.vault_in, watt, "the vault's income")?;
+            state.supply.set(supply);
+        }
+        CreditPolicy::Emission => {
+            state.supply.set(supply);
+            state.burn(Burn::Purchase, Module::Vault, watt)?;
+            state.count_purchase(watt)?;
+        }
+    }
     context.events.push(Event::CreditsBought {
         buyer: context.sender,
         watt,
@@ -44,11 +109,15 @@ pub(crate) fn buy(
 }
 
 /// What a purchase costs and what it brings, both above zero.
-fn quote(state: &State, purchase: CreditPurchase) -> Result<(Watt, Nusd), TxError> {
+fn quote(
+    state: &State,
+    purchase: CreditPurchase,
+    nusd_per_watt: Nusd,
+) -> Result<(Watt, Nusd), TxError> {
     const ONE_PPM: u128 = 1_000_000;
-    let kept = u128::from(state.params().credit_spread.get());
+    let kept = u128::from(state.params().credits.spread.get());
     // credits = watt · price · (1 − spread) / 10⁹, over a denominator without fractions.
-    let numerator = state.price().0.saturating_mul(ONE_PPM.saturating_sub(kept));
+    let numerator = nusd_per_watt.0.saturating_mul(ONE_PPM.saturating_sub(kept));
     let denominator = UNIT.saturating_mul(ONE_PPM);
     let overflow = TxError::Overflow { what: "the purchase" };
     match purchase {
@@ -59,7 +128,7 @@ fn quote(state: &State, purchase: CreditPurchase) -> Result<(Watt, Nusd), TxErro
             let credits =
                 mul_div(watt.0, numerator, denominator, Rounding::Down).ok_or(overflow)?;
             if credits == 0 {
-                return Err(TxError::NoCredits { watt, nusd_per_watt: state.price() });
+                return Err(TxError::NoCredits { watt, nusd_per_watt });
             }
             Ok((watt, Nusd(credits)))
         }
@@ -75,5 +144,151 @@ fn quote(state: &State, purchase: CreditPurchase) -> Result<(Watt, Nusd), TxErro
             }
             Ok((needed, credits))
         }
+    }
+}
+
+/// Asks for WATT back.
+pub(crate) fn request_refund(
+    state: &mut State,
+    context: &mut Context,
+    credits: Nusd,
+) -> Result<(), TxError> {
+    let params = &state.params().credits;
+    if !params.refunds || params.policy == CreditPolicy::Emission {
+        return Err(TxError::NoRefunds);
+    }
+    if credits.is_zero() {
+        return Err(TxError::Zero { what: "the amount of credits" });
+    }
+    let due_at = context.time.plus_ms(params.refund_delay_ms);
+    let owner = context.sender;
+    state.take_credits(owner, credits)?;
+    let mut credit = *state.credit.get();
+    let number = credit.refund_next;
+    credit.refund_next = number.saturating_add(1);
+    credit.refunding = add_credits(credit.refunding, credits, "the refunds")?;
+    state.credit.set(credit);
+    state.refunds.insert((due_at, number), Refund { owner, credits });
+    context.events.push(Event::RefundRequested { owner, credits, due_at });
+    Ok(())
+}
+
+/// At the end of a block: pays the refunds that are due. They wait while there is no fresh price.
+pub(crate) fn end_block(state: &mut State, context: &mut Context) -> Result<(), TxError> {
+    pay_refunds(state, context)?;
+    move_breaker(state, context);
+    Ok(())
+}
+
+fn pay_refunds(state: &mut State, context: &mut Context) -> Result<(), TxError> {
+    let Ok(prices) = state.price_range(context.time) else { return Ok(()) };
+    for _ in 0..REFUNDS_PER_BLOCK_MAX {
+        let Some((&key, &refund)) = state.refunds.first() else { return Ok(()) };
+        // From an empty vault nobody is paid, and nobody loses a claim on what comes into it later.
+        if key.0 > context.time || state.module_balance(Module::Vault).is_zero() {
+            return Ok(());
+        }
+        state.refunds.remove(&key);
+        let watt = refund_value(state, refund.credits, prices.high)?;
+        let Refund { owner, credits } = refund;
+        state.pay(Module::Vault.address(), owner, watt)?;
+        let mut credit = *state.credit.get();
+        credit.refunding = credit.refunding.saturating_sub(credits);
+        state.credit.set(credit);
+        let mut supply = *state.supply();
+        supply.vault_out = add(supply.vault_out, watt, "the vault's expense")?;
+        supply.credits_refunded =
+            add_credits(supply.credits_refunded, credits, "the refunded credits")?;
+        supply.credits_outstanding = supply.credits_outstanding.saturating_sub(credits);
+        state.supply.set(supply);
+        context.events.push(Event::CreditsRefunded { owner, credits, watt });
+    }
+    Ok(())
+}
+
+/// What credits are worth at `price`, but never more than their share of the vault: whoever leaves
+/// first in a run takes nothing from those who stay.
+fn refund_value(state: &State, credits: Nusd, price: Nusd) -> Result<Watt, TxError> {
+    let overflow = TxError::Overflow { what: "the refund" };
+    let worth = Watt::worth(credits, price, Rounding::Down).ok_or(overflow.clone())?;
+    Ok(worth.min(state.vault_share(credits).ok_or(overflow)?))
+}
+
+/// At the end of a block: compares the vault with what is outstanding.
+fn move_breaker(state: &mut State, context: &mut Context) {
+    let params = &state.params().credits;
+    if params.policy != CreditPolicy::Vault {
+        return;
+    }
+    let Ok(prices) = state.price_range(context.time) else { return };
+    let mut credit = *state.credit.get();
+    let before = credit.breaker;
+    let covers = |ratio: Ppm| state.vault_covers(ratio, prices.spot);
+    let after = match before {
+        Breaker::Paused { since } => {
+            let over = context.time >= since.plus_ms(params.pause_ms);
+            if !over || !covers(params.resume_ratio) {
+                before
+            } else if covers(params.warn_ratio) {
+                Breaker::Closed
+            } else {
+                Breaker::Warned
+            }
+        }
+        Breaker::Closed | Breaker::Warned => {
+            if !covers(params.pause_ratio) {
+                Breaker::Paused { since: context.time }
+            } else if covers(params.warn_ratio) {
+                Breaker::Closed
+            } else {
+                Breaker::Warned
+            }
+        }
+    };
+    if after == before {
+        return;
+    }
+    credit.breaker = after;
+    state.credit.set(credit);
+    context.events.push(Event::BreakerMoved { before, after });
+}
+
+impl State {
+    /// Whether credits may be bought.
+    pub fn breaker(&self) -> Breaker {
+        self.credit.get().breaker
+    }
+
+    /// Refunds that wait, by due time.
+    pub fn refunds(&self) -> impl Iterator<Item = (TimeMs, &Refund)> {
+        self.refunds.iter().map(|((due_at, _), refund)| (*due_at, refund))
+    }
+
+    /// The share of the vault that belongs to these credits, rounded down.
+    pub(crate) fn vault_share(&self, credits: Nusd) -> Option<Watt> {
+        let outstanding = self.supply().credits_outstanding;
+        let vault = self.module_balance(Module::Vault);
+        mul_div(credits.0, vault.0, outstanding.0, Rounding::Down).map(Watt)
+    }
+
+    /// Whether the vault at this price is worth at least `ratio` of the credits outstanding.
+    fn vault_covers(&self, ratio: Ppm, price: Nusd) -> bool {
+        let vault = self.module_balance(Module::Vault);
+        let worth = Nusd::worth(vault, price, Rounding::Down).unwrap_or(Nusd(u128::MAX));
+        worth.0 >= ratio.of(self.supply().credits_outstanding.0, Rounding::Up)
+    }
+
+    fn count_issued(&mut self, height: Height, credits: Nusd) -> Result<(), TxError> {
+        let mut credit = *self.credit.get();
+        let before = if credit.issued_at == height { credit.issued } else { Nusd::ZERO };
+        let max = self.params().credits.issue_block_max;
+        let issued = add_credits(before, credits, "the credits of a block")?;
+        if issued > max {
+            return Err(TxError::IssueBlockMax { left: max.saturating_sub(before) });
+        }
+        credit.issued_at = height;
+        credit.issued = issued;
+        self.credit.set(credit);
+        Ok(())
     }
 }

@@ -1,7 +1,8 @@
 //! What can go wrong, each with what the sender can do about it, and a code for programs.
 
 use types::{
-    Address, ChainId, ChannelId, Hash32, Height, Lane, Nonce, Nusd, PublicKey, TimeMs, Watt,
+    Address, ChainId, ChannelId, Hash32, Height, Lane, Nonce, Nusd, Ppm, PublicKey, TimeMs, Watt,
+    params::ParamError, stake::OperatorId,
 };
 
 /// Why a transaction is refused or failed. [`TxError::code`] is stable, the message is for people.
@@ -117,24 +118,101 @@ pub enum TxError {
     ClaimAboveVoucher { channel: ChannelId, lane: Lane, claimed: Nusd, total: Nusd },
     #[error("the claims on channel {channel} add {needed:?} and it holds {balance:?}; claim less")]
     ChannelShort { channel: ChannelId, needed: Nusd, balance: Nusd },
-    #[error(
-        "the settlement lacks {shortfall:?} and {reserve_left:?} may still be minted; redeem less or wait for purchases of credits"
-    )]
-    ReserveExhausted { shortfall: Watt, reserve_left: Watt },
+    /// Cannot happen: what is minted is bounded before.
+    #[error("{amount:?} may not be minted, {room:?} are left; report this")]
+    MintRoom { amount: Watt, room: Watt },
 
-    #[error("{operator} operates no validator; sign with a validator's operator key")]
+    #[error(
+        "purchases of credits are paused until {until} ms at least: the vault covers too little; use what is outstanding or wait"
+    )]
+    PurchasesPaused { until: TimeMs },
+    #[error(
+        "this block can issue {left:?} of credits more; buy fewer or try again in the next block"
+    )]
+    IssueBlockMax { left: Nusd },
+    #[error("credits of this network cannot be refunded; spend them")]
+    NoRefunds,
+    #[error(
+        "the price is {age_ms} ms old and counts for {max_ms} ms; wait until the validators have voted again"
+    )]
+    PriceStale { age_ms: u64, max_ms: u64 },
+
+    #[error("`{field}` is up to {bytes_max} characters of a-z, 0-9 and `-`")]
+    ProfileTag { field: &'static str, bytes_max: usize },
+    #[error("{count} models in a registration; give up to {max}, each once, in ascending order")]
+    ProfileModels { count: usize, max: usize },
+
+    #[error("{operator} does not exist; check its role and address")]
+    OperatorUnknown { operator: OperatorId },
+    #[error("{operator} was buried for a grave fault and never comes back; use another account")]
+    Tombstoned { operator: OperatorId },
+    #[error("{delegator} has no stake behind {operator}; delegate first")]
+    NotDelegated { delegator: Address, operator: OperatorId },
+    #[error("{delegator} has {held:?} behind {operator} and {needed:?} are needed; use less")]
+    StakeShort { delegator: Address, operator: OperatorId, held: Watt, needed: Watt },
+    #[error(
+        "the amount buys no share of {operator}; stake more, or elsewhere if its stake was slashed to nothing"
+    )]
+    ExchangeRate { operator: OperatorId },
+    #[error(
+        "{max} unbondings or redelegations at {operator} are under way, which is the most; wait for one to end"
+    )]
+    TooManyUnbondings { operator: OperatorId, max: u32 },
+    #[error("stake moves between two different operators of one role, not from {from} to {to}")]
+    RedelegationPair { from: OperatorId, to: OperatorId },
+    #[error(
+        "stake that moved to {operator} may not move on yet; undelegate, or wait until it has been there for the unbonding time"
+    )]
+    RedelegationHop { operator: OperatorId },
+    #[error(
+        "a provider that serves keeps its bond of {required:?}, {free:?} are free; leave first to take it all"
+    )]
+    BondNeeded { required: Watt, free: Watt },
+    #[error("a validator's own stake is {min:?} at least, this is {given:?}; stake more")]
+    ValidatorBond { min: Watt, given: Watt },
+    #[error(
+        "{operator} has another consensus key, which does not change; register from another account"
+    )]
+    ConsensusKeyFixed { operator: Address },
+    #[error(
+        "a commission of {} ppm after {} with at most {}, changed by at most {}; stay within these terms",
+        rate.get(), before.get(), rate_max.get(), change_max.get()
+    )]
+    CommissionTerms { rate: Ppm, before: Ppm, rate_max: Ppm, change_max: Ppm },
+    #[error("the commission was changed lately; try again at {until} ms")]
+    CommissionEarly { until: TimeMs },
+    #[error("{operator} is not jailed")]
+    NotJailed { operator: OperatorId },
+    #[error("{operator} is jailed until {until} ms; try again then")]
+    JailedUntil { operator: OperatorId, until: TimeMs },
+
+    #[error("this proves no fault: {why}")]
+    NotEvidence { why: &'static str },
+    #[error("evidence about block {height} is older than {max_ms} ms and has no effect")]
+    EvidenceOld { height: Height, max_ms: u64 },
+    #[error("{operator} was punished for this already")]
+    AlreadyPunished { operator: OperatorId },
+
+    #[error("{operator} operates no validator that has a seat; only those vote")]
     NotValidator { operator: Address },
-    #[error("{operator} has no rewards yet; try again after the next block with fees")]
-    NoRewards { operator: Address },
+    #[error("there are no rewards at {operator} yet; try again after the next block with fees")]
+    NoRewards { operator: OperatorId },
 
-    #[error("only the governor {governor} sets the price")]
-    NotGovernor { governor: Address },
+    #[error("you committed to a vote in period {period} already; reveal it in the next one")]
+    VoteRepeated { period: u64 },
     #[error(
-        "a price of {given:?} is out of reach, this block allows {min:?} to {max:?}; go there in steps"
+        "there is no commitment of yours from period {period}; commit now and reveal in the next period"
     )]
-    PriceStep { given: Nusd, min: Nusd, max: Nusd },
-    #[error("the price was set in block {height}; try again in the next one")]
-    PriceAlreadySet { height: Height },
+    VoteUncommitted { period: u64 },
+    #[error("price and salt are not those that you committed to; reveal the same ones")]
+    VoteMismatch,
+    #[error("a price of {given:?} is out of reach; vote for {min:?} to {max:?}")]
+    VotePrice { given: Nusd, min: Nusd, max: Nusd },
+
+    #[error("this network has no budget `{bucket}`")]
+    NoBucket { bucket: &'static str },
+    #[error("nothing more of `{bucket}` has vested yet; try again later")]
+    NothingVested { bucket: &'static str },
 }
 
 impl TxError {
@@ -178,12 +256,39 @@ impl TxError {
             TxError::LaneTooHigh { .. } => "redeem.lane_too_high",
             TxError::ClaimAboveVoucher { .. } => "redeem.above_voucher",
             TxError::ChannelShort { .. } => "redeem.channel_short",
-            TxError::ReserveExhausted { .. } => "settlement.reserve_exhausted",
-            TxError::NotValidator { .. } => "rewards.not_validator",
+            TxError::MintRoom { .. } => "supply.mint_room",
+            TxError::PurchasesPaused { .. } => "credits.paused",
+            TxError::IssueBlockMax { .. } => "credits.block_full",
+            TxError::NoRefunds => "credits.no_refunds",
+            TxError::PriceStale { .. } => "oracle.stale",
+            TxError::ProfileTag { .. } => "registry.profile_tag",
+            TxError::ProfileModels { .. } => "registry.profile_models",
+            TxError::OperatorUnknown { .. } => "stake.operator_unknown",
+            TxError::Tombstoned { .. } => "stake.tombstoned",
+            TxError::NotDelegated { .. } => "stake.not_delegated",
+            TxError::StakeShort { .. } => "stake.short",
+            TxError::ExchangeRate { .. } => "stake.exchange_rate",
+            TxError::TooManyUnbondings { .. } => "stake.too_many_entries",
+            TxError::RedelegationPair { .. } => "stake.redelegation_pair",
+            TxError::RedelegationHop { .. } => "stake.redelegation_hop",
+            TxError::BondNeeded { .. } => "stake.bond_needed",
+            TxError::ValidatorBond { .. } => "validator.bond",
+            TxError::ConsensusKeyFixed { .. } => "validator.consensus_key",
+            TxError::CommissionTerms { .. } => "stake.commission_terms",
+            TxError::CommissionEarly { .. } => "stake.commission_early",
+            TxError::NotJailed { .. } => "stake.not_jailed",
+            TxError::JailedUntil { .. } => "stake.jailed_until",
+            TxError::NotEvidence { .. } => "evidence.none",
+            TxError::EvidenceOld { .. } => "evidence.old",
+            TxError::AlreadyPunished { .. } => "evidence.repeated",
+            TxError::NotValidator { .. } => "validator.no_seat",
             TxError::NoRewards { .. } => "rewards.nothing",
-            TxError::NotGovernor { .. } => "price.not_governor",
-            TxError::PriceStep { .. } => "price.step",
-            TxError::PriceAlreadySet { .. } => "price.already_set",
+            TxError::VoteRepeated { .. } => "oracle.repeated",
+            TxError::VoteUncommitted { .. } => "oracle.uncommitted",
+            TxError::VoteMismatch => "oracle.mismatch",
+            TxError::VotePrice { .. } => "oracle.price",
+            TxError::NoBucket { .. } => "vesting.no_bucket",
+            TxError::NothingVested { .. } => "vesting.nothing",
         }
     }
 }
@@ -211,8 +316,8 @@ pub enum BlockError {
 /// Why a genesis document starts no ledger. Each names the field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GenesisError {
-    #[error("`params.{field}`: {problem}")]
-    Param { field: &'static str, problem: &'static str },
+    #[error(transparent)]
+    Param { source: ParamError },
     #[error("`nusd_per_watt` is {given:?}; use {min:?} to {max:?}")]
     Price { given: Nusd, min: Nusd, max: Nusd },
     #[error("`accounts`: {address} stands there twice; add its balances up")]
@@ -220,17 +325,27 @@ pub enum GenesisError {
     #[error("`accounts`: {address} belongs to the ledger itself; remove it")]
     ModuleAccount { address: Address },
     #[error(
-        "`accounts` hold more than `params.supply_max` less `params.settlement_reserve`, {max:?}; lower one of them"
+        "balances and stakes are more than {max:?}, which is `params.supply.max` less all that may be minted later; lower one of them"
     )]
     Supply { max: Watt },
+    #[error("`vesting`: `{bucket}` stands there twice; add its totals up")]
+    DuplicateBucket { bucket: &'static str },
+    #[error("`vesting`: `{bucket}` must start before it ends, with the cliff not after the end")]
+    VestingTimes { bucket: &'static str },
+    #[error("`vesting`: the beneficiary of `{bucket}` belongs to the ledger itself; leave it out")]
+    VestingBeneficiary { bucket: &'static str },
     #[error("`validators` has {count} entries; use 1 to {max}")]
     ValidatorsCount { count: usize, max: usize },
-    #[error("`validators`: {consensus_key} stands there twice; remove one")]
+    #[error("`validators`: {consensus_key} or its operator stands there twice; remove one")]
     DuplicateValidator { consensus_key: PublicKey },
-    #[error(
-        "`validators`: the power of {consensus_key} is zero or takes the sum above 2^63; change it"
-    )]
-    Power { consensus_key: PublicKey },
+    #[error("`validators`: the stake of {consensus_key} is below {min:?} or one WATT; raise it")]
+    Stake { consensus_key: PublicKey, min: Watt },
+    #[error("`validators`: the commission of {consensus_key} exceeds its own maximum; change it")]
+    Commission { consensus_key: PublicKey },
+    #[error("`validators`: {consensus_key} needs a moniker without control characters")]
+    Moniker { consensus_key: PublicKey },
+    #[error("`validators`: the first set cannot be seated")]
+    Seats { source: TxError },
 }
 
 /// Why bytes are not a snapshot, or none can be taken.
@@ -244,6 +359,10 @@ pub enum SnapshotError {
         "the snapshot breaks invariant {number}: {detail}; restore another one or replay the blocks"
     )]
     Violation { number: &'static str, detail: String },
+    #[error(
+        "the snapshot names the root {stated} and its entries have {actual}; restore another one or replay the blocks"
+    )]
+    Root { stated: Hash32, actual: Hash32 },
     #[error("the snapshot is of a network with genesis {found}, this one has {expected}")]
     OtherGenesis { found: Hash32, expected: Hash32 },
 }

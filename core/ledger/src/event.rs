@@ -1,242 +1,277 @@
 //! What happened, for people and indexes. Events carry no authority: the state does.
 
-use types::{Address, ChannelId, Nusd, PublicKey, TimeMs, Watt, split::Parts};
+use types::{
+    Address, ChannelId, Height, Nusd, Ppm, PublicKey, TimeMs, Watt, genesis::Bucket, split::Parts,
+    stake::OperatorId, state::Shares,
+};
 
-/// One fact about a block or a transaction.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Event {
-    Transferred {
-        from: Address,
-        to: Address,
-        amount: Watt,
-    },
-    /// The fee could not be paid and is owed.
-    FeeOwed {
-        account: Address,
-        fee: Watt,
-        debt: Watt,
-    },
-    /// Owed fees were taken from an income.
-    FeeDebtPaid {
-        account: Address,
-        amount: Watt,
-        debt: Watt,
-    },
-    CreditsBought {
-        buyer: Address,
-        watt: Watt,
-        credits: Nusd,
-        nusd_per_watt: Nusd,
-    },
-    ProviderRegistered {
-        operator: Address,
-        node_key: PublicKey,
-        moniker: String,
-        bond: Watt,
-    },
-    ProviderUpdated {
-        operator: Address,
-        node_key: PublicKey,
-        moniker: String,
-        bond: Watt,
-    },
-    ProviderBonded {
-        operator: Address,
-        amount: Watt,
-        bond: Watt,
-    },
-    /// It asked to leave, or had no income for too long.
-    ProviderLeaving {
-        operator: Address,
-        matures_at: TimeMs,
-        idle: bool,
-    },
-    /// The unbonding time is over.
-    ProviderUnbonded {
-        operator: Address,
-        bond: Watt,
-    },
-    ProviderRemoved {
-        operator: Address,
-    },
-    GatewayRegistered {
-        operator: Address,
-        node_key: PublicKey,
-        moniker: String,
-    },
-    ChannelOpened {
-        channel: ChannelId,
-        payer: Address,
-        receiver: Address,
-        deposit: Nusd,
-    },
-    ChannelToppedUp {
-        channel: ChannelId,
-        payer: Address,
-        amount: Nusd,
-        deposit: Nusd,
-    },
-    ChannelRedeemed(Redeemed),
-    WithdrawRequested {
-        channel: ChannelId,
-        withdraw_at: TimeMs,
-    },
-    ChannelClosed {
-        channel: ChannelId,
-        payer: Address,
-        receiver: Address,
-        returned: Nusd,
-    },
-    RewardsDistributed {
-        amount: Watt,
-        carried: Watt,
-    },
-    RewardsWithdrawn {
-        operator: Address,
-        amount: Watt,
-    },
-    PriceSet {
-        before: Nusd,
-        after: Nusd,
-    },
+use crate::{credits::Breaker, slashing::Fault};
+
+/// Declares the events with their names and their fields as text, in the order in which they stand.
+macro_rules! events {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident = $kind:literal { $($field:ident: $type:ty),* $(,)? }
+    )*) => {
+        /// One fact about a block or a transaction.
+        #[derive(Clone, PartialEq, Eq, Debug)]
+        pub enum Event {
+            $($(#[$doc])* $name { $($field: $type),* },)*
+            /// Claims of one channel were paid for.
+            ChannelSettled(Settled),
+            /// An operator lost stake.
+            Slashed(Slashed),
+        }
+
+        impl Event {
+            /// Every kind there is, sorted as declared.
+            pub const KINDS: &'static [&'static str] =
+                &[$($kind,)* "channel.settled", "stake.slashed"];
+
+            /// Dotted name, stable: `channel.settled`.
+            pub fn kind(&self) -> &'static str {
+                match self {
+                    $(Event::$name { .. } => $kind,)*
+                    Event::ChannelSettled(_) => "channel.settled",
+                    Event::Slashed(_) => "stake.slashed",
+                }
+            }
+
+            /// Names and values as text, in a fixed order per kind. Amounts are base units.
+            pub fn fields(&self) -> Vec<(&'static str, String)> {
+                match self {
+                    $(Event::$name { $($field),* } => {
+                        vec![$((stringify!($field), Text::text($field))),*]
+                    })*
+                    Event::ChannelSettled(settled) => settled.fields(),
+                    Event::Slashed(slashed) => slashed.fields(),
+                }
+            }
+        }
+    };
 }
 
-/// One channel's part of a redemption.
+events! {
+    Transferred = "bank.transferred" { from: Address, to: Address, amount: Watt }
+    /// The fee could not be paid and is owed.
+    FeeOwed = "fee.owed" { account: Address, fee: Watt, debt: Watt }
+    /// Owed fees were taken from an income.
+    FeeDebtPaid = "fee.debt_paid" { account: Address, amount: Watt, debt: Watt }
+
+    CreditsBought = "credits.bought" {
+        buyer: Address, watt: Watt, credits: Nusd, nusd_per_watt: Nusd
+    }
+    RefundRequested = "credits.refund_requested" { owner: Address, credits: Nusd, due_at: TimeMs }
+    CreditsRefunded = "credits.refunded" { owner: Address, credits: Nusd, watt: Watt }
+    /// Purchases of credits were paused, or go on.
+    BreakerMoved = "credits.breaker" { before: Breaker, after: Breaker }
+
+    ProviderRegistered = "provider.registered" {
+        operator: Address, node_key: PublicKey, moniker: String, bond: Watt
+    }
+    ProviderUpdated = "provider.updated" {
+        operator: Address, node_key: PublicKey, moniker: String, bond: Watt
+    }
+    ProviderSeen = "provider.seen" { operator: Address, period: u64 }
+    /// It asked to leave, or had no income for too long.
+    ProviderLeaving = "provider.leaving" { operator: Address, matures_at: TimeMs, idle: bool }
+    /// The unbonding time is over.
+    ProviderUnbonded = "provider.unbonded" { operator: Address }
+    ProviderRemoved = "provider.removed" { operator: Address }
+    GatewayRegistered = "gateway.registered" {
+        operator: Address, node_key: PublicKey, moniker: String
+    }
+
+    ChannelOpened = "channel.opened" {
+        channel: ChannelId, payer: Address, receiver: Address, deposit: Nusd
+    }
+    ChannelToppedUp = "channel.topped_up" {
+        channel: ChannelId, payer: Address, amount: Nusd, deposit: Nusd
+    }
+    ChannelClaimed = "channel.claimed" {
+        channel: ChannelId, payer: Address, receiver: Address, credits: Nusd, settles_at: TimeMs
+    }
+    /// Under the emission policy: burned, and counted as work of the epoch.
+    ChannelWorked = "channel.worked" { channel: ChannelId, receiver: Address, credits: Nusd }
+    DepositReturned = "channel.deposit_returned" {
+        channel: ChannelId, payer: Address, amount: Nusd
+    }
+    WithdrawRequested = "channel.withdraw_requested" { channel: ChannelId, withdraw_at: TimeMs }
+    ChannelClosed = "channel.closed" {
+        channel: ChannelId, payer: Address, receiver: Address, returned: Nusd
+    }
+
+    EpochEnded = "emission.epoch_ended" { epoch: u64, work: Nusd, budget: Watt }
+    EpochPaid = "emission.paid" {
+        epoch: u64, operator: Address, work: Nusd, watt: Watt, parts: Parts, withheld: Watt
+    }
+    Vested = "vesting.claimed" { bucket: Bucket, beneficiary: Address, amount: Watt }
+
+    ValidatorRegistered = "validator.registered" {
+        operator: Address, consensus_key: PublicKey, moniker: String
+    }
+    /// A seat of the next block and its power.
+    ValidatorPower = "validator.power" {
+        operator: Address, consensus_key: PublicKey, power: u64
+    }
+    ValidatorUnseated = "validator.unseated" { operator: Address, consensus_key: PublicKey }
+    CommissionSet = "stake.commission" { operator: OperatorId, before: Ppm, after: Ppm }
+    Delegated = "stake.delegated" {
+        delegator: Address, operator: OperatorId, amount: Watt, shares: Shares
+    }
+    Undelegated = "stake.undelegated" {
+        delegator: Address, operator: OperatorId, amount: Watt, matures_at: TimeMs
+    }
+    /// What was undelegated was paid back, less owed fees.
+    Unbonded = "stake.unbonded" { delegator: Address, operator: OperatorId, amount: Watt }
+    Redelegated = "stake.redelegated" {
+        delegator: Address, from: OperatorId, to: OperatorId, amount: Watt, matures_at: TimeMs
+    }
+    EvidenceAccepted = "evidence.accepted" {
+        operator: OperatorId, fault: Fault, reporter: Address
+    }
+    Jailed = "stake.jailed" { operator: OperatorId, until: TimeMs, tombstoned: bool }
+    Unjailed = "stake.unjailed" { operator: OperatorId }
+
+    RewardsDistributed = "rewards.distributed" { amount: Watt, carried: Watt }
+    /// The delegators of a provider received their share of its income.
+    IncomeShared = "rewards.shared" { operator: OperatorId, amount: Watt }
+    /// Rewards that belong to no delegator went to the treasury.
+    RewardsSwept = "rewards.swept" { operator: OperatorId, amount: Watt }
+    RewardsWithdrawn = "rewards.withdrawn" {
+        delegator: Address, operator: OperatorId, amount: Watt
+    }
+    CommissionWithdrawn = "rewards.commission" { operator: OperatorId, amount: Watt }
+
+    PriceCommitted = "oracle.committed" { voter: Address, period: u64 }
+    PriceRevealed = "oracle.revealed" { voter: Address, period: u64, nusd_per_watt: Nusd }
+    PriceCounted = "oracle.counted" {
+        period: u64, before: Nusd, after: Nusd, median: Nusd, revealed: u128
+    }
+    /// Too little power revealed a vote.
+    PriceNotCounted = "oracle.not_counted" { period: u64, revealed: u128, total: u128 }
+}
+
+/// What one channel's claims brought.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Redeemed {
+pub struct Settled {
     pub channel: ChannelId,
     pub payer: Address,
     pub receiver: Address,
     /// Credits that were burned.
     pub credits: Nusd,
-    /// WATT they were worth; the parts below sum to it.
+    /// WATT that were paid for them; the parts below sum to it.
     pub watt: Watt,
     pub parts: Parts,
     /// Of the provider's part, what went into its bond.
     pub withheld: Watt,
     /// Of `watt`, what the vault lacked and was minted.
     pub minted: Watt,
-    pub nusd_per_watt: Nusd,
 }
 
-impl Event {
-    /// Dotted name, stable.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Event::Transferred { .. } => "bank.transferred",
-            Event::FeeOwed { .. } => "fee.owed",
-            Event::FeeDebtPaid { .. } => "fee.debt_paid",
-            Event::CreditsBought { .. } => "credits.bought",
-            Event::ProviderRegistered { .. } => "provider.registered",
-            Event::ProviderUpdated { .. } => "provider.updated",
-            Event::ProviderBonded { .. } => "provider.bonded",
-            Event::ProviderLeaving { .. } => "provider.leaving",
-            Event::ProviderUnbonded { .. } => "provider.unbonded",
-            Event::ProviderRemoved { .. } => "provider.removed",
-            Event::GatewayRegistered { .. } => "gateway.registered",
-            Event::ChannelOpened { .. } => "channel.opened",
-            Event::ChannelToppedUp { .. } => "channel.topped_up",
-            Event::ChannelRedeemed(_) => "channel.redeemed",
-            Event::WithdrawRequested { .. } => "channel.withdraw_requested",
-            Event::ChannelClosed { .. } => "channel.closed",
-            Event::RewardsDistributed { .. } => "rewards.distributed",
-            Event::RewardsWithdrawn { .. } => "rewards.withdrawn",
-            Event::PriceSet { .. } => "price.set",
-        }
-    }
-
-    /// Names and values as text, in a fixed order per kind; amounts in base units.
-    pub fn fields(&self) -> Vec<(&'static str, String)> {
-        let mut fields = Fields(Vec::new());
-        match self {
-            Event::Transferred { from, to, amount } => {
-                fields.add("from", from).add("to", to).add("amount", amount)
-            }
-            Event::FeeOwed { account, fee, debt } => {
-                fields.add("account", account).add("fee", fee).add("debt", debt)
-            }
-            Event::FeeDebtPaid { account, amount, debt } => {
-                fields.add("account", account).add("amount", amount).add("debt", debt)
-            }
-            Event::CreditsBought { buyer, watt, credits, nusd_per_watt } => fields
-                .add("buyer", buyer)
-                .add("watt", watt)
-                .add("credits", credits)
-                .add("nusd_per_watt", nusd_per_watt),
-            Event::ProviderRegistered { operator, node_key, moniker, bond }
-            | Event::ProviderUpdated { operator, node_key, moniker, bond } => fields
-                .add("operator", operator)
-                .add("node_key", node_key)
-                .add("moniker", moniker)
-                .add("bond", bond),
-            Event::ProviderBonded { operator, amount, bond } => {
-                fields.add("operator", operator).add("amount", amount).add("bond", bond)
-            }
-            Event::ProviderLeaving { operator, matures_at, idle } => {
-                fields.add("operator", operator).add("matures_at", matures_at).add("idle", idle)
-            }
-            Event::ProviderUnbonded { operator, bond } => {
-                fields.add("operator", operator).add("bond", bond)
-            }
-            Event::ProviderRemoved { operator } => fields.add("operator", operator),
-            Event::GatewayRegistered { operator, node_key, moniker } => {
-                fields.add("operator", operator).add("node_key", node_key).add("moniker", moniker)
-            }
-            Event::ChannelOpened { channel, payer, receiver, deposit } => fields
-                .add("channel", channel)
-                .add("payer", payer)
-                .add("receiver", receiver)
-                .add("deposit", deposit),
-            Event::ChannelToppedUp { channel, payer, amount, deposit } => fields
-                .add("channel", channel)
-                .add("payer", payer)
-                .add("amount", amount)
-                .add("deposit", deposit),
-            Event::ChannelRedeemed(redeemed) => redeemed.fields(&mut fields),
-            Event::WithdrawRequested { channel, withdraw_at } => {
-                fields.add("channel", channel).add("withdraw_at", withdraw_at)
-            }
-            Event::ChannelClosed { channel, payer, receiver, returned } => fields
-                .add("channel", channel)
-                .add("payer", payer)
-                .add("receiver", receiver)
-                .add("returned", returned),
-            Event::RewardsDistributed { amount, carried } => {
-                fields.add("amount", amount).add("carried", carried)
-            }
-            Event::RewardsWithdrawn { operator, amount } => {
-                fields.add("operator", operator).add("amount", amount)
-            }
-            Event::PriceSet { before, after } => fields.add("before", before).add("after", after),
-        };
-        fields.0
-    }
+/// What one fault cost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Slashed {
+    pub operator: OperatorId,
+    pub fault: Fault,
+    /// The block at which it happened.
+    pub height: Height,
+    /// All that was taken; the four below sum to it.
+    pub amount: Watt,
+    pub burned: Watt,
+    pub bounty: Watt,
+    pub refunded: Watt,
+    pub insured: Watt,
+    pub reporter: Option<Address>,
+    pub harmed: Option<Address>,
 }
 
-impl Redeemed {
-    fn fields<'a>(&self, fields: &'a mut Fields) -> &'a mut Fields {
+impl Settled {
+    fn fields(&self) -> Vec<(&'static str, String)> {
+        let mut fields = vec![
+            ("channel", self.channel.text()),
+            ("payer", self.payer.text()),
+            ("receiver", self.receiver.text()),
+            ("credits", self.credits.text()),
+            ("watt", self.watt.text()),
+        ];
+        fields.extend(parts(&self.parts));
+        fields.extend([("withheld", self.withheld.text()), ("minted", self.minted.text())]);
         fields
-            .add("channel", &self.channel)
-            .add("payer", &self.payer)
-            .add("receiver", &self.receiver)
-            .add("credits", &self.credits)
-            .add("watt", &self.watt)
-            .add("provider", &self.parts.provider)
-            .add("stakers", &self.parts.stakers)
-            .add("burned", &self.parts.burn)
-            .add("treasury", &self.parts.treasury)
-            .add("withheld", &self.withheld)
-            .add("minted", &self.minted)
-            .add("nusd_per_watt", &self.nusd_per_watt)
     }
 }
 
-/// Collects fields in order.
-struct Fields(Vec<(&'static str, String)>);
+impl Slashed {
+    fn fields(&self) -> Vec<(&'static str, String)> {
+        let name = |address: Option<Address>| address.map(|it| it.text()).unwrap_or_default();
+        vec![
+            ("operator", self.operator.text()),
+            ("fault", self.fault.text()),
+            ("height", self.height.text()),
+            ("amount", self.amount.text()),
+            ("burned", self.burned.text()),
+            ("bounty", self.bounty.text()),
+            ("refunded", self.refunded.text()),
+            ("insured", self.insured.text()),
+            ("reporter", name(self.reporter)),
+            ("harmed", name(self.harmed)),
+        ]
+    }
+}
 
-impl Fields {
-    fn add(&mut self, name: &'static str, value: &dyn ToString) -> &mut Fields {
-        self.0.push((name, value.to_string()));
-        self
+fn parts(parts: &Parts) -> [(&'static str, String); 4] {
+    [
+        ("provider", parts.provider.text()),
+        ("stakers", parts.stakers.text()),
+        ("burned", parts.burn.text()),
+        ("treasury", parts.treasury.text()),
+    ]
+}
+
+/// A value as an event shows it.
+trait Text {
+    fn text(&self) -> String;
+}
+
+macro_rules! text_by_display {
+    ($($type:ty),*) => {
+        $(impl Text for $type {
+            fn text(&self) -> String { self.to_string() }
+        })*
+    };
+}
+
+text_by_display!(
+    Address, ChannelId, OperatorId, PublicKey, Height, TimeMs, Nusd, Watt, Shares, String, bool,
+    u64, u128
+);
+
+impl Text for Ppm {
+    fn text(&self) -> String {
+        self.get().to_string()
+    }
+}
+
+impl Text for Breaker {
+    fn text(&self) -> String {
+        self.name().to_owned()
+    }
+}
+
+impl Text for Fault {
+    fn text(&self) -> String {
+        self.name().to_owned()
+    }
+}
+
+impl Text for Bucket {
+    fn text(&self) -> String {
+        self.name().to_owned()
+    }
+}
+
+impl Text for Parts {
+    fn text(&self) -> String {
+        parts(self).map(|(name, value)| format!("{name} {value}")).join(", ")
     }
 }

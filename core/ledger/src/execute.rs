@@ -6,18 +6,20 @@
 //! skipped ones out, everybody else refuses a block that has one.
 
 use types::{
-    Address, Hash32, Height, Nonce, TimeMs, TxId, Watt,
+    Address, Hash32, Height, Nonce, PublicKey, TimeMs, TxId, Watt,
     limits::{BLOCK_BYTES_MAX, BLOCK_TXS_MAX, TX_BYTES_MAX},
     tx::{Action, VerifiedTx},
 };
 
 use crate::{
-    bank, channel, credits,
+    bank, channel, credits, emission,
     error::{BlockError, TxError},
     event::Event,
+    evidence,
     fees::{self, Payment},
-    gateway, price, provider, rewards, settlement,
-    state::{State, Tip},
+    gateway, oracle, provider, rewards, settlement, signing, stake,
+    state::State,
+    validator, vesting,
 };
 
 /// How far ahead of its account's nonce a transaction may wait in the mempool.
@@ -32,6 +34,16 @@ pub(crate) struct Context {
     pub(crate) sender: Address,
     /// What happened so far.
     pub(crate) events: Vec<Event>,
+}
+
+/// Which block is executed, and what is known about the one before it.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockInfo<'a> {
+    pub height: Height,
+    /// Never earlier than the parent's.
+    pub time: TimeMs,
+    /// Consensus keys of seats whose signature is missing under the parent.
+    pub absent: &'a [PublicKey],
 }
 
 /// That a transaction may enter the mempool, and when it can be included.
@@ -84,8 +96,8 @@ impl State {
     /// answer may be another one by the time it is executed.
     pub fn check(&self, tx: &VerifiedTx) -> Result<Readiness, TxError> {
         let fee = self.check_form(tx, self.time())?;
-        let expected = self.account(&tx.sender()).nonce;
-        let given = tx.tx().nonce;
+        let account = self.account(&tx.sender());
+        let (given, expected) = (tx.tx().nonce, account.nonce);
         if given < expected {
             return Err(TxError::NonceTooLow { account: tx.sender(), given, expected });
         }
@@ -96,7 +108,7 @@ impl State {
         if by > 0 {
             return Ok(Readiness::Ahead { by });
         }
-        match fees::payment(self, tx, fee)? {
+        match fees::payment(tx, &account, fee)? {
             Payment::Now => {}
             Payment::Owed | Payment::FromIncome => fees::check_unpaid(self, tx, fee)?,
         }
@@ -107,22 +119,36 @@ impl State {
     /// On an error the state is as before.
     pub fn execute_block(
         &mut self,
-        height: Height,
-        time: TimeMs,
+        block: BlockInfo<'_>,
         txs: &[VerifiedTx],
     ) -> Result<BlockOutcome, BlockError> {
+        let BlockInfo { height, time, absent } = block;
         self.check_block(height, time, txs)?;
-        let results = txs.iter().map(|tx| self.execute_tx(height, time, tx)).collect();
-        // The end of a block acts for nobody; the vault's address stands where a sender would.
+        // The edges of a block act for nobody; the vault's address stands where a sender would.
         let sender = bank::Module::Vault.address();
         let mut context = Context { height, time, sender, events: Vec::new() };
+        let defect = |source| BlockError::Defect { height, source };
+        let begun = self.begin_block(&mut context, absent);
+        if let Err(source) = begun {
+            self.rollback();
+            return Err(defect(source));
+        }
+        let results = txs.iter().map(|tx| self.execute_tx(height, time, tx)).collect();
         if let Err(source) = self.end_block(&mut context) {
             self.rollback();
-            return Err(BlockError::Defect { height, source });
+            return Err(defect(source));
         }
-        let app_hash = self.next_app_hash(height, time);
-        self.open = Some(Tip { height, time, app_hash });
+        let app_hash = self.seal(height, time);
         Ok(BlockOutcome { results, events: context.events, app_hash })
+    }
+
+    /// What `tx` would do in a block at `time`, as if it were the next transaction of its sender.
+    /// The state is as before afterwards.
+    pub fn simulate(&mut self, time: TimeMs, tx: &VerifiedTx) -> Result<TxResult, BlockError> {
+        self.check_block(self.height().next(), time, std::slice::from_ref(tx))?;
+        let result = self.execute_tx(self.height().next(), time, tx);
+        self.rollback();
+        Ok(result)
     }
 
     fn check_block(
@@ -131,7 +157,7 @@ impl State {
         time: TimeMs,
         txs: &[VerifiedTx],
     ) -> Result<(), BlockError> {
-        if let Some(open) = self.open {
+        if let Some((open, _)) = &self.open {
             return Err(BlockError::Open { open: open.height });
         }
         if height != self.height().next() || height == self.height() {
@@ -150,9 +176,20 @@ impl State {
         Ok(())
     }
 
+    fn begin_block(&mut self, context: &mut Context, absent: &[PublicKey]) -> Result<(), TxError> {
+        self.mark_time(context.height, context.time);
+        oracle::begin_block(self, context)?;
+        signing::begin_block(self, context, absent)
+    }
+
     fn end_block(&mut self, context: &mut Context) -> Result<(), TxError> {
+        settlement::end_block(self, context)?;
+        emission::end_block(self, context)?;
+        credits::end_block(self, context)?;
         provider::end_block(self, context)?;
-        rewards::end_block(self, context)
+        stake::end_block(self, context)?;
+        rewards::end_block(self, context)?;
+        validator::end_block(self, context)
     }
 
     fn execute_tx(&mut self, height: Height, time: TimeMs, tx: &VerifiedTx) -> TxResult {
@@ -171,7 +208,7 @@ impl State {
         };
         let paid = self.mark();
         let done = apply(self, &mut context, &tx.tx().action)
-            .and_then(|()| fees::check_covered(self, payment, tx.sender(), fee));
+            .and_then(|()| fees::check_covered(self, payment, &context));
         match (done, payment) {
             (Ok(()), _) => {
                 let outcome = TxOutcome::Applied { events: context.events };
@@ -196,7 +233,7 @@ impl State {
         tx: &VerifiedTx,
     ) -> Result<(Watt, Payment), TxError> {
         let fee = self.check_form(tx, context.time)?;
-        let mut account = self.account(&context.sender);
+        let account = self.account(&context.sender);
         let (given, expected) = (tx.tx().nonce, account.nonce);
         if given < expected {
             return Err(TxError::NonceTooLow { account: context.sender, given, expected });
@@ -204,11 +241,9 @@ impl State {
         if given > expected {
             return Err(TxError::NonceTooHigh { account: context.sender, given, expected });
         }
-        let payment = fees::payment(self, tx, fee)?;
-        account.nonce =
-            Nonce(given.0.checked_add(1).ok_or(TxError::Overflow { what: "the nonce" })?);
-        self.put_account(context.sender, account);
-        fees::charge(self, context, payment, fee)?;
+        let payment = fees::payment(tx, &account, fee)?;
+        let next = Nonce(given.0.checked_add(1).ok_or(TxError::Overflow { what: "the nonce" })?);
+        fees::charge(self, context, payment, next, fee)?;
         Ok((fee, payment))
     }
 
@@ -244,11 +279,12 @@ fn apply(state: &mut State, context: &mut Context, action: &Action) -> Result<()
     match action {
         Action::Transfer { to, amount } => bank::transfer(state, context, *to, *amount),
         Action::BuyCredits(purchase) => credits::buy(state, context, *purchase),
-        Action::RegisterProvider { node_key, moniker, bond } => {
-            provider::register(state, context, *node_key, moniker, *bond)
+        Action::RefundCredits { credits } => credits::request_refund(state, context, *credits),
+        Action::RegisterProvider { node_key, profile, bond } => {
+            provider::register(state, context, *node_key, profile, *bond)
         }
-        Action::BondProvider { amount } => provider::bond(state, context, *amount),
         Action::UnbondProvider => provider::unbond(state, context),
+        Action::Heartbeat => provider::heartbeat(state, context),
         Action::RegisterGateway { node_key, moniker, addrs } => {
             gateway::register(state, context, *node_key, moniker, addrs)
         }
@@ -257,12 +293,35 @@ fn apply(state: &mut State, context: &mut Context, action: &Action) -> Result<()
             channel::top_up(state, context, *channel, *amount)
         }
         Action::RedeemVouchers { claims } => settlement::redeem(state, context, claims),
+        Action::ReturnDeposit { channel, amount } => {
+            channel::return_deposit(state, context, *channel, *amount)
+        }
         Action::RequestWithdraw { channel } => channel::request_withdraw(state, context, *channel),
         Action::FinalizeWithdraw { channel } => {
             channel::finalize_withdraw(state, context, *channel)
         }
         Action::CloseChannel { channel } => channel::close_by_receiver(state, context, *channel),
-        Action::WithdrawRewards => rewards::withdraw(state, context),
-        Action::SetPrice { nusd_per_watt } => price::set(state, context, *nusd_per_watt),
+        Action::RegisterValidator { consensus_key, moniker, commission, stake } => {
+            validator::register(state, context, *consensus_key, moniker, *commission, *stake)
+        }
+        Action::SetCommission { role, rate } => stake::set_commission(state, context, *role, *rate),
+        Action::Delegate { operator, amount } => {
+            stake::delegate(state, context, *operator, *amount)
+        }
+        Action::Undelegate { operator, amount } => {
+            stake::undelegate(state, context, *operator, *amount)
+        }
+        Action::Redelegate { from, to, amount } => {
+            stake::redelegate(state, context, *from, *to, *amount)
+        }
+        Action::WithdrawRewards { operator } => rewards::withdraw(state, context, *operator),
+        Action::WithdrawCommission { role } => rewards::withdraw_commission(state, context, *role),
+        Action::Unjail { role } => validator::unjail(state, context, *role),
+        Action::SubmitEvidence { evidence } => evidence::submit(state, context, evidence),
+        Action::CommitPrice { commitment } => oracle::commit(state, context, *commitment),
+        Action::RevealPrice { nusd_per_watt, salt } => {
+            oracle::reveal(state, context, *nusd_per_watt, *salt)
+        }
+        Action::ClaimVested { bucket } => vesting::claim(state, context, *bucket),
     }
 }

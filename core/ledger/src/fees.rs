@@ -6,7 +6,8 @@
 //! succeeds, so nobody can make a block work for free.
 
 use types::{
-    Address, Watt,
+    Address, Nonce, Nusd, TimeMs, Watt,
+    state::Account,
     tx::{Action, VerifiedTx},
 };
 
@@ -30,7 +31,8 @@ pub(crate) enum Payment {
     Now,
     /// Owed; the transaction counts only if its action succeeds.
     Owed,
-    /// Owed and paid by the same redemption; counts only if that covers it.
+    /// Owed until the settlement of the same redemption; counts only if what is claimed will cover
+    /// it.
     FromIncome,
 }
 
@@ -38,15 +40,14 @@ impl State {
     /// The fee of a transaction of this size.
     pub fn fee(&self, bytes_len: usize) -> Watt {
         let bytes = u128::try_from(bytes_len).unwrap_or(u128::MAX);
-        let params = self.params();
-        params.fee_tx.saturating_add(Watt(params.fee_byte.0.saturating_mul(bytes)))
+        let fees = &self.params().fees;
+        fees.tx.saturating_add(Watt(fees.byte.0.saturating_mul(bytes)))
     }
 }
 
-/// How `tx` can pay `fee`, or that it cannot.
-pub(crate) fn payment(state: &State, tx: &VerifiedTx, fee: Watt) -> Result<Payment, TxError> {
+/// How `tx` can pay `fee` from its sender's account, or that it cannot.
+pub(crate) fn payment(tx: &VerifiedTx, account: &Account, fee: Watt) -> Result<Payment, TxError> {
     let sender = tx.sender();
-    let account = state.account(&sender);
     if account.watt >= fee {
         return Ok(Payment::Now);
     }
@@ -63,16 +64,28 @@ pub(crate) fn payment(state: &State, tx: &VerifiedTx, fee: Watt) -> Result<Payme
         Action::RedeemVouchers { .. } => Ok(Payment::FromIncome),
         Action::Transfer { .. }
         | Action::BuyCredits(_)
-        | Action::BondProvider { .. }
+        | Action::RefundCredits { .. }
         | Action::UnbondProvider
+        | Action::Heartbeat
         | Action::RegisterGateway { .. }
         | Action::OpenChannel { .. }
         | Action::TopUpChannel { .. }
+        | Action::ReturnDeposit { .. }
         | Action::RequestWithdraw { .. }
         | Action::FinalizeWithdraw { .. }
         | Action::CloseChannel { .. }
-        | Action::WithdrawRewards
-        | Action::SetPrice { .. } => Err(unpaid),
+        | Action::RegisterValidator { .. }
+        | Action::SetCommission { .. }
+        | Action::Delegate { .. }
+        | Action::Undelegate { .. }
+        | Action::Redelegate { .. }
+        | Action::WithdrawRewards { .. }
+        | Action::WithdrawCommission { .. }
+        | Action::Unjail { .. }
+        | Action::SubmitEvidence { .. }
+        | Action::CommitPrice { .. }
+        | Action::RevealPrice { .. }
+        | Action::ClaimVested { .. } => Err(unpaid),
     }
 }
 
@@ -80,9 +93,9 @@ pub(crate) fn payment(state: &State, tx: &VerifiedTx, fee: Watt) -> Result<Payme
 pub(crate) fn check_unpaid(state: &State, tx: &VerifiedTx, fee: Watt) -> Result<(), TxError> {
     let sender = tx.sender();
     match &tx.tx().action {
-        Action::RegisterProvider { node_key, moniker, bond } => {
-            provider::check_registration(state, sender, *node_key, moniker, *bond)?;
-            let bonded = state.provider(&sender).map_or(Watt::ZERO, |provider| provider.bond);
+        Action::RegisterProvider { node_key, profile, bond } => {
+            provider::check_registration(state, sender, *node_key, profile, *bond)?;
+            let bonded = state.bond_of(&sender);
             let (needed, balance) = (bond.saturating_sub(bonded), state.account(&sender).watt);
             if needed > balance {
                 return Err(TxError::InsufficientWatt { account: sender, balance, needed });
@@ -90,61 +103,93 @@ pub(crate) fn check_unpaid(state: &State, tx: &VerifiedTx, fee: Watt) -> Result<
             Ok(())
         }
         Action::RedeemVouchers { claims } => {
+            let more = settlement::plan(state, sender, claims)?.credits();
             let account = state.account(&sender);
-            let income = settlement::plan(state, sender, claims)?.provider_income(state);
-            if income < account.fee_debt.saturating_add(fee) {
-                return Err(TxError::FeeUnpaid { account: sender, fee, balance: account.watt });
-            }
-            Ok(())
+            check_income(state, sender, more, account.fee_debt.saturating_add(fee), state.time())
         }
         Action::Transfer { .. }
         | Action::BuyCredits(_)
-        | Action::BondProvider { .. }
+        | Action::RefundCredits { .. }
         | Action::UnbondProvider
+        | Action::Heartbeat
         | Action::RegisterGateway { .. }
         | Action::OpenChannel { .. }
         | Action::TopUpChannel { .. }
+        | Action::ReturnDeposit { .. }
         | Action::RequestWithdraw { .. }
         | Action::FinalizeWithdraw { .. }
         | Action::CloseChannel { .. }
-        | Action::WithdrawRewards
-        | Action::SetPrice { .. } => Ok(()),
+        | Action::RegisterValidator { .. }
+        | Action::SetCommission { .. }
+        | Action::Delegate { .. }
+        | Action::Undelegate { .. }
+        | Action::Redelegate { .. }
+        | Action::WithdrawRewards { .. }
+        | Action::WithdrawCommission { .. }
+        | Action::Unjail { .. }
+        | Action::SubmitEvidence { .. }
+        | Action::CommitPrice { .. }
+        | Action::RevealPrice { .. }
+        | Action::ClaimVested { .. } => Ok(()),
     }
 }
 
-/// Takes the fee, or writes it down as owed.
+/// Takes the fee, or writes it down as owed, and uses the nonce: `next` is the account's one then.
 pub(crate) fn charge(
     state: &mut State,
     context: &mut Context,
     payment: Payment,
+    next: Nonce,
     fee: Watt,
 ) -> Result<(), TxError> {
     let sender = context.sender;
+    let mut debt = Watt::ZERO;
+    state.change_account(sender, |account| {
+        account.nonce = next;
+        match payment {
+            Payment::Now => {}
+            Payment::Owed | Payment::FromIncome => {
+                account.fee_debt = add(account.fee_debt, fee, "the owed fees")?;
+                debt = account.fee_debt;
+            }
+        }
+        Ok(())
+    })?;
     match payment {
         Payment::Now => state.pay(sender, Module::Stakers.address(), fee),
         Payment::Owed | Payment::FromIncome => {
-            let mut account = state.account(&sender);
-            account.fee_debt = add(account.fee_debt, fee, "the owed fees")?;
-            state.put_account(sender, account);
-            let debt = account.fee_debt;
             context.events.push(Event::FeeOwed { account: sender, fee, debt });
             Ok(())
         }
     }
 }
 
-/// After the action: whether a redemption really paid what its sender owed.
+/// After the action: whether what a redemption claimed will pay what its sender owes.
 pub(crate) fn check_covered(
     state: &State,
     payment: Payment,
-    sender: Address,
-    fee: Watt,
+    context: &Context,
 ) -> Result<(), TxError> {
-    let account = state.account(&sender);
     match payment {
-        Payment::FromIncome if !account.fee_debt.is_zero() => {
-            Err(TxError::FeeUnpaid { account: sender, fee, balance: account.watt })
+        Payment::FromIncome => {
+            let debt = state.account(&context.sender).fee_debt;
+            check_income(state, context.sender, Nusd::ZERO, debt, context.time)
         }
-        Payment::Now | Payment::Owed | Payment::FromIncome => Ok(()),
+        Payment::Now | Payment::Owed => Ok(()),
     }
+}
+
+fn check_income(
+    state: &State,
+    sender: Address,
+    more: Nusd,
+    debt: Watt,
+    time: TimeMs,
+) -> Result<(), TxError> {
+    let income = state.expected_income(&sender, more, time)?;
+    if income < debt {
+        let balance = state.account(&sender).watt;
+        return Err(TxError::FeeUnpaid { account: sender, fee: debt, balance });
+    }
+    Ok(())
 }

@@ -3,114 +3,85 @@
 use std::collections::BTreeSet;
 
 use types::{
-    Hash32, Height, Nusd, Watt,
-    genesis::{Genesis, GenesisAccount, GenesisValidator, Params},
+    Address, Height, Nusd, Watt,
+    genesis::{Genesis, GenesisAccount, GenesisValidator, GenesisVesting},
+    params::Params,
+    stake::OperatorId,
+    state::Account,
 };
 
 use crate::{
-    bank::{Account, Module, Supply},
+    bank::Supply,
     error::GenesisError,
-    price::{PRICE_MAX, PRICE_MIN},
-    rewards::Validator,
-    state::{Market, Rules, State, Tip},
-    table::{Cell, Table},
+    execute::Context,
+    oracle::{Oracle, PRICE_MAX, PRICE_MIN},
+    provider::check_moniker,
+    stake,
+    state::{Rules, State},
+    validator::{self, ValidatorEntry, power_of},
+    vesting::Vesting,
 };
 
-/// Validators of one set: rewards are divided among all of them in every block.
+/// Validators of one set, whatever the parameters say: rewards are divided among all of them in
+/// every block.
 pub const VALIDATORS_MAX: usize = 256;
-
-/// Base units of any supply: every balance fits a signed 64-bit integer, so indexes and spreadsheets
-/// can hold it, and every product of two balances fits 128 bits.
-const SUPPLY_BOUND: Watt = Watt(i64::MAX as u128);
-/// A bond above one billion USD is a mistake.
-const BOND_BOUND: Nusd = Nusd::whole(1_000_000_000);
-/// No time of the parameters is longer than this.
-const YEARS_10_MS: u64 = 10 * 365 * 24 * 60 * 60 * 1_000;
-/// The largest spread and the largest step of the price, in ppm.
-const HALF_PPM: u32 = 500_000;
 
 impl State {
     /// The state before the first block. The document is checked first: see [`GenesisError`].
     pub fn from_genesis(genesis: &Genesis) -> Result<State, GenesisError> {
-        check_params(&genesis.params)?;
+        genesis.params.check().map_err(|source| GenesisError::Param { source })?;
         check_price(genesis.nusd_per_watt)?;
-        let total = check_accounts(&genesis.accounts, &genesis.params)?;
-        check_validators(&genesis.validators)?;
-
-        let genesis_hash = genesis.hash();
-        let mut state = State {
-            tip: Tip { height: Height(0), time: genesis.time, app_hash: Hash32::default() },
-            open: None,
-            rules: Cell::new(Rules {
-                chain_id: genesis.chain_id.clone(),
-                genesis_hash,
-                governor: genesis.governor,
-                params: genesis.params.clone(),
-            }),
-            market: Cell::new(Market {
-                nusd_per_watt: genesis.nusd_per_watt,
-                price_set_at: Height(0),
-                unbonded_providers: 0,
-            }),
-            supply: Cell::new(Supply { total, genesis: total, ..Supply::default() }),
-            accounts: Table::default(),
-            providers: Table::default(),
-            gateways: Table::default(),
-            node_keys: Table::default(),
-            channels: Table::default(),
-            lanes: Table::default(),
-            parties: Table::default(),
-            due: Table::default(),
-            validators: Table::default(),
+        check_validators(&genesis.validators, &genesis.params)?;
+        check_vesting(&genesis.vesting)?;
+        let total = check_supply(genesis)?;
+        let rules = Rules {
+            chain_id: genesis.chain_id.clone(),
+            genesis_hash: genesis.hash(),
+            params: genesis.params.clone(),
         };
+        let oracle = Oracle::starting(genesis.nusd_per_watt, genesis.time);
+        let mut state = State::empty(rules, oracle, genesis.time);
+        state.supply.set(Supply { total, genesis: total, ..Supply::default() });
         for &GenesisAccount { address, balance } in &genesis.accounts {
             state.put_account(address, Account { watt: balance, ..Account::default() });
         }
-        for &GenesisValidator { consensus_key, operator, power } in &genesis.validators {
-            let validator = Validator { operator, power, rewards: Watt::ZERO };
-            state.validators.insert(consensus_key, validator);
+        for vesting in &genesis.vesting {
+            let &GenesisVesting { bucket, beneficiary, total, start, cliff, end } = vesting;
+            let claimed = Watt::ZERO;
+            state
+                .vesting
+                .insert(bucket, Vesting { beneficiary, total, start, cliff, end, claimed });
         }
-        // The document stands for the state that follows from it.
-        state.tip.app_hash = genesis_hash;
-        state.tip.app_hash = state.next_app_hash(Height(0), genesis.time);
-        state.commit();
+        state.seat_first_set(genesis).map_err(|source| GenesisError::Seats { source })?;
+        state.mark_time(Height(0), genesis.time);
+        state.begin();
         Ok(state)
     }
-}
 
-fn check_params(params: &Params) -> Result<(), GenesisError> {
-    let days_times = [
-        ("provider_idle_ms", params.provider_idle_ms),
-        ("unbonding_ms", params.unbonding_ms),
-        ("withdraw_delay_ms_min", params.withdraw_delay_ms_min),
-        ("withdraw_delay_ms_max", params.withdraw_delay_ms_max),
-    ];
-    for (field, ms) in days_times {
-        if ms == 0 || ms > YEARS_10_MS {
-            return Err(GenesisError::Param { field, problem: "use 1 ms to 10 years" });
+    /// Registers and stakes the first validators as their own transactions would.
+    fn seat_first_set(&mut self, genesis: &Genesis) -> Result<(), crate::TxError> {
+        let sender = Address::of_module("genesis");
+        let mut context =
+            Context { height: Height(0), time: genesis.time, sender, events: Vec::new() };
+        for validator in &genesis.validators {
+            let GenesisValidator { consensus_key, operator, moniker, stake, commission } =
+                validator.clone();
+            let mut account = self.account(&operator);
+            account.watt = account.watt.saturating_add(stake);
+            self.put_account(operator, account);
+            let entry = ValidatorEntry {
+                consensus_key,
+                moniker,
+                registered_at: genesis.time,
+                seated: false,
+            };
+            self.validators.insert(operator, entry);
+            self.consensus_keys.insert(consensus_key, operator);
+            let id = OperatorId::validator(operator);
+            self.open_pool(&context, id, commission)?;
+            stake::delegate_from(self, &mut context, operator, operator, id, stake)?;
         }
-    }
-    let bounds = [
-        ("supply_max", params.supply_max <= SUPPLY_BOUND, "use at most 2^63 - 1 base units"),
-        ("fee_tx", params.fee_tx <= SUPPLY_BOUND, "use at most 2^63 - 1 base units"),
-        ("fee_byte", params.fee_byte <= SUPPLY_BOUND, "use at most 2^63 - 1 base units"),
-        ("provider_bond", params.provider_bond <= BOND_BOUND, "use at most 1 000 000 000 USD"),
-        ("credit_spread", params.credit_spread.get() <= HALF_PPM, "use at most 500000 ppm"),
-        ("price_step", params.price_step.get() <= HALF_PPM, "use at most 500000 ppm"),
-        (
-            "settlement_reserve",
-            params.settlement_reserve <= params.supply_max,
-            "use at most `supply_max`",
-        ),
-        (
-            "withdraw_delay_ms_min",
-            params.withdraw_delay_ms_min <= params.withdraw_delay_ms_max,
-            "use at most `withdraw_delay_ms_max`",
-        ),
-    ];
-    match bounds.into_iter().find(|(_, within, _)| !within) {
-        Some((field, _, problem)) => Err(GenesisError::Param { field, problem }),
-        None => Ok(()),
+        validator::end_block(self, &mut context)
     }
 }
 
@@ -121,41 +92,72 @@ fn check_price(price: Nusd) -> Result<(), GenesisError> {
     Err(GenesisError::Price { given: price, min: PRICE_MIN, max: PRICE_MAX })
 }
 
-/// The sum of all balances.
-fn check_accounts(accounts: &[GenesisAccount], params: &Params) -> Result<Watt, GenesisError> {
-    let max = params.supply_max.saturating_sub(params.settlement_reserve);
+/// The sum of all balances and stakes. With all that may be minted later it stays within the cap.
+fn check_supply(genesis: &Genesis) -> Result<Watt, GenesisError> {
+    let params = &genesis.params.supply;
+    let budgets: Watt = genesis.vesting.iter().map(|vesting| vesting.total).sum();
+    let reserved =
+        budgets.saturating_add(params.settlement_reserve).saturating_add(params.emission_budget);
+    let max = params.max.saturating_sub(reserved);
     let mut seen = BTreeSet::new();
-    let mut total = Watt::ZERO;
-    for &GenesisAccount { address, balance } in accounts {
+    for &GenesisAccount { address, .. } in &genesis.accounts {
         if !seen.insert(address) {
             return Err(GenesisError::DuplicateAccount { address });
         }
-        if Module::is_one(&address) {
+        if address.is_module() {
             return Err(GenesisError::ModuleAccount { address });
         }
-        total = total
-            .checked_add(balance)
-            .filter(|total| *total <= max)
-            .ok_or(GenesisError::Supply { max })?;
+    }
+    let balances: Watt = genesis.accounts.iter().map(|account| account.balance).sum();
+    let stakes: Watt = genesis.validators.iter().map(|validator| validator.stake).sum();
+    let total = balances.saturating_add(stakes);
+    if total > max || reserved > params.max {
+        return Err(GenesisError::Supply { max });
     }
     Ok(total)
 }
 
-fn check_validators(validators: &[GenesisValidator]) -> Result<(), GenesisError> {
-    let count = validators.len();
-    if count == 0 || count > VALIDATORS_MAX {
-        return Err(GenesisError::ValidatorsCount { count, max: VALIDATORS_MAX });
-    }
+fn check_vesting(vesting: &[GenesisVesting]) -> Result<(), GenesisError> {
     let mut seen = BTreeSet::new();
-    let mut sum = 0u64;
-    for &GenesisValidator { consensus_key, power, .. } in validators {
-        if !seen.insert(consensus_key) {
+    for entry in vesting {
+        let bucket = entry.bucket.name();
+        if !seen.insert(entry.bucket) {
+            return Err(GenesisError::DuplicateBucket { bucket });
+        }
+        if entry.start >= entry.end || entry.cliff > entry.end {
+            return Err(GenesisError::VestingTimes { bucket });
+        }
+        if entry.beneficiary.is_some_and(|address| address.is_module()) {
+            return Err(GenesisError::VestingBeneficiary { bucket });
+        }
+    }
+    Ok(())
+}
+
+fn check_validators(validators: &[GenesisValidator], params: &Params) -> Result<(), GenesisError> {
+    let count = validators.len();
+    let max = usize::try_from(params.stake.validators_max).unwrap_or(VALIDATORS_MAX);
+    let max = max.min(VALIDATORS_MAX);
+    if count == 0 || count > max {
+        return Err(GenesisError::ValidatorsCount { count, max });
+    }
+    let mut keys = BTreeSet::new();
+    let mut operators = BTreeSet::new();
+    for validator in validators {
+        let &GenesisValidator { consensus_key, operator, stake, commission, .. } = validator;
+        if !keys.insert(consensus_key) || !operators.insert(operator) || operator.is_module() {
             return Err(GenesisError::DuplicateValidator { consensus_key });
         }
-        sum = sum
-            .checked_add(power)
-            .filter(|sum| power > 0 && *sum <= 1 << 63)
-            .ok_or(GenesisError::Power { consensus_key })?;
+        let min = params.stake.validator_bond_min;
+        if stake < min || power_of(stake) == 0 {
+            return Err(GenesisError::Stake { consensus_key, min });
+        }
+        if !commission.is_consistent() {
+            return Err(GenesisError::Commission { consensus_key });
+        }
+        if check_moniker(&validator.moniker).is_err() {
+            return Err(GenesisError::Moniker { consensus_key });
+        }
     }
     Ok(())
 }

@@ -27,6 +27,7 @@
 
 mod state;
 mod table;
+mod tree;
 
 mod execute;
 mod genesis;
@@ -34,25 +35,37 @@ mod genesis;
 mod bank;
 mod channel;
 mod credits;
+mod emission;
+mod evidence;
 mod fees;
 mod gateway;
-mod price;
+mod oracle;
 mod provider;
 mod rewards;
 mod settlement;
+mod signing;
+mod slashing;
+mod stake;
+mod validator;
+mod vesting;
 
 mod error;
 mod event;
 pub mod invariants;
 
-pub use bank::{Account, Burned, Minted, Module, Supply};
-pub use channel::Channel;
+pub use bank::{Burned, Minted, Module, Supply};
+pub use credits::{Breaker, Refund};
+pub use emission::{Emission, Payout};
 pub use error::{BlockError, GenesisError, SnapshotError, TxError};
-pub use event::{Event, Redeemed};
-pub use execute::{BlockOutcome, NONCES_AHEAD_MAX, Readiness, TxOutcome, TxResult};
+pub use event::{Event, Settled, Slashed};
+pub use execute::{BlockInfo, BlockOutcome, NONCES_AHEAD_MAX, Readiness, TxOutcome, TxResult};
 pub use gateway::Gateway;
 pub use genesis::VALIDATORS_MAX;
-pub use price::{PRICE_MAX, PRICE_MIN};
-pub use provider::{Provider, Stage};
-pub use rewards::Validator;
+pub use oracle::{Oracle, PRICE_MAX, PRICE_MIN};
+pub use settlement::Pending;
+pub use signing::Signing;
+pub use slashing::Fault;
+pub use stake::{Delegation, RedelegationEntry, UnbondingEntry};
 pub use state::State;
+pub use validator::{ActiveValidator, ValidatorEntry};
+pub use vesting::Vesting;

@@ -1,49 +1,106 @@
-//! The whole state: its tables, their places in the app hash, snapshots and how a block is kept
-//! or taken back.
+//! The whole state: its entries, the tree over them, the indexes that follow from them, snapshots
+//! and how a block is kept or taken back.
+
+use std::cmp::Reverse;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use types::{
-    Address, ChainId, ChannelId, Hash32, Height, Lane, Nusd, PublicKey, TimeMs, genesis::Params,
-    sha256,
+    Address, ChainId, ChannelId, Hash32, Height, Lane, Nusd, PublicKey, TimeMs, Watt,
+    genesis::{Bucket, Params},
+    stake::OperatorId,
+    state::{Account, Channel, Operator, Provider, StateKey, TableId},
+    tree::TreeProof,
 };
 
 use crate::{
-    bank::{Account, Supply},
-    channel::Channel,
+    bank::Supply,
+    credits::{Credit, Refund},
+    emission::{Emission, Payout},
     error::SnapshotError,
+    evidence::Punished,
     gateway::Gateway,
     invariants,
-    provider::{NodeRole, Provider},
-    rewards::Validator,
-    table::{self, Cell, Change, Journal, Table},
+    oracle::Oracle,
+    provider::NodeRole,
+    settlement::Pending,
+    signing::Signing,
+    stake::{Delegation, RedelegationEntry, UnbondingEntry},
+    table::{Cell, Entries, Journal, Table},
+    tree::{LeafChange, Tree},
+    validator::{ActiveValidator, ValidatorEntry},
+    vesting::Vesting,
 };
 
 /// The ledger after some block, and the open block on top of it, if there is one.
 ///
-/// Reading accessors show the open block. Its canonical bytes ([`State::snapshot`]) exist for a
-/// committed state only.
+/// Reading accessors show the open block. Its canonical bytes ([`State::snapshot`]) and proofs
+/// ([`State::prove`]) exist for a committed state only.
 #[derive(Clone, Debug)]
 pub struct State {
     /// The last committed block.
     pub(crate) tip: Tip,
-    /// The block that was executed and is neither kept nor taken back.
-    pub(crate) open: Option<Tip>,
+    /// The tree over the entries, those of the open block included; its root is the app hash.
+    tree: Tree,
+    /// The block that was executed and is neither kept nor taken back, and what takes it back out
+    /// of the tree.
+    pub(crate) open: Option<(Tip, Vec<LeafChange>)>,
+
+    /// Height and time of the block, so that the root stands for them too.
+    pub(crate) clock: Cell<(Height, TimeMs)>,
     pub(crate) rules: Cell<Rules>,
-    pub(crate) market: Cell<Market>,
     pub(crate) supply: Cell<Supply>,
+    pub(crate) credit: Cell<Credit>,
+    pub(crate) oracle: Cell<Oracle>,
+    pub(crate) emission: Cell<Emission>,
     pub(crate) accounts: Table<Address, Account>,
     pub(crate) providers: Table<Address, Provider>,
     pub(crate) gateways: Table<Address, Gateway>,
-    pub(crate) node_keys: Table<(NodeRole, PublicKey), Address>,
     pub(crate) channels: Table<ChannelId, Channel>,
     /// What each used lane has claimed.
     pub(crate) lanes: Table<(ChannelId, Lane), Nusd>,
+    /// Claims that wait for their settlement.
+    pub(crate) pending: Table<(TimeMs, ChannelId), Pending>,
+    /// By due time and a running number.
+    pub(crate) refunds: Table<(TimeMs, u64), Refund>,
+    pub(crate) vesting: Table<Bucket, Vesting>,
+    pub(crate) validators: Table<Address, ValidatorEntry>,
+    /// The validator set of the next block, by consensus key.
+    pub(crate) active: Table<PublicKey, ActiveValidator>,
+    pub(crate) operators: Table<OperatorId, Operator>,
+    pub(crate) delegations: Table<(OperatorId, Address), Delegation>,
+    pub(crate) unbondings: Table<(OperatorId, Address), Vec<UnbondingEntry>>,
+    /// By where the stake came from, whose it is, and where it went.
+    pub(crate) redelegations: Table<(OperatorId, Address, OperatorId), Vec<RedelegationEntry>>,
+    /// What an operator had staked behind it after which blocks.
+    pub(crate) histories: Table<OperatorId, Vec<(Height, Watt)>>,
+    /// The time of a block, about once an hour.
+    pub(crate) marks: Table<Height, TimeMs>,
+    pub(crate) signings: Table<PublicKey, Signing>,
+    pub(crate) punished: Table<Punished, TimeMs>,
+    /// By period and voter.
+    pub(crate) price_commits: Table<(u64, Address), Hash32>,
+    pub(crate) price_votes: Table<(u64, Address), Nusd>,
+    pub(crate) good_votes: Table<Address, u32>,
+    /// Credits settled for a provider in an epoch of the emission policy.
+    pub(crate) epoch_work: Table<(u64, Address), Nusd>,
+    /// Epochs that are over and not paid completely.
+    pub(crate) payouts: Table<u64, Payout>,
+
+    // Indexes. They follow from the entries, are not in the tree and not in a snapshot.
+    pub(crate) node_keys: Table<(NodeRole, PublicKey), Address>,
+    pub(crate) consensus_keys: Table<PublicKey, Address>,
     /// Channels by payer and by receiver.
     pub(crate) parties: Table<(Address, ChannelId), ()>,
     /// Providers by the time at which the end of a block must look at them.
     pub(crate) due: Table<(TimeMs, Address), ()>,
-    /// By consensus key.
-    pub(crate) validators: Table<PublicKey, Validator>,
+    /// Validators that may have a seat, the largest stake first.
+    pub(crate) candidates: Table<(Reverse<Watt>, Address), ()>,
+    pub(crate) maturing: Table<(TimeMs, OperatorId, Address), ()>,
+    pub(crate) returning: Table<(TimeMs, OperatorId, Address, OperatorId), ()>,
+    /// Operators by who delegates to them.
+    pub(crate) stakes: Table<(Address, OperatorId), ()>,
+    /// Redelegations by whose they are and where they went.
+    pub(crate) arrivals: Table<(Address, OperatorId, OperatorId), ()>,
 }
 
 /// Where the chain stands.
@@ -59,63 +116,247 @@ pub(crate) struct Tip {
 pub(crate) struct Rules {
     pub(crate) chain_id: ChainId,
     pub(crate) genesis_hash: Hash32,
-    pub(crate) governor: Address,
     pub(crate) params: Params,
 }
 
-/// Single values that change.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
-pub(crate) struct Market {
-    pub(crate) nusd_per_watt: Nusd,
-    /// The block that set it, 0 if genesis did.
-    pub(crate) price_set_at: Height,
-    /// Active providers whose bond was never full.
-    pub(crate) unbonded_providers: u32,
+/// The first bytes of a snapshot: what it is, and the version of its form.
+const SNAPSHOT_MAGIC: [u8; 8] = *b"pwstate2";
+
+/// Every entry table with its number, in the order of the numbers, which is that of a snapshot.
+macro_rules! with_entries {
+    ($state:expr, $visit:ident) => {{
+        let state = $state;
+        $visit!(state, Rules, rules);
+        $visit!(state, Supply, supply);
+        $visit!(state, Credit, credit);
+        $visit!(state, Oracle, oracle);
+        $visit!(state, Emission, emission);
+        $visit!(state, Accounts, accounts);
+        $visit!(state, Providers, providers);
+        $visit!(state, Gateways, gateways);
+        $visit!(state, Channels, channels);
+        $visit!(state, Lanes, lanes);
+        $visit!(state, Pending, pending);
+        $visit!(state, Refunds, refunds);
+        $visit!(state, Vesting, vesting);
+        $visit!(state, Validators, validators);
+        $visit!(state, Active, active);
+        $visit!(state, Operators, operators);
+        $visit!(state, Delegations, delegations);
+        $visit!(state, Unbondings, unbondings);
+        $visit!(state, Redelegations, redelegations);
+        $visit!(state, Histories, histories);
+        $visit!(state, Marks, marks);
+        $visit!(state, Signings, signings);
+        $visit!(state, Punished, punished);
+        $visit!(state, PriceCommits, price_commits);
+        $visit!(state, PriceVotes, price_votes);
+        $visit!(state, GoodVotes, good_votes);
+        $visit!(state, EpochWork, epoch_work);
+        $visit!(state, Payouts, payouts);
+        $visit!(state, Clock, clock);
+    }};
 }
 
-/// How many tables [`State::tables`] lists.
-const TABLES: usize = 12;
+macro_rules! with_indexes {
+    ($state:expr, $visit:ident) => {{
+        let state = $state;
+        $visit!(state, node_keys);
+        $visit!(state, consensus_keys);
+        $visit!(state, parties);
+        $visit!(state, due);
+        $visit!(state, candidates);
+        $visit!(state, maturing);
+        $visit!(state, returning);
+        $visit!(state, stakes);
+        $visit!(state, arrivals);
+    }};
+}
+
+/// Entry and index tables together.
+const TABLES: usize = 38;
 
 /// A point inside an open block, to which a failed transaction returns.
 #[derive(Clone, Copy)]
 pub(crate) struct Mark([usize; TABLES]);
 
-/// The form of a snapshot.
-#[derive(BorshDeserialize)]
-struct Snapshot {
-    tip: Tip,
-    rules: Cell<Rules>,
-    market: Cell<Market>,
-    supply: Cell<Supply>,
-    accounts: Table<Address, Account>,
-    providers: Table<Address, Provider>,
-    gateways: Table<Address, Gateway>,
-    node_keys: Table<(NodeRole, PublicKey), Address>,
-    channels: Table<ChannelId, Channel>,
-    lanes: Table<(ChannelId, Lane), Nusd>,
-    parties: Table<(Address, ChannelId), ()>,
-    due: Table<(TimeMs, Address), ()>,
-    validators: Table<PublicKey, Validator>,
-}
-
 impl State {
+    /// A state without entries but these, before the first block.
+    pub(crate) fn empty(rules: Rules, oracle: Oracle, time: TimeMs) -> State {
+        State {
+            tip: Tip { height: Height(0), time, app_hash: Hash32::default() },
+            tree: Tree::default(),
+            open: None,
+            clock: Cell::new((Height(0), time)),
+            rules: Cell::new(rules),
+            supply: Cell::new(Supply::default()),
+            credit: Cell::new(Credit::default()),
+            oracle: Cell::new(oracle),
+            emission: Cell::new(Emission::starting(time)),
+            accounts: Table::default(),
+            providers: Table::default(),
+            gateways: Table::default(),
+            channels: Table::default(),
+            lanes: Table::default(),
+            pending: Table::default(),
+            refunds: Table::default(),
+            vesting: Table::default(),
+            validators: Table::default(),
+            active: Table::default(),
+            operators: Table::default(),
+            delegations: Table::default(),
+            unbondings: Table::default(),
+            redelegations: Table::default(),
+            histories: Table::default(),
+            marks: Table::default(),
+            signings: Table::default(),
+            punished: Table::default(),
+            price_commits: Table::default(),
+            price_votes: Table::default(),
+            good_votes: Table::default(),
+            epoch_work: Table::default(),
+            payouts: Table::default(),
+            node_keys: Table::default(),
+            consensus_keys: Table::default(),
+            parties: Table::default(),
+            due: Table::default(),
+            candidates: Table::default(),
+            maturing: Table::default(),
+            returning: Table::default(),
+            stakes: Table::default(),
+            arrivals: Table::default(),
+        }
+    }
+
     /// Keeps the open block. Without one nothing happens.
     pub fn commit(&mut self) {
-        if let Some(tip) = self.open.take() {
+        if let Some((tip, _)) = self.open.take() {
             self.tip = tip;
         }
-        self.tables_mut().into_iter().for_each(|table| table.commit());
+        self.forget_undo();
+    }
+
+    fn forget_undo(&mut self) {
+        macro_rules! entry {
+            ($state:ident, $_id:ident, $table:ident) => {
+                Journal::commit(&mut $state.$table)
+            };
+        }
+        macro_rules! index {
+            ($state:ident, $table:ident) => {
+                Journal::commit(&mut $state.$table)
+            };
+        }
+        with_entries!(&mut *self, entry);
+        with_indexes!(&mut *self, index);
     }
 
     /// Takes the open block back. Without one nothing happens.
     pub fn rollback(&mut self) {
-        self.open = None;
+        if let Some((_, undo)) = self.open.take() {
+            self.tree.apply(undo);
+        }
         self.rollback_to(&Mark([0; TABLES]));
+    }
+
+    pub(crate) fn mark(&self) -> Mark {
+        let mut marks = [0; TABLES];
+        let mut places = marks.iter_mut();
+        macro_rules! entry {
+            ($state:ident, $_id:ident, $table:ident) => {
+                if let Some(place) = places.next() {
+                    *place = $state.$table.mark();
+                }
+            };
+        }
+        macro_rules! index {
+            ($state:ident, $table:ident) => {
+                entry!($state, Index, $table)
+            };
+        }
+        with_entries!(self, entry);
+        with_indexes!(self, index);
+        Mark(marks)
+    }
+
+    pub(crate) fn rollback_to(&mut self, mark: &Mark) {
+        let mut marks = mark.0.iter();
+        macro_rules! entry {
+            ($state:ident, $_id:ident, $table:ident) => {
+                if let Some(mark) = marks.next() {
+                    $state.$table.rollback_to(*mark);
+                }
+            };
+        }
+        macro_rules! index {
+            ($state:ident, $table:ident) => {
+                entry!($state, Index, $table)
+            };
+        }
+        with_entries!(&mut *self, entry);
+        with_indexes!(&mut *self, index);
+    }
+
+    /// Closes the execution of a block: the tree over what it changed. Returns the app hash.
+    pub(crate) fn seal(&mut self, height: Height, time: TimeMs) -> Hash32 {
+        self.clock.set((height, time));
+        let mut changes = Vec::new();
+        macro_rules! entry {
+            ($state:ident, $id:ident, $table:ident) => {
+                $state.$table.changes(TableId::$id, &mut changes)
+            };
+        }
+        with_entries!(&*self, entry);
+        let undo = self.tree.apply(changes);
+        let app_hash = self.tree.root();
+        self.open = Some((Tip { height, time, app_hash }, undo));
+        app_hash
+    }
+
+    /// The tree over all entries, from nothing.
+    fn whole_tree(&self) -> Tree {
+        let mut leaves = Vec::new();
+        macro_rules! entry {
+            ($state:ident, $id:ident, $table:ident) => {
+                $state.$table.leaves(TableId::$id, &mut leaves)
+            };
+        }
+        with_entries!(self, entry);
+        let mut tree = Tree::default();
+        tree.apply(leaves);
+        tree
+    }
+
+    /// Makes the state before the first block out of the entries that were put in.
+    pub(crate) fn begin(&mut self) {
+        self.tree = self.whole_tree();
+        self.tip.app_hash = self.tree.root();
+        self.forget_undo();
+    }
+
+    /// What the committed tree says about an entry, and the entry's canonical bytes if there is one.
+    /// While a block is open the bytes may be newer than the tree, so there is no proof.
+    pub fn prove(&self, key: &StateKey) -> Result<(Option<Vec<u8>>, TreeProof), SnapshotError> {
+        if let Some((open, _)) = &self.open {
+            return Err(SnapshotError::Open { open: open.height });
+        }
+        let value = match key {
+            StateKey::Account { address } => self.accounts.get(address).map(crate::table::bytes),
+            StateKey::Channel { id } => self.channels.get(id).map(crate::table::bytes),
+            StateKey::Lane { channel, lane } => {
+                self.lanes.get(&(*channel, *lane)).map(crate::table::bytes)
+            }
+            StateKey::Provider { operator } => {
+                self.providers.get(operator).map(crate::table::bytes)
+            }
+            StateKey::Operator { id } => self.operators.get(id).map(crate::table::bytes),
+        };
+        Ok((value, self.tree.prove(&key.path())))
     }
 
     /// Canonical bytes of the committed state, for [`State::from_snapshot`].
     pub fn snapshot(&self) -> Result<Vec<u8>, SnapshotError> {
-        if let Some(open) = self.open {
+        if let Some((open, _)) = &self.open {
             return Err(SnapshotError::Open { open: open.height });
         }
         let mut bytes = Vec::new();
@@ -126,47 +367,34 @@ impl State {
     }
 
     fn write_snapshot(&self, bytes: &mut Vec<u8>) -> borsh::io::Result<()> {
+        SNAPSHOT_MAGIC.serialize(bytes)?;
         self.tip.serialize(bytes)?;
-        self.rules.serialize(bytes)?;
-        self.market.serialize(bytes)?;
-        self.supply.serialize(bytes)?;
-        self.accounts.serialize(bytes)?;
-        self.providers.serialize(bytes)?;
-        self.gateways.serialize(bytes)?;
-        self.node_keys.serialize(bytes)?;
-        self.channels.serialize(bytes)?;
-        self.lanes.serialize(bytes)?;
-        self.parties.serialize(bytes)?;
-        self.due.serialize(bytes)?;
-        self.validators.serialize(bytes)
+        macro_rules! entry {
+            ($state:ident, $_id:ident, $table:ident) => {
+                $state.$table.serialize(bytes)?
+            };
+        }
+        with_entries!(self, entry);
+        Ok(())
     }
 
     /// The state that [`State::snapshot`] wrote, if it is of the network whose genesis document has
-    /// the digest `genesis_hash` and every invariant holds. The app hash does not vouch for a
-    /// snapshot: take it from a disk of your own.
+    /// the digest `genesis_hash`, has the root that it names, and every invariant holds. Whether that
+    /// root is the right one is for a certified block to say: compare [`State::app_hash`] with it.
     pub fn from_snapshot(bytes: &[u8], genesis_hash: Hash32) -> Result<State, SnapshotError> {
-        let snapshot: Snapshot = borsh::from_slice(bytes)
+        let mut state = State::read_snapshot(bytes)
             .map_err(|error| SnapshotError::Malformed { reason: error.to_string() })?;
-        let state = State {
-            tip: snapshot.tip,
-            open: None,
-            rules: snapshot.rules,
-            market: snapshot.market,
-            supply: snapshot.supply,
-            accounts: snapshot.accounts,
-            providers: snapshot.providers,
-            gateways: snapshot.gateways,
-            node_keys: snapshot.node_keys,
-            channels: snapshot.channels,
-            lanes: snapshot.lanes,
-            parties: snapshot.parties,
-            due: snapshot.due,
-            validators: snapshot.validators,
-        };
         let found = state.genesis_hash();
         if found != genesis_hash {
             return Err(SnapshotError::OtherGenesis { found, expected: genesis_hash });
         }
+        state.tree = state.whole_tree();
+        let (stated, actual) = (state.tip.app_hash, state.tree.root());
+        if stated != actual {
+            return Err(SnapshotError::Root { stated, actual });
+        }
+        state.rebuild_indexes();
+        state.forget_undo();
         invariants::check_all(&state).map_err(|violation| SnapshotError::Violation {
             number: violation.number,
             detail: violation.detail,
@@ -174,60 +402,99 @@ impl State {
         Ok(state)
     }
 
-    pub(crate) fn mark(&self) -> Mark {
-        Mark(self.tables().map(|table| table.mark()))
-    }
-
-    pub(crate) fn rollback_to(&mut self, mark: &Mark) {
-        for (table, mark) in self.tables_mut().into_iter().zip(mark.0) {
-            table.rollback_to(mark);
+    fn read_snapshot(mut bytes: &[u8]) -> borsh::io::Result<State> {
+        let bad = |message| borsh::io::Error::new(borsh::io::ErrorKind::InvalidData, message);
+        let reader = &mut bytes;
+        if <[u8; 8]>::deserialize_reader(reader)? != SNAPSHOT_MAGIC {
+            return Err(bad("it is not of this version"));
         }
-    }
-
-    /// The digest after a block: it commits to the history of changes, not to a tree over the state,
-    /// so it proves that two nodes agree and does not prove a single entry to a third party.
-    pub(crate) fn next_app_hash(&self, height: Height, time: TimeMs) -> Hash32 {
-        let mut changes: Vec<Change> = Vec::new();
-        for (place, table) in (0u8..).zip(self.tables()) {
-            table.changes(place, &mut changes);
+        let tip = Tip::deserialize_reader(reader)?;
+        let rules = Rules::deserialize_reader(reader)?;
+        let oracle = Oracle::starting(Nusd::ZERO, tip.time);
+        let mut state = State::empty(rules, oracle, tip.time);
+        state.tip = tip;
+        macro_rules! entry {
+            ($state:ident, Rules, $table:ident) => {};
+            ($state:ident, $_id:ident, $table:ident) => {
+                $state.$table = BorshDeserialize::deserialize_reader(reader)?
+            };
         }
-        let bytes = table::bytes(&(height, time, changes));
-        sha256(&[b"peerwatt/app\0", &self.tip.app_hash.0, &bytes])
+        with_entries!(&mut state, entry);
+        if !reader.is_empty() {
+            return Err(bad("bytes are left over"));
+        }
+        if *state.clock.get() != (tip.height, tip.time) {
+            return Err(bad("height or time is not that of its entries"));
+        }
+        Ok(state)
     }
 
-    /// Every table in the order that is part of the protocol: a table's place stands in the app hash.
-    fn tables(&self) -> [&dyn Journal; TABLES] {
-        [
-            &self.rules,
-            &self.market,
-            &self.supply,
-            &self.accounts,
-            &self.providers,
-            &self.gateways,
-            &self.node_keys,
-            &self.channels,
-            &self.lanes,
-            &self.parties,
-            &self.due,
-            &self.validators,
-        ]
+    /// The first index that does not follow from the entries.
+    pub(crate) fn wrong_index(&self) -> Option<&'static str> {
+        let mut expected = self.clone();
+        expected.rebuild_indexes();
+        macro_rules! compare {
+            ($state:ident, $table:ident) => {
+                if !$state.$table.equals(&expected.$table) {
+                    return Some(stringify!($table));
+                }
+            };
+        }
+        with_indexes!(self, compare);
+        None
     }
 
-    fn tables_mut(&mut self) -> [&mut dyn Journal; TABLES] {
-        [
-            &mut self.rules,
-            &mut self.market,
-            &mut self.supply,
-            &mut self.accounts,
-            &mut self.providers,
-            &mut self.gateways,
-            &mut self.node_keys,
-            &mut self.channels,
-            &mut self.lanes,
-            &mut self.parties,
-            &mut self.due,
-            &mut self.validators,
-        ]
+    /// The root that the entries have, by building the whole tree. Slow.
+    pub(crate) fn recomputed_root(&self) -> Hash32 {
+        self.whole_tree().root()
+    }
+
+    /// Makes every index from the entries.
+    pub(crate) fn rebuild_indexes(&mut self) {
+        macro_rules! reset {
+            ($state:ident, $table:ident) => {
+                $state.$table.reset()
+            };
+        }
+        with_indexes!(&mut *self, reset);
+        let state = self;
+        let idle_ms = state.params().providers.idle_ms;
+        for (operator, provider) in state.providers.iter() {
+            state.node_keys.insert((NodeRole::Provider, provider.node_key), *operator);
+            if let Some(time) = crate::provider::due(provider, idle_ms) {
+                state.due.insert((time, *operator), ());
+            }
+        }
+        for (operator, gateway) in state.gateways.iter() {
+            state.node_keys.insert((NodeRole::Gateway, gateway.node_key), *operator);
+        }
+        for (id, channel) in state.channels.iter() {
+            state.parties.insert((channel.terms.payer, *id), ());
+            state.parties.insert((channel.terms.receiver, *id), ());
+        }
+        for (operator, entry) in state.validators.iter() {
+            state.consensus_keys.insert(entry.consensus_key, *operator);
+        }
+        let bond_min = state.rules.get().params.stake.validator_bond_min;
+        for (id, operator) in state.operators.iter() {
+            if let Some(key) = crate::stake::candidate(id, operator, bond_min) {
+                state.candidates.insert(key, ());
+            }
+        }
+        for ((id, delegator), _) in state.delegations.iter() {
+            state.stakes.insert((*delegator, *id), ());
+        }
+        for ((id, delegator), entries) in state.unbondings.iter() {
+            for entry in entries {
+                state.maturing.insert((entry.matures_at, *id, *delegator), ());
+            }
+        }
+        for ((from, delegator, to), entries) in state.redelegations.iter() {
+            state.arrivals.insert((*delegator, *to, *from), ());
+            for entry in entries {
+                state.returning.insert((entry.matures_at, *from, *delegator, *to), ());
+            }
+        }
     }
 }
 
@@ -243,9 +510,19 @@ impl State {
         self.tip.time
     }
 
-    /// After the last committed block.
+    /// Root of the state tree after the last committed block.
     pub fn app_hash(&self) -> Hash32 {
         self.tip.app_hash
+    }
+
+    /// Of the open block, or of the last committed one.
+    pub(crate) fn now(&self) -> TimeMs {
+        self.open.as_ref().map_or(self.tip.time, |(tip, _)| tip.time)
+    }
+
+    /// Root of the tree over the open block, or over the last committed one.
+    pub(crate) fn sealed_root(&self) -> Hash32 {
+        self.open.as_ref().map_or(self.tip.app_hash, |(tip, _)| tip.app_hash)
     }
 
     pub fn chain_id(&self) -> &ChainId {
@@ -256,17 +533,8 @@ impl State {
         self.rules.get().genesis_hash
     }
 
-    pub fn governor(&self) -> Address {
-        self.rules.get().governor
-    }
-
     pub fn params(&self) -> &Params {
         &self.rules.get().params
-    }
-
-    /// The price of one WATT in nano-USD.
-    pub fn price(&self) -> Nusd {
-        self.market.get().nusd_per_watt
     }
 
     pub fn channel(&self, id: &ChannelId) -> Option<&Channel> {
@@ -308,10 +576,5 @@ impl State {
 
     pub fn gateways(&self) -> impl Iterator<Item = (&Address, &Gateway)> {
         self.gateways.iter()
-    }
-
-    /// By consensus key.
-    pub fn validators(&self) -> impl Iterator<Item = (&PublicKey, &Validator)> {
-        self.validators.iter()
     }
 }

@@ -4,19 +4,18 @@
 //! rolling back to it undoes what came later. So a failed transaction is undone inside a block, and
 //! a whole open block is undone by rolling back to the start. Committing forgets the journal.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    ops::RangeBounds,
+};
 
 use borsh::{BorshDeserialize, BorshSerialize, io};
+use types::{
+    Hash32, sha256,
+    state::{TableId, path},
+};
 
-/// One changed entry of a block, as the app hash sees it.
-#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize)]
-pub(crate) struct Change {
-    /// Place of the table in [`crate::State`]; part of the protocol.
-    pub(crate) table: u8,
-    pub(crate) key: Vec<u8>,
-    /// The canonical bytes after the block; `None`: the entry is gone.
-    pub(crate) value: Option<Vec<u8>>,
-}
+use crate::tree::LeafChange;
 
 /// What the state does with all its tables alike.
 pub(crate) trait Journal {
@@ -26,8 +25,14 @@ pub(crate) trait Journal {
     fn rollback_to(&mut self, mark: usize);
     /// Keeps every write and forgets how to undo it.
     fn commit(&mut self);
-    /// Appends what differs from the last commit, in key order.
-    fn changes(&self, table: u8, changes: &mut Vec<Change>);
+}
+
+/// What stands in the state tree.
+pub(crate) trait Entries {
+    /// Appends what differs from the last commit.
+    fn changes(&self, table: TableId, changes: &mut Vec<LeafChange>);
+    /// Appends every entry.
+    fn leaves(&self, table: TableId, leaves: &mut Vec<LeafChange>);
 }
 
 /// An ordered map with an undo journal.
@@ -78,16 +83,63 @@ impl<K: Ord + Clone, V> Table<K, V> {
         self.entries.first_key_value()
     }
 
+    /// Entries with a key in `range`, in order.
+    pub(crate) fn range(
+        &self,
+        range: impl RangeBounds<K>,
+    ) -> impl DoubleEndedIterator<Item = (&K, &V)> {
+        self.entries.range(range)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
+
+    /// Whether both have the same entries.
+    pub(crate) fn equals(&self, other: &Table<K, V>) -> bool
+    where
+        V: PartialEq,
+    {
+        self.entries == other.entries
+    }
+
+    /// Forgets everything, the way back included.
+    pub(crate) fn reset(&mut self) {
+        *self = Table::default();
+    }
 }
 
-impl<K, V> Journal for Table<K, V>
-where
-    K: Ord + Clone + BorshSerialize,
-    V: PartialEq + BorshSerialize,
-{
+impl<K: Ord + Clone, V: Clone + Default + PartialEq> Table<K, V> {
+    /// Changes an entry in one search, for a table in which no entry and the default value are the
+    /// same. On an error nothing happens.
+    pub(crate) fn change<E>(
+        &mut self,
+        key: K,
+        change: impl FnOnce(&mut V) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match self.entries.entry(key) {
+            Entry::Occupied(mut entry) => {
+                let mut after = entry.get().clone();
+                change(&mut after)?;
+                let key = entry.key().clone();
+                let is_gone = after == V::default();
+                let before = if is_gone { entry.remove() } else { entry.insert(after) };
+                self.undo.push((key, Some(before)));
+            }
+            Entry::Vacant(entry) => {
+                let mut after = V::default();
+                change(&mut after)?;
+                if after != V::default() {
+                    self.undo.push((entry.key().clone(), None));
+                    entry.insert(after);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<K: Ord + Clone, V> Journal for Table<K, V> {
     fn mark(&self) -> usize {
         self.undo.len()
     }
@@ -105,18 +157,34 @@ where
     fn commit(&mut self) {
         self.undo.clear();
     }
+}
 
-    fn changes(&self, table: u8, changes: &mut Vec<Change>) {
+impl<K, V> Entries for Table<K, V>
+where
+    K: Ord + BorshSerialize,
+    V: PartialEq + BorshSerialize,
+{
+    fn changes(&self, table: TableId, changes: &mut Vec<LeafChange>) {
         // The oldest write of a key holds its value at the last commit.
-        let mut seen = BTreeSet::new();
-        let mut first_writes: Vec<&(K, Option<V>)> =
-            self.undo.iter().filter(|(key, _)| seen.insert(key)).collect();
-        first_writes.sort_by(|(left, _), (right, _)| left.cmp(right));
-        for (key, before) in first_writes {
+        let mut oldest: Vec<&(K, Option<V>)> = self.undo.iter().collect();
+        oldest.sort_by(|(left, _), (right, _)| left.cmp(right));
+        oldest.dedup_by(|(later, _), (earlier, _)| later == earlier);
+        let mut buffer = Vec::new();
+        for (key, before) in oldest {
             let after = self.entries.get(key);
             if after != before.as_ref() {
-                changes.push(Change { table, key: bytes(key), value: after.map(bytes) });
+                let path = path(table, written(key, &mut buffer));
+                let after = after.map(|after| sha256(&[written(after, &mut buffer)]));
+                changes.push((path, after));
             }
+        }
+    }
+
+    fn leaves(&self, table: TableId, leaves: &mut Vec<LeafChange>) {
+        let mut buffer = Vec::new();
+        for (key, value) in &self.entries {
+            let path = path(table, written(key, &mut buffer));
+            leaves.push((path, Some(sha256(&[written(value, &mut buffer)]))));
         }
     }
 }
@@ -164,7 +232,7 @@ impl<V> Cell<V> {
     }
 }
 
-impl<V: PartialEq + BorshSerialize> Journal for Cell<V> {
+impl<V> Journal for Cell<V> {
     fn mark(&self) -> usize {
         self.undo.len()
     }
@@ -181,11 +249,17 @@ impl<V: PartialEq + BorshSerialize> Journal for Cell<V> {
     fn commit(&mut self) {
         self.undo.clear();
     }
+}
 
-    fn changes(&self, table: u8, changes: &mut Vec<Change>) {
+impl<V: PartialEq + BorshSerialize> Entries for Cell<V> {
+    fn changes(&self, table: TableId, changes: &mut Vec<LeafChange>) {
         if self.undo.first().is_some_and(|before| *before != self.value) {
-            changes.push(Change { table, key: Vec::new(), value: Some(bytes(&self.value)) });
+            self.leaves(table, changes);
         }
+    }
+
+    fn leaves(&self, table: TableId, leaves: &mut Vec<LeafChange>) {
+        leaves.push((path(table, &[]), Some(digest(&self.value))));
     }
 }
 
@@ -201,11 +275,25 @@ impl<V: BorshDeserialize> BorshDeserialize for Cell<V> {
     }
 }
 
-/// Canonical bytes. Writing to memory cannot fail; if it did, digests would be of nothing.
+/// Canonical bytes.
 pub(crate) fn bytes<T: BorshSerialize>(value: &T) -> Vec<u8> {
-    let written = borsh::to_vec(value);
+    let mut bytes = Vec::new();
+    written(value, &mut bytes);
+    bytes
+}
+
+/// Canonical bytes, in place of what is in `buffer`. Writing to memory cannot fail; if it did,
+/// digests would be of nothing.
+fn written<'a, T: BorshSerialize>(value: &T, buffer: &'a mut Vec<u8>) -> &'a [u8] {
+    buffer.clear();
+    let written = value.serialize(buffer);
     assert!(written.is_ok(), "a value has no canonical form");
-    written.unwrap_or_default()
+    buffer
+}
+
+/// What a leaf of the state tree commits to.
+fn digest<T: BorshSerialize>(value: &T) -> Hash32 {
+    sha256(&[&bytes(value)])
 }
 
 #[cfg(test)]
@@ -213,10 +301,21 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn changes<J: Journal>(journal: &J) -> Vec<Change> {
+    fn changes<J: Entries>(journal: &J) -> Vec<LeafChange> {
         let mut changes = Vec::new();
-        journal.changes(3, &mut changes);
+        journal.changes(TableId::Lanes, &mut changes);
+        changes.sort();
         changes
+    }
+
+    fn leaves<J: Entries>(journal: &J) -> BTreeMap<Hash32, Option<Hash32>> {
+        let mut leaves = Vec::new();
+        journal.leaves(TableId::Lanes, &mut leaves);
+        leaves.into_iter().collect()
+    }
+
+    fn change(key: u8, value: Option<u8>) -> LeafChange {
+        (path(TableId::Lanes, &[key]), value.map(|value| digest(&value)))
     }
 
     #[test]
@@ -233,12 +332,9 @@ mod tests {
         table.remove(&9);
         table.insert(0, 5);
         table.remove(&2);
-        let change = |key, value: Option<u8>| Change {
-            table: 3,
-            key: vec![key],
-            value: value.map(|value| vec![value]),
-        };
-        assert_eq!(changes(&table), [change(0, Some(5)), change(2, None)]);
+        let mut expected = [change(0, Some(5)), change(2, None)];
+        expected.sort();
+        assert_eq!(changes(&table), expected);
         table.commit();
         assert_eq!(changes(&table), []);
     }
@@ -254,7 +350,7 @@ mod tests {
         cell.set(1);
         assert_eq!(changes(&cell), []);
         cell.set(7);
-        assert_eq!(changes(&cell), [Change { table: 3, key: vec![], value: Some(vec![7]) }]);
+        assert_eq!(changes(&cell), [(path(TableId::Lanes, &[]), Some(digest(&7u8)))]);
     }
 
     #[test]
@@ -289,14 +385,14 @@ mod tests {
                     }
                     _ => table.insert(key, value),
                 }
-                let mut applied = committed.clone();
-                for change in changes(&table) {
-                    match change.value {
-                        Some(value) => drop(applied.insert(change.key[0], value[0])),
-                        None => drop(applied.remove(&change.key[0])),
+                let mut applied = leaves(&Table { entries: committed.clone(), undo: vec![] });
+                for (path, value) in changes(&table) {
+                    match value {
+                        Some(value) => drop(applied.insert(path, Some(value))),
+                        None => drop(applied.remove(&path)),
                     }
                 }
-                prop_assert_eq!(&applied, &table.entries);
+                prop_assert_eq!(&applied, &leaves(&table));
             }
             let copy: Table<u8, u8> = borsh::from_slice(&borsh::to_vec(&table).unwrap()).unwrap();
             prop_assert_eq!(&copy.entries, &table.entries);

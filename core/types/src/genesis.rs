@@ -1,13 +1,14 @@
-//! The genesis document and the ledger's parameters: where a network starts from.
+//! The genesis document: where a network starts from.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
+pub use crate::params::Params;
 use crate::{
-    amount::{Nusd, Ppm, Watt},
+    amount::{Nusd, Watt},
     hash::{Hash32, sha256},
     id::{Address, ChainId, PublicKey, TimeMs},
-    split::Split,
+    stake::CommissionTerms,
 };
 
 /// Everything that the first state follows from. Its digest is the parent of block 1.
@@ -17,11 +18,11 @@ pub struct Genesis {
     pub chain_id: ChainId,
     pub time: TimeMs,
     pub params: Params,
-    /// May set the price until governance exists.
-    pub governor: Address,
-    /// The price of one WATT in nano-USD.
+    /// The price of one WATT in nano-USD until the validators vote on it.
     pub nusd_per_watt: Nusd,
     pub accounts: Vec<GenesisAccount>,
+    /// Budgets that are minted as they vest.
+    pub vesting: Vec<GenesisVesting>,
     pub validators: Vec<GenesisValidator>,
 }
 
@@ -39,70 +40,74 @@ pub struct GenesisAccount {
     pub balance: Watt,
 }
 
-/// A validator of the first set.
+/// A declared use of the unminted supply (ECONOMICS E17).
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Debug,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Bucket {
+    Community,
+    Ecosystem,
+    Team,
+    Investors,
+    Liquidity,
+    Treasury,
+}
+
+impl Bucket {
+    pub const ALL: [Bucket; 6] = [
+        Bucket::Community,
+        Bucket::Ecosystem,
+        Bucket::Team,
+        Bucket::Investors,
+        Bucket::Liquidity,
+        Bucket::Treasury,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Bucket::Community => "community",
+            Bucket::Ecosystem => "ecosystem",
+            Bucket::Team => "team",
+            Bucket::Investors => "investors",
+            Bucket::Liquidity => "liquidity",
+            Bucket::Treasury => "treasury",
+        }
+    }
+}
+
+/// A budget that vests linearly from `start` to `end`, nothing of it before `cliff`.
+#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenesisVesting {
+    pub bucket: Bucket,
+    /// Receives what vests. `None`: the ledger's treasury.
+    pub beneficiary: Option<Address>,
+    pub total: Watt,
+    pub start: TimeMs,
+    pub cliff: TimeMs,
+    pub end: TimeMs,
+}
+
+/// A validator of the first set. Its stake exists from the start, next to the accounts' balances.
 #[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GenesisValidator {
     /// Signs blocks.
     pub consensus_key: PublicKey,
-    /// Receives rewards.
+    /// Owns the stake and receives rewards.
     pub operator: Address,
-    /// Voting power; shares of the stakers' income follow it.
-    pub power: u64,
-}
-
-/// Parameters of the ledger. Money in base units, times in milliseconds.
-#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Params {
-    pub split: Split,
-    /// WATT never exceed this.
-    pub supply_max: Watt,
-    /// Of the unminted supply, what settlements may mint when the vault is short.
-    pub settlement_reserve: Watt,
-    /// Kept from a purchase of credits: 2 500 is 25 basis points.
-    pub credit_spread: Ppm,
-    /// Fee of a transaction, and per byte of it.
-    pub fee_tx: Watt,
-    pub fee_byte: Watt,
-    /// A provider's full bond, in USD, converted at the price in force.
-    pub provider_bond: Nusd,
-    /// Share of a provider's income withheld until its bond is full.
-    pub withhold: Ppm,
-    /// Providers whose bond is not full that may be registered at once.
-    pub unbonded_providers_max: u32,
-    /// An unbonded provider without income for this long is removed.
-    pub provider_idle_ms: u64,
-    /// Between leaving and receiving the bond.
-    pub unbonding_ms: u64,
-    /// Bounds of a channel's withdraw delay.
-    pub withdraw_delay_ms_min: u64,
-    pub withdraw_delay_ms_max: u64,
-    /// The price may move by at most this share at once.
-    pub price_step: Ppm,
-}
-
-impl Params {
-    /// The parameters of ECONOMICS E22 as far as this ledger has them.
-    pub fn standard() -> Params {
-        const MINUTE_MS: u64 = 60_000;
-        const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
-        let ppm = |ppm| Ppm::new(ppm).unwrap_or_default();
-        Params {
-            split: Split::SPLIT_60,
-            supply_max: Watt::whole(1_000_000_000),
-            settlement_reserve: Watt::whole(100_000_000),
-            credit_spread: ppm(2_500),
-            fee_tx: Watt(1_000_000),
-            fee_byte: Watt(1_000),
-            provider_bond: Nusd::whole(5),
-            withhold: ppm(200_000),
-            unbonded_providers_max: 1_000,
-            provider_idle_ms: 30 * DAY_MS,
-            unbonding_ms: 21 * DAY_MS,
-            withdraw_delay_ms_min: 15 * MINUTE_MS,
-            withdraw_delay_ms_max: 30 * DAY_MS,
-            price_step: ppm(125_000),
-        }
-    }
+    pub moniker: String,
+    pub stake: Watt,
+    pub commission: CommissionTerms,
 }

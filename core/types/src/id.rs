@@ -7,7 +7,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    hash::{Hash32, hex_newtype, serde_as_text, sha256},
+    hash::{Hash32, hex_newtype, order_by_bytes, serde_as_text, sha256},
     limits,
 };
 
@@ -23,9 +23,11 @@ hex_newtype!(Signature, 64, "signature");
 
 /// An account: the first 20 bytes of the SHA-256 of a domain-tagged public key, or a module's name.
 /// Shown as bech32m with the prefix `watt`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
 pub struct Address(pub [u8; 20]);
+order_by_bytes!(Address);
 
+const MODULE_PREFIX: &[u8] = b"peerwatt/";
 const ADDRESS_PREFIX: Hrp = Hrp::parse_unchecked("watt");
 
 impl Address {
@@ -34,9 +36,33 @@ impl Address {
         Address::truncate(sha256(&[b"peerwatt/address/key\0", &key.0]))
     }
 
-    /// The account of a part of the ledger itself, which no key controls.
-    pub fn of_module(name: &str) -> Address {
-        Address::truncate(sha256(&[b"peerwatt/address/module\0", name.as_bytes()]))
+    /// The account of a part of the ledger itself, which no key controls: `peerwatt/`, the first 11
+    /// characters of its name, zeros. A key whose digest began like this will not be found.
+    #[expect(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "evaluated at compile time, and guarded by the comparisons"
+    )]
+    pub const fn of_module(name: &str) -> Address {
+        let (prefix, name) = (MODULE_PREFIX, name.as_bytes());
+        let mut bytes = [0; 20];
+        let mut at = 0;
+        while at < bytes.len() {
+            bytes[at] = if at < prefix.len() {
+                prefix[at]
+            } else if at - prefix.len() < name.len() {
+                name[at - prefix.len()]
+            } else {
+                0
+            };
+            at += 1;
+        }
+        Address(bytes)
+    }
+
+    /// Whether it is one of [`Address::of_module`].
+    pub fn is_module(&self) -> bool {
+        self.0.starts_with(MODULE_PREFIX)
     }
 
     fn truncate(digest: Hash32) -> Address {
@@ -122,8 +148,9 @@ impl fmt::Debug for ChainId {
 serde_as_text!(ChainId);
 
 /// One payment channel; the digest of everything that defines it, see [`crate::channel::ChannelTerms`].
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
 pub struct ChannelId(pub [u8; 32]);
+order_by_bytes!(ChannelId);
 hex_newtype!(ChannelId, 32, "channel id");
 
 /// A model by content: `H(sha256 of the GGUF file, sha256 of the chat template)`.
@@ -214,6 +241,8 @@ pub enum ParseIdError {
         "`{text}` is not an address: it starts with `watt1` and ends with a checksum; copy it whole"
     )]
     Address { text: String },
+    #[error("an operator is written `validator/ADDRESS` or `provider/ADDRESS`")]
+    Operator,
     #[error("a chain id is 1 to 48 characters of a-z, 0-9, `.` and `-`")]
     ChainId,
 }

@@ -35,6 +35,10 @@ pub mod receipt;
 
 pub mod block;
 pub mod genesis;
+pub mod params;
+pub mod stake;
+pub mod state;
+pub mod tree;
 pub mod tx;
 
 pub use amount::{Nusd, Ppm, Rounding, Watt, mul_div};

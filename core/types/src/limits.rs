@@ -7,21 +7,23 @@ use borsh::{BorshDeserialize, io};
 
 /// Characters of a chain id. Long enough for a readable name, short enough to sit in every signature.
 pub const CHAIN_ID_BYTES_MAX: usize = 48;
-/// Bytes of one transaction. A redemption of 256 vouchers is about 50 KiB.
-pub const TX_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of one transaction. A redemption of 1 024 vouchers is about 176 KiB.
+pub const TX_BYTES_MAX: usize = 192 * 1024;
 /// Transactions in one block; bounds the time a block takes to execute.
 pub const BLOCK_TXS_MAX: usize = 2_000;
 /// Bytes of all transactions of one block.
 pub const BLOCK_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Vouchers in one redemption.
-pub const VOUCHERS_PER_REDEEM_MAX: usize = 256;
+pub const VOUCHERS_PER_REDEEM_MAX: usize = 1_024;
 /// Lanes of one channel: requests in flight from one payer to one provider.
 pub const LANES_MAX: u32 = 256;
 /// Addresses under which a gateway can be dialled.
 pub const GATEWAY_ADDRS_MAX: usize = 8;
+/// Characters of a provider's region and class.
+pub const PROFILE_TAG_BYTES_MAX: usize = 32;
 /// Characters of a human-readable name (alias of a model, moniker, region).
 pub const NAME_BYTES_MAX: usize = 96;
-/// Models in one provider's offer.
+/// Models in one provider's offer and in its registration.
 pub const OFFER_MODELS_MAX: usize = 64;
 /// Messages of one chat. Long agent sessions reach hundreds.
 pub const CHAT_MESSAGES_MAX: usize = 2_048;

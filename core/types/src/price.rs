@@ -3,7 +3,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
-use crate::amount::{Nusd, Rounding, mul_div};
+use crate::amount::{Nusd, Ppm, Rounding, mul_div};
 
 /// Completion tokens in one payment window: what either side can lose on one stream.
 pub const WINDOW_TOKENS: u32 = 64;
@@ -51,6 +51,21 @@ impl Price {
     }
 }
 
+/// By how much a quote moves with the market, in ppm: `(1 + (d − 1) / 2) / (1 + 3 (s − 1) / 10)` of
+/// ECONOMICS E4 and E23.4, rounded to the nearest ppm, halves up, and without any clamp. `demand` is
+/// open requests over their target, `supply` is free capacity over its target, both in ppm: above one
+/// million is more than the target.
+pub fn demand_supply_multiplier(demand: u32, supply: u32) -> u64 {
+    let one = u64::from(Ppm::ONE.get());
+    // Both brackets in tenths of a ppm: 5 · 10⁶ + 5 d over 7 · 10⁶ + 3 s.
+    let above = one.saturating_add(demand.into()).saturating_mul(5);
+    let below = one.saturating_mul(7).saturating_add(u64::from(supply).saturating_mul(3));
+    let scaled = u128::from(above).saturating_mul(one.into());
+    let half = u128::from(below) / 2;
+    let nearest = scaled.saturating_add(half).checked_div(below.into()).unwrap_or(0);
+    u64::try_from(nearest).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,5 +89,25 @@ mod tests {
         let totals: Vec<Nusd> = (0..200).map(|n| PRICE.charge(7, n)).collect();
         assert!(totals.is_sorted());
         assert_eq!(PRICE.charge(u32::MAX, u32::MAX).0, 10 + 644_245_098_545);
+    }
+
+    #[test]
+    fn golden_numbers_of_demand_and_supply() {
+        // ECONOMICS E23.4.
+        const ONE: u32 = 1_000_000;
+        for (demand, supply, expected) in [
+            (ONE, ONE, 1_000_000),
+            (2 * ONE, ONE, 1_500_000),
+            (ONE, 2 * ONE, 769_231),
+            (2 * ONE, 2 * ONE, 1_153_846),
+            (0, ONE, 500_000),
+            (ONE, 0, 1_428_571),
+            (0, 0, 714_286),
+            (3 * ONE, ONE / 2, 2_352_941),
+        ] {
+            let multiplier = demand_supply_multiplier(demand, supply);
+            assert_eq!(multiplier, expected, "demand {demand}, supply {supply}");
+        }
+        assert!(demand_supply_multiplier(u32::MAX, 0) > demand_supply_multiplier(0, u32::MAX));
     }
 }

@@ -130,6 +130,14 @@ mod tests {
         assert_eq!(parts("split-60"), [600_000, 150_000, 150_000, 100_000]);
         assert_eq!(parts("burn-50"), [250_000, 100_000, 500_000, 150_000]);
         assert_eq!(parts("direct"), [1_000_000, 0, 0, 0]);
+        for (name, units) in ["split-60", "burn-50", "direct"]
+            .iter()
+            .flat_map(|it| [1, 3, 7, 99, 101].map(|n| (it, n)))
+        {
+            let parts = Split::preset(name).unwrap().distribute(Watt(units));
+            let sum = parts.provider.0 + parts.stakers.0 + parts.burn.0 + parts.treasury.0;
+            assert_eq!(sum, units, "{name}");
+        }
     }
 
     proptest! {

@@ -4,12 +4,15 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    amount::{Nusd, Watt},
+    amount::{Nusd, Ppm, Watt},
     channel::{ChannelTerms, Voucher},
-    hash::sha256,
+    genesis::Bucket,
+    hash::{Hash32, sha256},
     id::{Address, ChainId, ChannelId, Nonce, PublicKey, TimeMs, TxId},
     limits::{self, DecodeError},
     sign::{BadSignature, Signable, Signed, VerifySignature},
+    stake::{CommissionTerms, Evidence, OperatorId, Role},
+    state::ProviderProfile,
 };
 
 /// A transaction before it is signed.
@@ -35,15 +38,18 @@ impl Signable for Tx {
 pub enum Action {
     /// Moves WATT to another account.
     Transfer { to: Address, amount: Watt },
-    /// Pays WATT into the vault and receives credits at the price in force.
+    /// Pays WATT and receives credits at the price in force.
     BuyCredits(CreditPurchase),
-    /// Makes the signer a provider, or replaces what its entry says. `bond` may be zero: then a
-    /// share of its income is withheld until the bond is full.
-    RegisterProvider { node_key: PublicKey, moniker: String, bond: Watt },
-    /// Adds to the signer's bond.
-    BondProvider { amount: Watt },
+    /// Gives free credits back for WATT, after the delay of the parameters.
+    RefundCredits { credits: Nusd },
+    /// Makes the signer a provider, or replaces what its entry says. `bond` is its own stake
+    /// afterwards at least; it may be zero: then a share of its income is withheld until the bond
+    /// is full.
+    RegisterProvider { node_key: PublicKey, profile: ProviderProfile, bond: Watt },
     /// Begins to leave: no new channels, and the bond is paid back after the unbonding time.
     UnbondProvider,
+    /// The provider says that it is there.
+    Heartbeat,
     /// Makes the signer a gateway that providers dial, or replaces what its entry says.
     RegisterGateway { node_key: PublicKey, moniker: String, addrs: Vec<String> },
     /// Opens a channel from the signer to `terms.receiver`. `terms.payer` must be the signer.
@@ -52,16 +58,78 @@ pub enum Action {
     TopUpChannel { channel: ChannelId, amount: Nusd },
     /// The receiver claims what vouchers promise, one entry per lane.
     RedeemVouchers { claims: Vec<VoucherClaim> },
+    /// The receiver gives a part of the unused rest back to the payer; the channel stays open.
+    ReturnDeposit { channel: ChannelId, amount: Nusd },
     /// The payer asks for the unused rest; the withdraw delay begins.
     RequestWithdraw { channel: ChannelId },
     /// The payer takes the unused rest after the delay; the channel closes.
     FinalizeWithdraw { channel: ChannelId },
     /// The receiver gives the unused rest back to the payer at once; the channel closes.
     CloseChannel { channel: ChannelId },
-    /// A validator takes what it has earned.
-    WithdrawRewards,
-    /// The governor sets the price of one WATT in nano-USD, within the step of the parameters.
-    SetPrice { nusd_per_watt: Nusd },
+    /// Makes the signer a candidate for the validator set, or replaces what its entry says.
+    /// `stake` is its own stake afterwards at least.
+    RegisterValidator {
+        consensus_key: PublicKey,
+        moniker: String,
+        commission: CommissionTerms,
+        stake: Watt,
+    },
+    /// Changes the rate that the signer keeps of its delegators' rewards, within its own terms.
+    SetCommission { role: Role, rate: Ppm },
+    /// Stakes behind an operator.
+    Delegate { operator: OperatorId, amount: Watt },
+    /// Takes stake back; it is paid after the unbonding time and can be slashed until then.
+    Undelegate { operator: OperatorId, amount: Watt },
+    /// Moves stake from one operator to another of the same role at once.
+    Redelegate { from: OperatorId, to: OperatorId, amount: Watt },
+    /// Takes what the signer's stake behind this operator has earned.
+    WithdrawRewards { operator: OperatorId },
+    /// Takes what the signer earned as an operator in this role.
+    WithdrawCommission { role: Role },
+    /// Comes back from jail.
+    Unjail { role: Role },
+    /// Reports a fault. The reporter receives a share of what is slashed.
+    SubmitEvidence { evidence: Evidence },
+    /// A validator commits to its vote on the price: see [`crate::stake::price_commitment`].
+    CommitPrice { commitment: Hash32 },
+    /// Reveals the vote that was committed to in the period before.
+    RevealPrice { nusd_per_watt: Nusd, salt: Hash32 },
+    /// Mints what has vested of a budget and pays it to its beneficiary. Anybody may.
+    ClaimVested { bucket: Bucket },
+}
+
+impl Action {
+    /// As in the JSON form.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Action::Transfer { .. } => "transfer",
+            Action::BuyCredits(_) => "buy_credits",
+            Action::RefundCredits { .. } => "refund_credits",
+            Action::RegisterProvider { .. } => "register_provider",
+            Action::UnbondProvider => "unbond_provider",
+            Action::Heartbeat => "heartbeat",
+            Action::RegisterGateway { .. } => "register_gateway",
+            Action::OpenChannel { .. } => "open_channel",
+            Action::TopUpChannel { .. } => "top_up_channel",
+            Action::RedeemVouchers { .. } => "redeem_vouchers",
+            Action::ReturnDeposit { .. } => "return_deposit",
+            Action::RequestWithdraw { .. } => "request_withdraw",
+            Action::FinalizeWithdraw { .. } => "finalize_withdraw",
+            Action::CloseChannel { .. } => "close_channel",
+            Action::RegisterValidator { .. } => "register_validator",
+            Action::SetCommission { .. } => "set_commission",
+            Action::Delegate { .. } => "delegate",
+            Action::Undelegate { .. } => "undelegate",
+            Action::Redelegate { .. } => "redelegate",
+            Action::WithdrawRewards { .. } => "withdraw_rewards",
+            Action::WithdrawCommission { .. } => "withdraw_commission",
+            Action::Unjail { .. } => "unjail",
+            Action::SubmitEvidence { .. } => "submit_evidence",
+            Action::CommitPrice { .. } => "commit_price",
+            Action::RevealPrice { .. } => "reveal_price",
+            Action::ClaimVested { .. } => "claim_vested",
+        }
+    }
 }
 
 /// How much is paid for credits.
@@ -103,26 +171,55 @@ impl SignedTx {
         TxId(sha256(&[b"peerwatt/tx\0", &self.encode()]).0)
     }
 
-    /// The stateless phase: the signatures of the transaction and of every voucher in it.
+    /// The stateless phase: the signatures of the transaction and of everything signed in it.
     pub fn verify(self, check: &dyn VerifySignature) -> Result<VerifiedTx, BadSignature> {
-        let id = self.id();
+        let bytes = self.encode();
+        let id = TxId(sha256(&[b"peerwatt/tx\0", &bytes]).0);
         let chain_id = self.0.value.chain_id.clone();
-        let bytes_len = self.encode().len();
         let signed = self.0.verify(&chain_id, check)?;
-        if let Action::RedeemVouchers { claims } = &signed.value().action {
-            for claim in claims {
-                claim.voucher.clone().verify(&chain_id, check)?;
+        match &signed.value().action {
+            Action::RedeemVouchers { claims } => {
+                claims.iter().try_for_each(|claim| {
+                    claim.voucher.clone().verify(&chain_id, check).map(drop)
+                })?;
             }
+            Action::SubmitEvidence { evidence } => evidence.verify(&chain_id, check)?,
+            Action::Transfer { .. }
+            | Action::BuyCredits(_)
+            | Action::RefundCredits { .. }
+            | Action::RegisterProvider { .. }
+            | Action::UnbondProvider
+            | Action::Heartbeat
+            | Action::RegisterGateway { .. }
+            | Action::OpenChannel { .. }
+            | Action::TopUpChannel { .. }
+            | Action::ReturnDeposit { .. }
+            | Action::RequestWithdraw { .. }
+            | Action::FinalizeWithdraw { .. }
+            | Action::CloseChannel { .. }
+            | Action::RegisterValidator { .. }
+            | Action::SetCommission { .. }
+            | Action::Delegate { .. }
+            | Action::Undelegate { .. }
+            | Action::Redelegate { .. }
+            | Action::WithdrawRewards { .. }
+            | Action::WithdrawCommission { .. }
+            | Action::Unjail { .. }
+            | Action::CommitPrice { .. }
+            | Action::RevealPrice { .. }
+            | Action::ClaimVested { .. } => {}
         }
-        Ok(VerifiedTx { id, bytes_len, tx: signed.into_signed() })
+        let sender = Address::of_key(&signed.signer());
+        Ok(VerifiedTx { id, bytes_len: bytes.len(), sender, tx: signed.into_signed() })
     }
 }
 
-/// A transaction whose signatures, those of its vouchers included, were checked.
+/// A transaction whose signatures, those of everything signed in it included, were checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VerifiedTx {
     id: TxId,
     bytes_len: usize,
+    sender: Address,
     tx: Signed<Tx>,
 }
 
@@ -137,7 +234,7 @@ impl VerifiedTx {
     }
 
     pub fn sender(&self) -> Address {
-        Address::of_key(&self.tx.signer)
+        self.sender
     }
 
     pub fn sender_key(&self) -> PublicKey {

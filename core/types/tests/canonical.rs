@@ -8,15 +8,21 @@ use std::fmt::Debug;
 use borsh::{BorshDeserialize, BorshSerialize};
 use expect_test::{Expect, expect};
 use types::{
-    Address, ChannelId, Hash32, Height, Lane, ModelId, Nonce, Nusd, PublicKey, RequestId,
+    Address, ChannelId, Hash32, Height, Lane, ModelId, Nonce, Nusd, Ppm, PublicKey, RequestId,
     Signature, TimeMs, Watt,
     block::{BlockHeader, Commit},
     channel::{ChannelTerms, Voucher},
+    genesis::Bucket,
     hash::to_hex,
     inference::{CountMethod, FinishReason},
+    params::Params,
     price::Price,
     receipt::{Acknowledgement, ServiceReport},
     sign::{Signable, Signed, signing_bytes},
+    stake::{CommissionTerms, Evidence, OperatorId, Role, price_commitment},
+    state::{
+        Account, Channel, Heartbeats, Operator, Provider, ProviderProfile, Shares, Stage, StateKey,
+    },
     tx::{Action, CreditPurchase, SignedTx, Tx, VoucherClaim},
 };
 
@@ -67,6 +73,16 @@ fn terms() -> ChannelTerms {
     }
 }
 
+fn profile() -> ProviderProfile {
+    ProviderProfile {
+        moniker: "p".to_owned(),
+        region: "eu".to_owned(),
+        class: "cpu".to_owned(),
+        models: vec![ModelId([0xf1; 32])],
+        price_max: Some(price()),
+    }
+}
+
 fn price() -> Price {
     Price {
         request_nusd: Nusd(10),
@@ -84,8 +100,13 @@ fn transactions() {
         ],
     );
     check(
-        &Tx { valid_until: None, ..tx(Action::WithdrawRewards) },
-        expect!["0a00000070656572776174742d31070000000000000080841e00000000000000000000000000000c"],
+        &Tx {
+            valid_until: None,
+            ..tx(Action::WithdrawRewards { operator: OperatorId::provider(OTHER) })
+        },
+        expect![
+            "0a00000070656572776174742d31070000000000000080841e00000000000000000000000000001301a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2"
+        ],
     );
     check_signed(
         &tx(Action::UnbondProvider),
@@ -118,13 +139,17 @@ fn actions() {
         expect!["01010300000000000000000000000000000004000000000000000000000000000000"],
     );
     check(
-        &Action::RegisterProvider { node_key: KEY, moniker: "p".to_owned(), bond: Watt(5) },
+        &Action::RegisterProvider { node_key: KEY, profile: profile(), bond: Watt(5) },
         expect![
-            "02b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1010000007005000000000000000000000000000000"
+            "03b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b101000000700200000065750300000063707501000000f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1010a00000000000000000000000000000080f0fa0200000000000000000000000000e1f50500000000000000000000000005000000000000000000000000000000"
         ],
     );
-    check(&Action::BondProvider { amount: Watt(6) }, expect!["0306000000000000000000000000000000"]);
+    check(
+        &Action::RefundCredits { credits: Nusd(6) },
+        expect!["0206000000000000000000000000000000"],
+    );
     check(&Action::UnbondProvider, expect!["04"]);
+    check(&Action::Heartbeat, expect!["05"]);
     check(
         &Action::RegisterGateway {
             node_key: KEY,
@@ -132,44 +157,234 @@ fn actions() {
             addrs: vec!["127.0.0.1:1".to_owned()],
         },
         expect![
-            "05b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b10100000067010000000b0000003132372e302e302e313a31"
+            "06b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b10100000067010000000b0000003132372e302e302e313a31"
         ],
     );
     check(
         &Action::OpenChannel { terms: terms(), deposit: Nusd(7) },
         expect![
-            "06a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a20500000000000000a0bb0d000000000007000000000000000000000000000000"
+            "07a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a20500000000000000a0bb0d000000000007000000000000000000000000000000"
         ],
     );
     check(
         &Action::TopUpChannel { channel: CHANNEL, amount: Nusd(8) },
         expect![
-            "07c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c108000000000000000000000000000000"
+            "08c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c108000000000000000000000000000000"
         ],
     );
     let voucher = Signed { value: voucher(), signer: KEY, signature: Signature([0xd1; 64]) };
     check(
         &Action::RedeemVouchers { claims: vec![VoucherClaim { voucher, total: Nusd(9) }] },
         expect![
-            "0801000000c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c103000000090000000000000087d61200000000000000000000000000b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d109000000000000000000000000000000"
+            "0901000000c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c103000000090000000000000087d61200000000000000000000000000b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d109000000000000000000000000000000"
         ],
     );
     check(
         &Action::RequestWithdraw { channel: CHANNEL },
-        expect!["09c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1"],
+        expect!["0bc1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1"],
     );
     check(
         &Action::FinalizeWithdraw { channel: CHANNEL },
-        expect!["0ac1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1"],
+        expect!["0cc1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1"],
     );
     check(
         &Action::CloseChannel { channel: CHANNEL },
-        expect!["0bc1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1"],
+        expect!["0dc1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1"],
     );
-    check(&Action::WithdrawRewards, expect!["0c"]);
     check(
-        &Action::SetPrice { nusd_per_watt: Nusd(10) },
-        expect!["0d0a000000000000000000000000000000"],
+        &Action::ReturnDeposit { channel: CHANNEL, amount: Nusd(8) },
+        expect![
+            "0ac1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c108000000000000000000000000000000"
+        ],
+    );
+}
+
+#[test]
+fn actions_of_stake_and_votes() {
+    let operator = OperatorId::validator(ADDRESS);
+    let to = OperatorId::provider(OTHER);
+    let amount = Watt(9);
+    check(
+        &Action::RegisterValidator {
+            consensus_key: KEY,
+            moniker: "v".to_owned(),
+            commission: CommissionTerms::ALL,
+            stake: amount,
+        },
+        expect![
+            "0eb1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1010000007640420f0040420f0040420f0009000000000000000000000000000000"
+        ],
+    );
+    let rate = Ppm::new(100_000).unwrap();
+    check(&Action::SetCommission { role: Role::Validator, rate }, expect!["0f00a0860100"]);
+    check(
+        &Action::Delegate { operator, amount },
+        expect!["1000a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a109000000000000000000000000000000"],
+    );
+    check(
+        &Action::Undelegate { operator, amount },
+        expect!["1100a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a109000000000000000000000000000000"],
+    );
+    check(
+        &Action::Redelegate { from: operator, to, amount },
+        expect![
+            "1200a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a101a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a209000000000000000000000000000000"
+        ],
+    );
+    check(
+        &Action::WithdrawRewards { operator },
+        expect!["1300a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1"],
+    );
+    check(&Action::WithdrawCommission { role: Role::Provider }, expect!["1401"]);
+    check(&Action::Unjail { role: Role::Validator }, expect!["1500"]);
+    let commit = |block| Signed {
+        value: Commit { height: Height(8), block: Hash32([block; 32]) },
+        signer: KEY,
+        signature: Signature([0xd1; 64]),
+    };
+    let evidence = Evidence::DoubleSign { first: commit(1), second: commit(2) };
+    check(
+        &Action::SubmitEvidence { evidence },
+        expect![
+            "160008000000000000000101010101010101010101010101010101010101010101010101010101010101b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d108000000000000000202020202020202020202020202020202020202020202020202020202020202b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1"
+        ],
+    );
+    check(
+        &Action::CommitPrice { commitment: Hash32([1; 32]) },
+        expect!["170101010101010101010101010101010101010101010101010101010101010101"],
+    );
+    let salt = Hash32([2; 32]);
+    check(
+        &Action::RevealPrice { nusd_per_watt: Nusd(3), salt },
+        expect![
+            "18030000000000000000000000000000000202020202020202020202020202020202020202020202020202020202020202"
+        ],
+    );
+    check(&Action::ClaimVested { bucket: Bucket::Treasury }, expect!["1905"]);
+    let chain_id: types::ChainId = "peerwatt-1".parse().unwrap();
+    let commitment = price_commitment(&chain_id, &ADDRESS, &salt.0, Nusd(3));
+    expect!["5336fcbcd682d3060107841ee265e417e774909baea8c6190777ea20f95e9b01"]
+        .assert_eq(&commitment.to_string());
+}
+
+/// Two reports of one attempt, as evidence.
+#[test]
+fn evidence_of_a_double_claim() {
+    let signed = |lane_total| Signed {
+        value: ServiceReport { lane_total: Nusd(lane_total), ..report() },
+        signer: KEY,
+        signature: Signature([0xd1; 64]),
+    };
+    let [first, second] = [200, 300].map(|total| Box::new(signed(total)));
+    check(
+        &Evidence::DoubleClaim { first, second },
+        expect![
+            "01e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e10100a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f10e000000656d62656464656420302e312e300400000066726565012a000000000000000101010101010101010101010101010101010101010101010101010101010101020202020202020202020202020202020202020202020202020202020202020203030303030303030303030303030303030303030303030303030303030303030b00000016000000000a00000000000000000000000000000080f0fa0200000000000000000000000000e1f505000000000000000000000000c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c10300000064000000000000000000000000000000c8000000000000000000000000000000000068e5cf8b010000e86be5cf8b010000b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e10100a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f10e000000656d62656464656420302e312e300400000066726565012a000000000000000101010101010101010101010101010101010101010101010101010101010101020202020202020202020202020202020202020202020202020202020202020203030303030303030303030303030303030303030303030303030303030303030b00000016000000000a00000000000000000000000000000080f0fa0200000000000000000000000000e1f505000000000000000000000000c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c103000000640000000000000000000000000000002c010000000000000000000000000000000068e5cf8b010000e86be5cf8b010000b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1"
+        ],
+    );
+}
+
+/// What third parties have proven: leaves of the state tree and where they stand.
+#[test]
+fn entries_of_the_state() {
+    check(
+        &Account { watt: Watt(1), credits: Nusd(2), nonce: Nonce(3), fee_debt: Watt(4) },
+        expect![
+            "0100000000000000000000000000000002000000000000000000000000000000030000000000000004000000000000000000000000000000"
+        ],
+    );
+    check(
+        &Channel {
+            terms: terms(),
+            deposit: Nusd(1),
+            claimed: Nusd(2),
+            settled: Nusd(3),
+            returned: Nusd(4),
+            opened_at: Height(5),
+            withdraw_at: Some(TimeMs(6)),
+            open: true,
+        },
+        expect![
+            "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a20500000000000000a0bb0d000000000001000000000000000000000000000000020000000000000000000000000000000300000000000000000000000000000004000000000000000000000000000000050000000000000001060000000000000001"
+        ],
+    );
+    check(
+        &Provider {
+            node_key: KEY,
+            profile: profile(),
+            bonded: true,
+            earned: Watt(1),
+            pending: Nusd(2),
+            registered_at: TimeMs(3),
+            active_at: TimeMs(4),
+            stage: Stage::Unbonding { matures_at: TimeMs(5) },
+            channels_open: 6,
+            heartbeats: Heartbeats { period: 7, bits: 8 },
+        },
+        expect![
+            "b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b101000000700200000065750300000063707501000000f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1010a00000000000000000000000000000080f0fa0200000000000000000000000000e1f50500000000000000000000000001010000000000000000000000000000000200000000000000000000000000000003000000000000000400000000000000010500000000000000060000000000000007000000000000000800000000000000"
+        ],
+    );
+    check(
+        &Operator {
+            tokens: Watt(1),
+            shares: Shares(2),
+            commission: CommissionTerms::ALL,
+            commission_changed_at: TimeMs(3),
+            reward_index: 4,
+            outstanding: Watt(5),
+            commission_due: Watt(6),
+            jailed_until: Some(TimeMs(7)),
+            tombstoned: true,
+        },
+        expect![
+            "010000000000000000000000000000000200000000000000000000000000000040420f0040420f0040420f00030000000000000004000000000000000000000000000000050000000000000000000000000000000600000000000000000000000000000001070000000000000001"
+        ],
+    );
+    let id = OperatorId::provider(OTHER);
+    for (key, expected) in [
+        (
+            StateKey::Account { address: ADDRESS },
+            expect![
+                "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1 a5546e8ca9dfe0de00a1b3f82c5f7b2c03fd91f2452a47dd2ece08ce525455d7"
+            ],
+        ),
+        (
+            StateKey::Channel { id: CHANNEL },
+            expect![
+                "c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1 47d21f577bcad6e7504a643102383412aaa69682ed26a406184166419816eb0a"
+            ],
+        ),
+        (
+            StateKey::Lane { channel: CHANNEL, lane: Lane(3) },
+            expect![
+                "c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c103000000 b24ae33df816b5dfb355570be87fb2c10a077cfcd1ba3a171efccee2eae8e82d"
+            ],
+        ),
+        (
+            StateKey::Provider { operator: OTHER },
+            expect![
+                "a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2 d6c55f8379d59ecdb09d16855fc1aba22924cb97fa6b1f633274ea0e867be48e"
+            ],
+        ),
+        (
+            StateKey::Operator { id },
+            expect![
+                "01a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2 e5242b2d3b94cf8dfd1e762526ca18c498fec7c024dc38d1722db08431e384ae"
+            ],
+        ),
+    ] {
+        expected.assert_eq(&format!("{} {}", to_hex(&key.key()), key.path()));
+    }
+}
+
+#[test]
+fn parameters() {
+    check(
+        &Params::standard(),
+        expect![
+            "c0270900f0490200f0490200a0860100000064a7b3b6e00d000000000000000000008a5d7845630100000000000000000000000000000000000000000000000040420f00000000000000000000000000e803000000000000000000000000000002c40900000000c16ff286230000000000000000000180ee360000000000f07e0e00a0bb0d00d0300e0080ee360000000000005c26050000000000000000000000000000000000000000da02000000000000102700005001000000000000a0bb0d000000000000c87e9a00000000005c26050000000000f2052a01000000000000000000000040420f00400d0300e803000000c87e9a0000000000c87e9a0000000080ee360000000000008c256c00000000070000006400000000a0724e180900000000000000000000005c26050000000000081948000000001027000020a1070064000000c02709000000000050c3000020a1070050c30000005c26050000000064000000c02709000000000020a1070050c3000060ea00000000000020a10700204e000048e8010080ee36000000000040771b0000000000e803000050c30000"
+        ],
     );
 }
 
@@ -197,9 +412,8 @@ fn vouchers_and_the_channels_they_name() {
     assert_ne!(id("peerwatt-1"), id("peerwatt-2"));
 }
 
-#[test]
-fn both_sides_of_a_receipt() {
-    let report = ServiceReport {
+fn report() -> ServiceReport {
+    ServiceReport {
         request_id: RequestId([0xe1; 16]),
         attempt: 1,
         provider: OTHER,
@@ -221,7 +435,12 @@ fn both_sides_of_a_receipt() {
         finish: FinishReason::Stop,
         started_at: TimeMs(1_700_000_000_000),
         ended_at: TimeMs(1_700_000_001_000),
-    };
+    }
+}
+
+#[test]
+fn both_sides_of_a_receipt() {
+    let report = report();
     check(
         &report,
         expect![

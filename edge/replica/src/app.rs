@@ -1,9 +1,6 @@
 //! The seam between order and meaning, shaped like ABCI 2.0: check, propose, execute, commit.
 
-use types::{
-    Address, Hash32, Height, Nonce, PublicKey, TimeMs, TxId, block::Commit, sign::Signed,
-    tx::VerifiedTx,
-};
+use types::{Address, Hash32, Height, Nonce, PublicKey, TimeMs, TxId, tx::VerifiedTx};
 
 /// What the replica orders. Calls come from one thread at a time, in this order per block:
 /// `propose` or `execute`, then `commit` or `rollback`.
@@ -89,15 +86,9 @@ pub struct BlockContext {
     /// Never earlier than the parent's.
     pub time: TimeMs,
     pub proposer: PublicKey,
-    /// Validators that were seen to sign two blocks of one height. Always empty with one validator.
-    pub evidence: Vec<DoubleSign>,
-}
-
-/// Two different blocks of one height, signed by one key.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct DoubleSign {
-    pub first: Signed<Commit>,
-    pub second: Signed<Commit>,
+    /// Validators whose signature is missing under the block before. Always empty with one
+    /// validator. Evidence of double signing comes as a transaction.
+    pub absent: Vec<PublicKey>,
 }
 
 /// A block that was executed and is still open.

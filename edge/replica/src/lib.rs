@@ -17,7 +17,7 @@ mod recover;
 mod solo;
 
 pub use app::{
-    AppError, Application, BlockContext, DoubleSign, Executed, Proposal, Refusal, Tip, Transaction,
+    AppError, Application, BlockContext, Executed, Proposal, Refusal, Tip, Transaction,
     ValidatorPower,
 };
 pub use clock::{Clock, SystemClock};

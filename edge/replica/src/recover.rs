@@ -109,7 +109,7 @@ pub fn replay_block<A: Application>(
         height: header.height,
         time: header.time,
         proposer: header.proposer,
-        evidence: Vec::new(),
+        absent: Vec::new(),
     };
     let executed = app.execute(&context, &txs).map_err(|source| ReplayError::App { source })?;
     if executed.app_hash != header.app_hash {

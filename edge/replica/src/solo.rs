@@ -349,7 +349,7 @@ impl<A: Application> Worker<A> {
             height,
             time: now.max(self.parent.time),
             proposer: self.key.public_key(),
-            evidence: Vec::new(),
+            absent: Vec::new(),
         };
         let Candidates::<A> { txs, bytes, waiters } = Candidates::of(entries);
         let Proposal { executed, skipped } = self.app.propose(&context, &txs).map_err(failed)?;

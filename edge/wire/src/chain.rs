@@ -2,21 +2,28 @@
 //! (`docs/spec/chain-api.md`). Amounts are base units as decimal strings, ids are text.
 
 mod client;
+mod follow;
+pub mod openapi;
 mod sender;
+mod view;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use types::{
-    Address, ChainId, ChannelId, Hash32, Height, Lane, Nonce, Nusd, PublicKey, TimeMs, TxId, Watt,
+    Address, ChannelId, Hash32, Height, TimeMs, TxId, Watt,
     block::BlockHeader,
-    channel::ChannelTerms,
-    genesis::{Genesis, Params},
+    genesis::Genesis,
     sign::Signed,
     tx::{SignedTx, Tx},
 };
 
 pub use client::HttpChain;
 pub use sender::{Applied, SendError, TxSender};
+pub use view::{
+    AccountView, BudgetView, ChainStatus, ChannelView, GatewayView, LaneView, OperatorView,
+    OracleView, ParamView, ProviderView, StakeView, StateProof, SupplyView, UnbondingView,
+    ValidatorView,
+};
 
 /// Entries in one page of a list. Lists are in the order of their keys; a client asks for the next
 /// page with `after` set to the last key it has.
@@ -82,93 +89,6 @@ pub trait Chain: Send + Sync + std::fmt::Debug {
     async fn tx(&self, id: TxId) -> Result<Option<TxOutcome>, ChainError>;
 }
 
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct ChainStatus {
-    pub chain_id: ChainId,
-    pub genesis_hash: Hash32,
-    pub height: Height,
-    pub time: TimeMs,
-    pub app_hash: Hash32,
-    /// The price of one WATT in nano-USD.
-    pub nusd_per_watt: Nusd,
-    pub params: Params,
-    /// Transactions waiting for a block.
-    pub mempool_txs: u64,
-    pub version: String,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct AccountView {
-    pub address: Address,
-    pub watt: Watt,
-    pub credits: Nusd,
-    pub nonce: Nonce,
-    /// Fees that will be taken from the account's first redemption.
-    pub fee_debt: Watt,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct ChannelView {
-    pub id: ChannelId,
-    pub terms: ChannelTerms,
-    /// All that was ever deposited.
-    pub deposit: Nusd,
-    /// All that was ever claimed, over all lanes.
-    pub claimed: Nusd,
-    /// What each used lane has claimed.
-    pub lanes: Vec<LaneView>,
-    /// When the payer may take the rest, if it asked to.
-    pub withdraw_at: Option<TimeMs>,
-    pub open: bool,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct LaneView {
-    pub lane: Lane,
-    pub claimed: Nusd,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct ProviderView {
-    pub operator: Address,
-    pub node_key: PublicKey,
-    pub moniker: String,
-    pub bond: Watt,
-    /// The full bond at the price in force.
-    pub bond_required: Watt,
-    /// WATT paid to it so far, before withholding.
-    pub earned: Watt,
-    pub registered_at: TimeMs,
-    pub leaving: bool,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct GatewayView {
-    pub operator: Address,
-    /// The key under which providers dial it.
-    pub node_key: PublicKey,
-    pub moniker: String,
-    /// Socket addresses, host and port.
-    pub addrs: Vec<String>,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct SupplyView {
-    pub watt_total: Watt,
-    pub watt_genesis: Watt,
-    pub watt_minted: Watt,
-    pub watt_burned: Watt,
-    pub watt_max: Watt,
-    pub watt_vault: Watt,
-    pub watt_treasury: Watt,
-    pub watt_stakers: Watt,
-    pub watt_bonded: Watt,
-    pub credits_outstanding: Nusd,
-    pub credits_issued: Nusd,
-    pub credits_settled: Nusd,
-    pub nusd_per_watt: Nusd,
-}
-
 /// What became of a transaction.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TxOutcome {
@@ -194,7 +114,7 @@ pub enum TxResult {
 /// Something that happened on the ledger, for people and indexes.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Event {
-    /// Dotted name such as `channel.redeemed`.
+    /// Dotted name such as `channel.claimed`.
     pub kind: String,
     /// Names and values as text, in a fixed order per kind.
     pub fields: Vec<(String, String)>,

@@ -1,8 +1,7 @@
 //! What was measured, and how it is shown: medians over the rounds, beside nginx of the same run.
 
-use std::{fmt::Write, path::Path, time::Duration};
+use std::{fmt::Write, time::Duration};
 
-use anyhow::{Context, ensure};
 use serde_json::json;
 
 use super::{
@@ -12,9 +11,6 @@ use super::{
 
 /// What ratios are taken to.
 const REFERENCE: &str = "nginx";
-/// The figures of a document stand between these two lines.
-const BEGIN: &str = "<!-- figures: begin -->";
-const END: &str = "<!-- figures: end -->";
 
 /// One measurement of one target.
 pub(super) struct Round {
@@ -126,15 +122,6 @@ impl Figures {
         });
         json!({ "targets": rows.collect::<Vec<_>>() }).to_string()
     }
-
-    /// Puts the table into `document` in place of the one that is there.
-    pub(super) fn replace_in(&self, document: &Path) -> anyhow::Result<()> {
-        let text = std::fs::read_to_string(document)
-            .with_context(|| format!("read {}", document.display()))?;
-        let text = replaced(&text, &self.table())
-            .with_context(|| format!("put the figures into {}", document.display()))?;
-        std::fs::write(document, text).with_context(|| format!("write {}", document.display()))
-    }
 }
 
 impl Row {
@@ -155,7 +142,7 @@ impl Row {
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
@@ -168,13 +155,6 @@ fn percentile_ms(times: &[Duration], percent: usize) -> f64 {
     times.get(rank).map_or(0.0, |time| time.as_secs_f64() * 1e3)
 }
 
-fn replaced(text: &str, table: &str) -> anyhow::Result<String> {
-    let (before, rest) = text.split_once(BEGIN).with_context(|| format!("no line `{BEGIN}`"))?;
-    let (_, after) = rest.split_once(END).with_context(|| format!("no line `{END}`"))?;
-    ensure!(!after.contains(BEGIN), "more than one line `{BEGIN}`");
-    Ok(format!("{before}{BEGIN}\n{table}{END}{after}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,12 +165,5 @@ mod tests {
         assert_eq!((percentile_ms(&times, 50), percentile_ms(&times, 99)), (50.0, 99.0));
         assert_eq!((percentile_ms(&times[..1], 99), percentile_ms(&[], 50)), (1.0, 0.0));
         assert_eq!((median(vec![3.0, 1.0, 2.0]), median(vec![])), (2.0, 0.0));
-    }
-
-    #[test]
-    fn only_the_part_between_the_marks_changes() {
-        let text = format!("a\n{BEGIN}\nold\n{END}\nb\n");
-        assert_eq!(replaced(&text, "new\n").unwrap(), format!("a\n{BEGIN}\nnew\n{END}\nb\n"));
-        assert!(replaced("a", "new").is_err());
     }
 }

@@ -44,14 +44,27 @@ fn describe(status: &Status) -> String {
     let Status { chain, supply, providers, gateways, models, base_url } = status;
     let mut lines = vec![
         format!("network    {} at height {}", chain.chain_id, chain.height),
-        format!("price      1 WATT = {} USD", chain.nusd_per_watt.to_decimal()),
+        format!(
+            "price      1 WATT = {} USD{}",
+            chain.nusd_per_watt.to_decimal(),
+            if chain.breaker == "paused" { ", purchases of credits are paused" } else { "" }
+        ),
         format!(
             "supply     {} WATT, {} burned, {} minted since genesis",
             supply.watt_total.to_decimal(),
             supply.watt_burned.to_decimal(),
             supply.watt_minted.to_decimal()
         ),
-        format!("credits    {} USD outstanding", supply.credits_outstanding.to_decimal()),
+        format!(
+            "credits    {} USD outstanding, {} of them claimed and held back",
+            supply.credits_outstanding.to_decimal(),
+            supply.credits_pending.to_decimal()
+        ),
+        format!(
+            "stake      {} WATT staked, {} in the insurance fund",
+            supply.watt_bonded.to_decimal(),
+            supply.watt_insurance.to_decimal()
+        ),
     ];
     for provider in providers {
         lines.push(format!(

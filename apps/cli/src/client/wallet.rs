@@ -1,7 +1,5 @@
 //! `peerwatt wallet`: an account of one's own.
 
-use std::sync::Arc;
-
 use anyhow::{Context, bail};
 use keys::SecretKey;
 use serde::Serialize;
@@ -10,8 +8,9 @@ use types::{
     sign::Sign,
     tx::{Action, CreditPurchase},
 };
-use wire::chain::{AccountView, Applied, Chain, ChannelView, HttpChain, TxSender};
+use wire::chain::{AccountView, Chain, ChannelView, HttpChain};
 
+use super::actor::{Actor, connect, load};
 use crate::{
     args::{Common, WalletArgs, WalletCommand, WalletFileArgs},
     home::Home,
@@ -40,21 +39,27 @@ pub(crate) async fn run(common: Common, args: WalletArgs, output: Output) -> any
     let home = Home::open(&common)?;
     match args.command {
         WalletCommand::New(file) => new(&home, &file, output),
-        WalletCommand::Show { file, address, chain } => {
+        WalletCommand::Show { file, address, at } => {
             let address = match address {
                 Some(address) => address,
-                None => load(&home, &file)?.address(),
+                None => load(&home, &file.key, file.passphrase.as_deref())?.address(),
             };
-            show(&connect(&home, chain.as_deref())?, address, output).await
+            show(&connect(&home, &at)?, address, output).await
         }
-        WalletCommand::Send { file, to, amount, chain } => {
-            let sender = sender(&home, &file, chain.as_deref())?;
-            let applied = sender.send(Action::Transfer { to, amount }).await?;
-            report(&applied, &format!("sent {} WATT to {to}", amount.to_decimal()), output)
+        WalletCommand::Send { to, amount, tx } => {
+            let done = format!("sent {} WATT to {to}", amount.to_decimal());
+            let actor = Actor::open(&home, &tx, "wallet")?;
+            actor.act(Action::Transfer { to, amount }, &done, output).await
         }
-        WalletCommand::BuyCredits { file, usd, max, chain } => {
-            let sender = sender(&home, &file, chain.as_deref())?;
-            buy_credits(&sender, usd, max, output).await
+        WalletCommand::BuyCredits { usd, max, tx } => {
+            let actor = Actor::open(&home, &tx, "wallet")?;
+            let watt_max = match max {
+                Some(watt_max) => watt_max,
+                None => dearest(actor.chain(), usd).await?,
+            };
+            let purchase = CreditPurchase::Receive { credits: usd, watt_max };
+            let done = format!("bought {} USD of credits", usd.to_decimal());
+            actor.act(Action::BuyCredits(purchase), &done, output).await
         }
     }
 }
@@ -89,7 +94,7 @@ async fn show(chain: &HttpChain, address: Address, output: Output) -> anyhow::Re
     );
     if !account.fee_debt.is_zero() {
         let owed = account.fee_debt.to_decimal();
-        text.push_str(&format!("\n{owed} WATT of fees are taken from the first redemption"));
+        text.push_str(&format!("\n{owed} WATT of fees are taken from the first income"));
     }
     for channel in &channels {
         let way = if channel.terms.payer == address { "to" } else { "from" };
@@ -102,57 +107,19 @@ async fn show(chain: &HttpChain, address: Address, output: Output) -> anyhow::Re
             "\nchannel {} {way} {other}: {} of {} USD claimed{}",
             channel.id,
             channel.claimed.to_decimal(),
-            channel.deposit.to_decimal(),
+            channel.funds().to_decimal(),
             if channel.open { "" } else { ", closed" }
         ));
     }
     output.result(&Account { account, channels }, text)
 }
 
-async fn buy_credits(
-    sender: &TxSender,
-    usd: Nusd,
-    max: Option<Watt>,
-    output: Output,
-) -> anyhow::Result<()> {
-    let watt_max = match max {
-        Some(watt_max) => watt_max,
-        None => dearest(sender.chain().as_ref(), usd).await?,
-    };
-    let purchase = CreditPurchase::Receive { credits: usd, watt_max };
-    let applied = sender.send(Action::BuyCredits(purchase)).await?;
-    report(&applied, &format!("bought {} USD of credits", usd.to_decimal()), output)
-}
-
 /// What `usd` of credits cost now, and a little more.
-async fn dearest(chain: &dyn Chain, usd: Nusd) -> anyhow::Result<Watt> {
+async fn dearest(chain: &HttpChain, usd: Nusd) -> anyhow::Result<Watt> {
     let status = chain.status().await?;
-    let spread = status.params.credit_spread.get();
+    let spread = status.params.credits.spread.get();
     let gross = Watt::worth(usd, status.nusd_per_watt, Rounding::Up)
         .context("the price of WATT is zero")?;
     let slack = Ppm::new(spread.saturating_add(PRICE_SLACK)).unwrap_or(Ppm::ONE);
     Ok(gross.saturating_add(Watt(slack.of(gross.0, Rounding::Up))))
-}
-
-fn report(applied: &Applied, done: &str, output: Output) -> anyhow::Result<()> {
-    let Applied { id, height, fee, events } = applied;
-    let value = serde_json::json!({ "id": id, "height": height, "fee": fee, "events": events });
-    let fee = fee.to_decimal();
-    output
-        .result(&value, format_args!("{done}\ntransaction {id} in block {height}, fee {fee} WATT"))
-}
-
-fn load(home: &Home, file: &WalletFileArgs) -> anyhow::Result<SecretKey> {
-    let path = home.key_path(&file.key);
-    let hint = || format!("opening the key {}; `peerwatt wallet new` makes one", path.display());
-    keys::load(&path, file.passphrase.as_deref()).with_context(hint)
-}
-
-fn connect(home: &Home, chain: Option<&str>) -> anyhow::Result<HttpChain> {
-    Ok(HttpChain::new(&home.chain_url(chain)?)?)
-}
-
-fn sender(home: &Home, file: &WalletFileArgs, chain: Option<&str>) -> anyhow::Result<TxSender> {
-    let key = Arc::new(load(home, file)?);
-    Ok(TxSender::new(Arc::new(connect(home, chain)?), key))
 }

@@ -11,7 +11,7 @@ use keys::SecretKey;
 use net::IrohConfig;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use types::{Address, Nusd, genesis::Genesis};
+use types::{Address, Nusd, genesis::Genesis, params::ChannelParams};
 use wire::chain::{Chain, HttpChain};
 
 use crate::{
@@ -106,7 +106,7 @@ pub(crate) async fn start(
         credits: CreditPolicy { below: Nusd::whole(20), amount: Nusd::whole(50) },
         channels: ChannelPolicy {
             deposit: Nusd::whole(5),
-            withdraw_delay_ms: genesis.params.withdraw_delay_ms_min.saturating_mul(4),
+            withdraw_delay_ms: withdraw_delay_ms(&genesis.params.channels),
         },
         playground_budget: plan.key_budget,
         receipt_retention_ms: RECEIPT_RETENTION_MS,
@@ -145,6 +145,11 @@ pub(crate) async fn start(
         stop_serving,
         server: AbortOnDropHandle::new(server),
     })
+}
+
+/// Four times the shortest: whoever provides has time to redeem, also after an outage.
+fn withdraw_delay_ms(params: &ChannelParams) -> u64 {
+    params.withdraw_delay_ms_min.saturating_mul(4).min(params.withdraw_delay_ms_max)
 }
 
 /// The first API key: made once, and kept for the owner of this folder.

@@ -24,6 +24,8 @@ pub(crate) struct ProviderPlan {
     pub(crate) price: Price,
     pub(crate) bond: Watt,
     pub(crate) moniker: String,
+    pub(crate) region: String,
+    pub(crate) class: String,
     pub(crate) peer_listen: SocketAddr,
     pub(crate) redeem_at: Nusd,
 }
@@ -51,6 +53,8 @@ pub(crate) async fn start(
     config.slots = slots;
     config.pricing.default = plan.price;
     config.moniker = plan.moniker;
+    config.region = plan.region;
+    config.class = plan.class;
     config.bond = plan.bond;
     config.redeem.threshold_nusd = plan.redeem_at;
     Ok(Provider::start(config).await?)
@@ -65,6 +69,8 @@ pub(crate) async fn run(common: Common, args: ProvideArgs, output: Output) -> an
         price: engines::price(&args.engines),
         bond: args.bond,
         moniker: args.moniker,
+        region: args.region,
+        class: args.class,
         peer_listen: args.peer_listen.unwrap_or_else(|| leave_from(chain.url())),
         redeem_at: args.redeem_at,
     };

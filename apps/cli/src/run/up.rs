@@ -53,7 +53,7 @@ pub(crate) async fn run(common: Common, args: UpArgs, output: Output) -> anyhow:
         if args.no_provider { Vec::new() } else { engines::open(&args.engines, output).await? };
 
     output.progress("starting the ledger …");
-    let ledger = validator::start(&home, listen(args.chain_listen, CHAIN_PORT)).await?;
+    let ledger = validator::start(&home, listen(args.chain_listen, CHAIN_PORT), None).await?;
     let chain = Arc::new(HttpChain::new(&ledger.chain_url)?);
     output.progress("starting the gateway …");
     let plan = GatewayPlan {
@@ -75,6 +75,8 @@ pub(crate) async fn run(common: Common, args: UpArgs, output: Output) -> anyhow:
             price: engines::price(&args.engines),
             bond: Watt::ZERO,
             moniker: "provider".to_owned(),
+            region: String::new(),
+            class: String::new(),
             peer_listen: SocketAddr::new(LOOPBACK, 0),
             redeem_at: types::Nusd(10_000_000),
         };

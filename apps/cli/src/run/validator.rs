@@ -4,14 +4,15 @@ use std::{net::SocketAddr, path::Path};
 
 use anyhow::{Context, bail};
 use types::{
-    Address, Watt,
+    Address, Nusd, Watt,
     genesis::{Genesis, GenesisAccount},
     sign::Sign,
 };
-use validator::{Validator, ValidatorConfig, ValidatorHandle, genesis::LocalNetwork};
+use validator::{PriceVote, Validator, ValidatorConfig, ValidatorHandle, genesis::LocalNetwork};
 
 use crate::{
     args::{Common, ValidatorArgs},
+    client,
     home::{Home, read_genesis},
     output::Output,
     run::stop,
@@ -20,6 +21,9 @@ use crate::{
 /// What the wallet of the folder owns in a network that is made in it.
 const WALLET_GRANT: Watt = Watt::whole(1_000_000);
 
+/// How the chain ids of networks that [`prepare_genesis`] makes begin.
+const LOCAL_CHAIN: &str = "peerwatt-local-";
+
 /// A running validator and where its chain API is.
 pub(crate) struct ValidatorPart {
     handle: ValidatorHandle,
@@ -27,8 +31,13 @@ pub(crate) struct ValidatorPart {
     pub(crate) genesis: Genesis,
 }
 
-/// Starts the validator of `home`, whose genesis document must be there.
-pub(crate) async fn start(home: &Home, listen: SocketAddr) -> anyhow::Result<ValidatorPart> {
+/// Starts the validator of `home`, whose genesis document must be there. It votes for `vote_price`,
+/// or for what [`price_vote`] says.
+pub(crate) async fn start(
+    home: &Home,
+    listen: SocketAddr,
+    vote_price: Option<Nusd>,
+) -> anyhow::Result<ValidatorPart> {
     let genesis = home.genesis()?.context("the data folder has no genesis document")?;
     let config = ValidatorConfig {
         home: home.part("validator"),
@@ -36,11 +45,31 @@ pub(crate) async fn start(home: &Home, listen: SocketAddr) -> anyhow::Result<Val
         consensus_key: home.key("consensus")?,
         listen,
         heartbeat: None,
+        price_vote: price_vote(home, &genesis, vote_price)?,
     };
     let handle = Validator::start(config).await?;
     let chain_url = handle.chain_api_url();
     home.note_running(|running| running.chain_url = Some(chain_url.clone()))?;
     Ok(ValidatorPart { handle, chain_url, genesis })
+}
+
+/// A network of one's own must find a price by itself, or nobody could buy credits after a day: its
+/// only validator votes for the price that it began with. In any other network the price is a matter
+/// of what people pay, so nothing is voted for unless it is named.
+fn price_vote(
+    home: &Home,
+    genesis: &Genesis,
+    given: Option<Nusd>,
+) -> anyhow::Result<Option<PriceVote>> {
+    let is_local = genesis.chain_id.as_str().starts_with(LOCAL_CHAIN);
+    if given.is_none() && !is_local {
+        // Without a vote the operator's key need not lie here, nor be readable.
+        return Ok(None);
+    }
+    let operator = home.key("validator")?;
+    let is_ours = genesis.validators.iter().any(|it| it.operator == operator.address());
+    let price = given.or(is_ours.then_some(genesis.nusd_per_watt));
+    Ok(price.map(|nusd_per_watt| PriceVote { operator, nusd_per_watt }))
 }
 
 impl ValidatorPart {
@@ -77,7 +106,7 @@ pub(crate) fn prepare_genesis(
         time: gateway::system_clock()(),
         consensus_key: home.key("consensus")?.public_key(),
         validator_operator: home.key("validator")?.address(),
-        governor: home.key("governor")?.address(),
+        holder: home.key("holder")?.address(),
         gateway: home.key("gateway")?.address(),
         accounts: accounts.into_iter().map(account).collect(),
     })?;
@@ -86,10 +115,13 @@ pub(crate) fn prepare_genesis(
 }
 
 pub(crate) async fn run(common: Common, args: ValidatorArgs, output: Output) -> anyhow::Result<()> {
+    if let Some(command) = args.command {
+        return client::validator::run(&common, command, output).await;
+    }
     let home = Home::open(&common)?;
     prepare_genesis(&home, args.genesis.as_deref(), &args.fund, output)?;
     let stop = stop::on_signal(output)?;
-    let part = start(&home, args.listen).await?;
+    let part = start(&home, args.listen, args.vote_price).await?;
     let ready =
         serde_json::json!({ "chain_url": part.chain_url, "chain_id": part.genesis.chain_id });
     let network = &part.genesis.chain_id;

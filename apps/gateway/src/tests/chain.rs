@@ -12,8 +12,8 @@ use types::{
     tx::{Action, CreditPurchase, SignedTx},
 };
 use wire::chain::{
-    AccountView, Chain, ChainError, ChainStatus, ChannelView, ErrorBody, GatewayView, ProviderView,
-    SupplyView, TxOutcome, TxResult,
+    AccountView, Chain, ChainError, ChainStatus, ChannelView, ErrorBody, GatewayView, OracleView,
+    ProviderView, SupplyView, TxOutcome, TxResult,
 };
 
 #[derive(Debug)]
@@ -51,11 +51,21 @@ impl TestChain {
             operator,
             node_key,
             moniker: "double".into(),
+            region: String::new(),
+            class: String::new(),
+            models: Vec::new(),
+            price_max: None,
             bond: Watt::ZERO,
             bond_required: Watt::ZERO,
+            delegated: Watt::ZERO,
             earned: Watt::ZERO,
+            pending: Nusd::ZERO,
             registered_at: TimeMs(0),
+            probation_until: TimeMs(0),
             leaving: false,
+            jailed: false,
+            heartbeats: 0,
+            channels_open: 0,
         };
         self.lock().providers.insert(operator, view);
     }
@@ -66,6 +76,11 @@ impl TestChain {
 
     pub(super) fn close_channels(&self) {
         self.lock().channels.values_mut().for_each(|channel| channel.open = false);
+    }
+
+    /// As if the receivers gave a part of the unused rest back.
+    pub(super) fn return_deposits(&self, amount: Nusd) {
+        self.lock().channels.values_mut().for_each(|channel| channel.returned = amount);
     }
 
     pub(super) fn log(&self) -> Vec<&'static str> {
@@ -100,7 +115,10 @@ impl State {
                     terms,
                     deposit,
                     claimed: Nusd::ZERO,
+                    settled: Nusd::ZERO,
+                    returned: Nusd::ZERO,
                     lanes: Vec::new(),
+                    opened_at: Height(self.height),
                     withdraw_at: None,
                     open: true,
                 };
@@ -140,6 +158,8 @@ impl Chain for TestChain {
             time: TimeMs(0),
             app_hash: Hash32::default(),
             nusd_per_watt: Nusd::whole(1),
+            oracle: OracleView { average: Nusd::whole(1), counted_at: TimeMs(0), period: 0 },
+            breaker: "closed".into(),
             params: Params::standard(),
             mempool_txs: 0,
             version: "test".into(),

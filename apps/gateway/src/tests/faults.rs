@@ -246,6 +246,19 @@ async fn a_channel_that_is_gone_is_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_provider_gives_back_is_promised_to_nobody() {
+    let world = World::new().await;
+    let _double = world.provider(11, &["story"]).await;
+    let deposit = world.gateway.account().channels[0].deposit;
+    let left = Nusd(1_000);
+    world.chain.return_deposits(deposit.saturating_sub(left));
+    // The next look at the ledger sees it and fills the channel up again.
+    let full = left.saturating_add(deposit);
+    world.gateway.until(|shared| shared.books.channels()[0].deposit == full).await;
+    assert_eq!(world.chain.deposits(), [deposit.saturating_add(deposit)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_channel_is_topped_up_before_it_runs_dry() {
     let world = World::with(|config| config.channels.deposit = Nusd(100_000)).await;
     let double = world.provider(11, &["endless"]).await;

@@ -11,11 +11,12 @@ use types::{
     Address, ChainId, ChannelId, Hash32, Height, Lane, Nonce, Nusd, PublicKey, TimeMs, TxId, Watt,
     channel::ChannelTerms,
     genesis::{Genesis, Params},
+    params::FeeParams,
     tx::{Action, SignedTx, VoucherClaim},
 };
 use wire::chain::{
     AccountView, Chain, ChainError, ChainStatus, ChannelView, ErrorBody, GatewayView, LaneView,
-    ProviderView, SupplyView, TxOutcome, TxResult,
+    OracleView, ProviderView, SupplyView, TxOutcome, TxResult,
 };
 
 pub(crate) fn chain_id() -> ChainId {
@@ -57,7 +58,10 @@ impl TestChain {
             terms,
             deposit,
             claimed: Nusd::ZERO,
+            settled: Nusd::ZERO,
+            returned: Nusd::ZERO,
             lanes: Vec::new(),
+            opened_at: Height(1),
             withdraw_at: None,
             open: true,
         };
@@ -73,16 +77,27 @@ impl TestChain {
 impl State {
     fn apply(&mut self, sender: Address, action: &Action) -> Result<(), String> {
         match action {
-            Action::RegisterProvider { node_key, moniker, bond } => {
+            Action::RegisterProvider { node_key, profile, bond } => {
+                let profile = profile.clone();
                 let entry = ProviderView {
                     operator: sender,
                     node_key: *node_key,
-                    moniker: moniker.clone(),
+                    moniker: profile.moniker,
+                    region: profile.region,
+                    class: profile.class,
+                    models: profile.models,
+                    price_max: profile.price_max,
                     bond: *bond,
                     bond_required: Watt::whole(5),
+                    delegated: Watt::ZERO,
                     earned: Watt::ZERO,
+                    pending: Nusd::ZERO,
                     registered_at: TimeMs(0),
+                    probation_until: TimeMs(0),
                     leaving: false,
+                    jailed: false,
+                    heartbeats: 0,
+                    channels_open: 0,
                 };
                 self.providers.insert(sender, entry);
                 self.registrations += 1;
@@ -144,7 +159,12 @@ impl Chain for TestChain {
             time: TimeMs(0),
             app_hash: Hash32::default(),
             nusd_per_watt: Nusd::whole(1),
-            params: Params { fee_tx: Watt(10), fee_byte: Watt(0), ..Params::standard() },
+            oracle: OracleView { average: Nusd::whole(1), counted_at: TimeMs(0), period: 0 },
+            breaker: "closed".to_owned(),
+            params: Params {
+                fees: FeeParams { tx: Watt(10), byte: Watt(0) },
+                ..Params::standard()
+            },
             mempool_txs: 0,
             version: "test".to_owned(),
         })

@@ -126,6 +126,18 @@ async fn channels_that_cannot_pay() {
 }
 
 #[tokio::test]
+async fn what_went_back_to_the_payer_backs_no_voucher() {
+    let world = World::new();
+    let left = Nusd(world.gateway.ask(1, ModelId([0; 32])).cover().0 - 1);
+    let channel = world.gateway.channel;
+    world.chain.lock().channels.get_mut(&channel).unwrap().returned = Nusd(DEPOSIT.0 - left.0);
+    let (provider, link) = world.serving().await;
+    let promised = Nusd(left.0 + 1);
+    check(&world, &link, |_| {}, Refusal::DepositShort { deposit: left, promised }).await;
+    provider.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_lane_serves_one_request_at_a_time() {
     let world = World::new();
     let (provider, link) = world.serving().await;

@@ -44,7 +44,7 @@ impl ApiError {
     }
 
     pub(super) fn method() -> ApiError {
-        let message = "use GET, or POST for /v1/txs";
+        let message = "use GET, or POST for /v1/txs and /v1/simulations";
         ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "request.method", message)
     }
 
@@ -67,6 +67,16 @@ impl ApiError {
         tracing::error!(error, "a request could not be answered");
         let message = "the validator could not answer; see its log";
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL, message)
+    }
+
+    /// Bytes that are no transaction, or one with a bad signature.
+    pub(super) fn malformed(refusal: Refusal) -> ApiError {
+        ApiError::of_submission(&SubmitError::Malformed { source: refusal })
+    }
+
+    /// A transaction that has no place in a block.
+    pub(super) fn refused(refusal: &Refusal) -> ApiError {
+        ApiError::of_submission(&SubmitError::Refused { source: refusal.clone() })
     }
 
     pub(super) fn of_submission(error: &SubmitError) -> ApiError {

@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use store::StoredBlock;
 use types::{Address, ChannelId, Height, TxId, genesis::Genesis};
 use wire::chain::{
-    AccountView, BlockView, ChainStatus, ChannelView, EventPage, GatewayView, PAGE_BLOCKS_MAX,
-    PAGE_ENTRIES_MAX, ProviderView, SupplyView, TxOutcome,
+    AccountView, BlockView, ChainStatus, ChannelView, EventPage, GatewayView, OperatorView,
+    PAGE_BLOCKS_MAX, PAGE_ENTRIES_MAX, ParamView, ProviderView, StakeView, SupplyView, TxOutcome,
+    ValidatorView,
 };
 
-use super::{Api, Live, error::ApiError};
+use super::{Api, Live, error::ApiError, proof::operator_id};
 use crate::views;
 
 /// Blocks of one page when the client does not say, and their bytes together, one block excepted.
@@ -154,6 +155,37 @@ pub(super) async fn gateways(
     Ok(Json(page(entries, after, query.limit(), views::gateway)))
 }
 
+pub(super) async fn validators(
+    Live(api): Live,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Answer<Vec<ValidatorView>> {
+    let query = checked(query)?.without_party()?;
+    let after = query.after()?;
+    let state = api.state.read().await;
+    let entries = state.validators().map(|(operator, entry)| (*operator, entry));
+    let view = |operator, entry| views::validator(&state, operator, entry);
+    Ok(Json(page(entries, after, query.limit(), view).into_iter().flatten().collect()))
+}
+
+pub(super) async fn operator(
+    Live(api): Live,
+    Path((role, account)): Path<(String, String)>,
+) -> Answer<OperatorView> {
+    let id = operator_id(&role, &account)?;
+    let state = api.state.read().await;
+    let pool = state.operator(&id).ok_or_else(|| ApiError::not_found(format!("operator {id}")))?;
+    Ok(Json(views::pool(&state, id, pool)))
+}
+
+pub(super) async fn stakes(Live(api): Live, Path(address): Path<String>) -> Answer<Vec<StakeView>> {
+    let address = parse("address", &address)?;
+    Ok(Json(views::stakes(&*api.state.read().await, address)))
+}
+
+pub(super) async fn params(Live(api): Live) -> Answer<Vec<ParamView>> {
+    Ok(Json(views::params(&*api.state.read().await)))
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BlocksQuery {
@@ -242,7 +274,7 @@ pub(super) async fn events(
 }
 
 /// Runs `body` on a thread that may wait for the disk.
-async fn read_store<T: Send + 'static>(
+pub(super) async fn read_store<T: Send + 'static>(
     api: Arc<Api>,
     body: impl FnOnce(&Api) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
@@ -253,13 +285,13 @@ async fn read_store<T: Send + 'static>(
 }
 
 /// A query that has the form it should.
-fn checked<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, ApiError> {
+pub(super) fn checked<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, ApiError> {
     match query {
         Ok(Query(query)) => Ok(query),
         Err(rejection) => Err(ApiError::bad_request(rejection.body_text())),
     }
 }
 
-fn parse<T: FromStr<Err: Display>>(name: &str, text: &str) -> Result<T, ApiError> {
+pub(super) fn parse<T: FromStr<Err: Display>>(name: &str, text: &str) -> Result<T, ApiError> {
     text.parse().map_err(|error| ApiError::bad_request(format!("`{name}`: {error}")))
 }

@@ -16,14 +16,19 @@ pub(super) async fn submit(
     Live(api): Live,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<TxOutcome>, ApiError> {
-    let bytes = body.map_err(|rejection| match rejection {
-        BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
-            ApiError::too_long(TX_BYTES_MAX)
-        }
-        _ => ApiError::bad_request("the body ended before its length"),
-    })?;
+    let bytes = body_bytes(body)?;
     match api.replica.submit(bytes.into()).await {
         Ok(included) => Ok(Json(included.outcome)),
         Err(error) => Err(ApiError::of_submission(&error)),
     }
+}
+
+/// A body that came whole and is no longer than a transaction may be.
+pub(super) fn body_bytes(body: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiError> {
+    body.map_err(|rejection| match rejection {
+        BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
+            ApiError::too_long(TX_BYTES_MAX)
+        }
+        _ => ApiError::bad_request("the body ended before its length"),
+    })
 }

@@ -41,7 +41,7 @@ fn genesis() -> Genesis {
         time: TimeMs(1_000),
         consensus_key: key(1).public_key(),
         validator_operator: key(1).address(),
-        governor: key(2).address(),
+        holder: key(2).address(),
         gateway: key(3).address(),
         accounts: SENDERS.map(account).to_vec(),
     })

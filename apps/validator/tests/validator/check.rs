@@ -12,7 +12,7 @@ use types::{
 use validator::{CheckError, check};
 
 use crate::{
-    network::{CONSENSUS, GOVERNOR, Home, genesis, key, sender},
+    network::{CONSENSUS, HOLDER, Home, genesis, key, sender},
     transfer,
 };
 
@@ -120,7 +120,7 @@ async fn a_forged_block_is_named_by_what_is_wrong_with_it() {
         block.certificate.signature = signature;
     });
     assert_eq!(unsigned.await, "certificate");
-    let by_another = check_forged(|block, _| sign(block, GOVERNOR)).await;
+    let by_another = check_forged(|block, _| sign(block, HOLDER)).await;
     assert_eq!(by_another, "certificate");
     let app_hash = check_forged(|block, _| {
         block.header.app_hash = Hash32([9; 32]);

@@ -1,16 +1,18 @@
 //! A started validator, asked over HTTP by the real client, by strangers and after restarts.
 
 mod check;
+mod ledger_api;
 mod network;
 
 use std::sync::Arc;
 
-use network::{GATEWAY, GOVERNOR, Home, START, USERS, genesis, key, sender};
+use network::{GATEWAY, HOLDER, Home, START, USERS, genesis, key, sender};
 use types::{
     ChannelId, Height, Lane, Nonce, Nusd, TxId, Watt,
     channel::{ChannelTerms, Voucher},
     limits::TX_BYTES_MAX,
     sign::{Sign, Signed},
+    state::ProviderProfile,
     tx::{Action, CreditPurchase, SignedTx, Tx, VoucherClaim},
 };
 use validator::ValidatorError;
@@ -46,7 +48,8 @@ async fn a_channel_lives_from_opening_to_settlement() {
     let addrs = vec!["127.0.0.1:4433".to_owned()];
     let moniker = || "local".to_owned();
     gateway.send(Action::RegisterGateway { node_key, moniker: moniker(), addrs }).await.unwrap();
-    let register = Action::RegisterProvider { node_key, moniker: moniker(), bond: Watt::ZERO };
+    let profile = ProviderProfile { moniker: moniker(), ..ProviderProfile::default() };
+    let register = Action::RegisterProvider { node_key, profile, bond: Watt::ZERO };
     provider.send(register).await.unwrap();
     let terms = ChannelTerms {
         payer: key(GATEWAY).address(),
@@ -65,10 +68,14 @@ async fn a_channel_lives_from_opening_to_settlement() {
     let voucher = Signed::new(voucher, &status.chain_id, &key(101));
     let claims = vec![VoucherClaim { voucher, total }];
     let redeemed = provider.send(Action::RedeemVouchers { claims }).await.unwrap();
-    assert_eq!(redeemed.events[0].kind, "channel.redeemed");
+    assert_eq!(redeemed.events[0].kind, "channel.claimed");
+    // Nothing is held back on a local network, so the block that claims also settles.
+    let block = chain.block(redeemed.height).await.unwrap().unwrap();
+    assert!(block.events.iter().any(|event| event.kind == "channel.settled"));
 
     let channel = chain.channel(id).await.unwrap().unwrap();
     assert_eq!((channel.terms, channel.deposit, channel.claimed), (terms, deposit, total));
+    assert_eq!(channel.settled, total);
     assert_eq!((channel.lanes[0].lane, channel.lanes[0].claimed), (Lane(3), total));
     for party in [GATEWAY, 10] {
         let channels = chain.channels_of(key(party).address()).await.unwrap();
@@ -227,6 +234,13 @@ async fn hostile_questions_are_refused_by_name() {
         ("/v2/status", 404, "request.path"),
         ("/", 404, "request.path"),
         ("/health", 200, "none"),
+        ("/v1/operators/gateway/x", 400, code::BAD_REQUEST),
+        ("/v1/operators/validator/x", 400, code::BAD_REQUEST),
+        ("/v1/proofs/accounts/x", 400, code::BAD_REQUEST),
+        (&format!("/v1/proofs/channels/{id}/lanes/-1"), 400, code::BAD_REQUEST),
+        ("/v1/events/stream?from_height=x", 400, code::BAD_REQUEST),
+        ("/v1/params", 200, "none"),
+        ("/v1/simulations", 405, "request.method"),
     ];
     for (path, status, code) in cases {
         assert_eq!(get(&chain, path).await, (status, code.to_owned()), "{path}");
@@ -266,7 +280,7 @@ async fn many_senders_at_once_are_all_served() {
         let sender = sender(&chain, user);
         tokio::spawn(async move {
             for _ in 0..5 {
-                sender.send(transfer(GOVERNOR, Watt(1))).await.unwrap();
+                sender.send(transfer(HOLDER, Watt(1))).await.unwrap();
             }
         })
     });
@@ -301,7 +315,7 @@ async fn one_home_has_one_validator_of_one_network_with_its_key() {
         ValidatorError::Store { source: store::StoreError::OtherGenesis { .. } }
     ));
     let mut config = home.config();
-    config.consensus_key = key(GOVERNOR);
+    config.consensus_key = key(HOLDER);
     let other = home.start_with(config).await.unwrap_err();
     assert!(matches!(other, ValidatorError::Replica { .. }));
     home.start().await.0.shutdown().await.unwrap();

@@ -41,7 +41,7 @@ pub(crate) fn key(part: u8) -> SecretKey {
 }
 
 pub(crate) const CONSENSUS: u8 = 1;
-pub(crate) const GOVERNOR: u8 = 2;
+pub(crate) const HOLDER: u8 = 2;
 pub(crate) const GATEWAY: u8 = 3;
 /// Accounts from here on have 1 000 WATT each.
 pub(crate) const USERS: std::ops::Range<u8> = 10..26;
@@ -53,7 +53,7 @@ pub(crate) fn genesis() -> Genesis {
         time: START,
         consensus_key: key(CONSENSUS).public_key(),
         validator_operator: key(CONSENSUS).address(),
-        governor: key(GOVERNOR).address(),
+        holder: key(HOLDER).address(),
         gateway: key(GATEWAY).address(),
         accounts: accounts.collect(),
     })
@@ -79,6 +79,7 @@ impl Home {
             consensus_key: key(CONSENSUS),
             listen: "127.0.0.1:0".parse().unwrap(),
             heartbeat: None,
+            price_vote: None,
         }
     }
 

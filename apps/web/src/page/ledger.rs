@@ -1,7 +1,6 @@
 //! The ledger: what there is, where it is, and what happened last.
 
 use maud::{Markup, html};
-use types::tx::{Action, CreditPurchase};
 use wire::chain::{BlockView, Event, TxResult, TxView};
 
 use super::{
@@ -9,6 +8,7 @@ use super::{
     requests::{bar, legend},
 };
 use crate::{
+    page::action,
     show,
     source::{LedgerView, Site, SourceError},
 };
@@ -30,6 +30,7 @@ pub(crate) fn page(
         div.columns.even {
             div.column {
                 (panel("state", "State", &or_problem(state)))
+                (panel("price", "Price of a WATT", &or_problem(price)))
                 (panel("split", "Split of a payment", &or_problem(split)))
             }
             div.column {
@@ -48,12 +49,64 @@ fn state(ledger: &LedgerView) -> Markup {
         ("Network", html! { (status.chain_id) }),
         ("Height", html! { (show::count(status.height.0)) }),
         ("Last block", show::time(status.time)),
-        ("Price of a WATT", show::usd(status.nusd_per_watt)),
+        ("Validators", validators(ledger)),
         ("Waiting transactions", html! { (show::count(status.mempool_txs)) }),
         ("State digest", show::id(&status.app_hash.to_string())),
         ("Genesis digest", show::id(&status.genesis_hash.to_string())),
         ("Validator's version", html! { (status.version) }),
     ])
+}
+
+/// How many have a seat, of how many, and what is staked behind all of them.
+fn validators(ledger: &LedgerView) -> Markup {
+    let seats = ledger.validators.iter().filter(|validator| validator.power.is_some()).count();
+    let staked = ledger.validators.iter().map(|validator| validator.pool.tokens).sum();
+    html! {
+        (show::counted(seats, "seat", "seats"))
+        @if ledger.validators.len() > seats { " of " (ledger.validators.len()) " registered" }
+        ", " (show::watt_unit(staked)) " staked"
+    }
+}
+
+fn price(ledger: &LedgerView) -> Markup {
+    let status = &ledger.status;
+    let (oracle, params) = (&status.oracle, &status.params.oracle);
+    // As of the last block: a ledger at rest does not age.
+    let age_ms = status.time.ms_since(oracle.counted_at);
+    html! {
+        (facts(&[
+            ("In force", show::usd(status.nusd_per_watt)),
+            ("Average", html! {
+                (show::usd(oracle.average)) " over " (show::duration(params.twap_ms))
+            }),
+            ("Voted on", show::time(oracle.counted_at)),
+        ]))
+        @if age_ms > params.max_age_ms {
+            p.notice.waiting role="status" {
+                "The vote was " (show::duration(age_ms)) " old at the last block, more than "
+                (show::duration(params.max_age_ms)) ": what needs a price waits for a new one."
+            }
+        }
+    }
+}
+
+/// Credits may not be bought, or soon may not. The state is the ledger's word for it.
+pub(super) fn breaker_notice(ledger: &LedgerView) -> Option<Markup> {
+    let text = match ledger.status.breaker.as_str() {
+        "closed" => return None,
+        "warned" => {
+            "The vault covers little more than the credits outstanding: if it falls further, purchases of credits are paused."
+        }
+        "paused" => {
+            "Purchases of credits are paused: the vault no longer covers enough of what is outstanding. Credits that were bought keep paying for requests."
+        }
+        other => {
+            return Some(
+                html! { p.notice.waiting role="status" { "Purchases of credits: " (other) } },
+            );
+        }
+    };
+    Some(html! { p.notice.waiting role="status" { (text) } })
 }
 
 fn split(ledger: &LedgerView) -> Markup {
@@ -62,14 +115,24 @@ fn split(ledger: &LedgerView) -> Markup {
         (bar(&params.split))
         (legend(&params.split))
         (facts(&[
-            ("Spread on credits", html! { (show::percent(params.credit_spread)) }),
+            ("Spread on credits", html! { (show::percent(params.credits.spread)) }),
             ("Fee of a transaction", html! {
-                (show::watt_unit(params.fee_tx)) " + " (show::watt(params.fee_byte)) " a byte"
+                (show::watt_unit(params.fees.tx)) " + " (show::watt(params.fees.byte)) " a byte"
             }),
-            ("Provider's bond", show::usd(params.provider_bond)),
-            ("Withheld until bonded", html! { (show::percent(params.withhold)) }),
-            ("Unbonding takes", html! { (show::duration(params.unbonding_ms)) }),
+            ("Claims are held back", held_back(params.channels.holdback_ms)),
+            ("Provider's bond", html! {
+                (show::usd(params.providers.bond_floor)) " at least"
+            }),
+            ("Withheld until bonded", html! { (show::percent(params.providers.withhold)) }),
+            ("Unbonding takes", html! { (show::duration(params.stake.unbonding_ms)) }),
         ]))
+    }
+}
+
+fn held_back(holdback_ms: u64) -> Markup {
+    match holdback_ms {
+        0 => html! { "not at all" },
+        holdback_ms => html! { (show::duration(holdback_ms)) },
     }
 }
 
@@ -82,8 +145,9 @@ fn supply(ledger: &LedgerView) -> Markup {
         ("Burned", show::watt_unit(supply.watt_burned)),
         ("Vault", show::watt_unit(supply.watt_vault)),
         ("Treasury", show::watt_unit(supply.watt_treasury)),
-        ("Stakers", show::watt_unit(supply.watt_stakers)),
-        ("Bonded", show::watt_unit(supply.watt_bonded)),
+        ("Rewards not withdrawn", show::watt_unit(supply.watt_stakers)),
+        ("Staked", show::watt_unit(supply.watt_bonded)),
+        ("Insurance", show::watt_unit(supply.watt_insurance)),
         ("Never more than", show::watt_unit(supply.watt_max)),
     ])
 }
@@ -93,10 +157,16 @@ fn credits(ledger: &LedgerView) -> Markup {
     html! {
         (facts(&[
             ("Outstanding", show::usd(supply.credits_outstanding)),
+            ("Claimed, held back", show::usd(supply.credits_pending)),
             ("Issued so far", show::usd(supply.credits_issued)),
             ("Settled so far", show::usd(supply.credits_settled)),
+            ("Refunded so far", show::usd(supply.credits_refunded)),
         ]))
-        p.muted { "Credits are US dollars that pay for requests; WATT paid for them wait in the vault until providers redeem." }
+        @if let Some(notice) = breaker_notice(ledger) { (notice) }
+        p.muted {
+            "Credits are US dollars that pay for requests; WATT paid for them wait in the vault. "
+            "What a provider claims is held back for the audit window and then settled."
+        }
     }
 }
 
@@ -132,11 +202,11 @@ fn block(block: &BlockView) -> Markup {
 }
 
 fn tx(tx: &TxView) -> Markup {
-    let (name, detail) = action(&tx.tx.value.action);
+    let action = &tx.tx.value.action;
     html! {
         p.tx {
-            strong { (name) } " by " (show::address(tx.sender))
-            @if let Some(detail) = detail { " · " (detail) }
+            strong { (action::title(action)) } " by " (show::address(tx.sender))
+            @if let Some(detail) = action::detail(action) { " · " (detail) }
             " · fee " (show::watt_unit(tx.outcome.fee))
         }
         @match &tx.outcome.result {
@@ -145,50 +215,6 @@ fn tx(tx: &TxView) -> Markup {
                 p { span.tag.bad { (code) } " " (message) }
             }
         }
-    }
-}
-
-/// What a transaction does, for people.
-fn action(action: &Action) -> (&'static str, Option<Markup>) {
-    match action {
-        Action::Transfer { to, amount } => {
-            ("Transfer", Some(html! { (show::watt_unit(*amount)) " to " (show::address(*to)) }))
-        }
-        Action::BuyCredits(CreditPurchase::Pay { watt }) => {
-            ("Buy credits", Some(html! { "for " (show::watt_unit(*watt)) }))
-        }
-        Action::BuyCredits(CreditPurchase::Receive { credits, .. }) => {
-            ("Buy credits", Some(show::usd(*credits)))
-        }
-        Action::RegisterProvider { moniker, bond, .. } => (
-            "Register provider",
-            Some(html! { (show::foreign(moniker)) ", bond " (show::watt_unit(*bond)) }),
-        ),
-        Action::BondProvider { amount } => ("Add to the bond", Some(show::watt_unit(*amount))),
-        Action::UnbondProvider => ("Leave as provider", None),
-        Action::RegisterGateway { moniker, .. } => {
-            ("Register gateway", Some(show::foreign(moniker)))
-        }
-        Action::OpenChannel { terms, deposit } => (
-            "Open channel",
-            Some(html! { (show::usd(*deposit)) " to " (show::address(terms.receiver)) }),
-        ),
-        Action::TopUpChannel { channel, amount } => (
-            "Top up channel",
-            Some(html! { (show::usd(*amount)) " into " (show::id(&channel.to_string())) }),
-        ),
-        Action::RedeemVouchers { claims } => {
-            ("Redeem vouchers", Some(html! { (show::counted(claims.len(), "lane", "lanes")) }))
-        }
-        Action::RequestWithdraw { channel } => {
-            ("Ask for a channel's rest", Some(show::id(&channel.to_string())))
-        }
-        Action::FinalizeWithdraw { channel } => {
-            ("Take a channel's rest", Some(show::id(&channel.to_string())))
-        }
-        Action::CloseChannel { channel } => ("Close channel", Some(show::id(&channel.to_string()))),
-        Action::WithdrawRewards => ("Withdraw rewards", None),
-        Action::SetPrice { nusd_per_watt } => ("Set price", Some(show::usd(*nusd_per_watt))),
     }
 }
 

@@ -5,7 +5,9 @@ use maud::{Markup, html};
 
 use super::{
     chat::{self, ChatView},
-    document, empty, facts, models, number, panel, problem, requests, table, text,
+    document, empty, facts,
+    ledger::breaker_notice,
+    models, number, panel, problem, requests, table, text,
 };
 use crate::{
     page::Tab,
@@ -208,10 +210,11 @@ fn channels(account: &AccountSummary) -> Markup {
 }
 
 fn supply(ledger: &Result<LedgerView, SourceError>) -> Markup {
-    let supply = match ledger {
-        Ok(ledger) => &ledger.supply,
+    let ledger = match ledger {
+        Ok(ledger) => ledger,
         Err(error) => return problem(error),
     };
+    let supply = &ledger.supply;
     html! {
         (facts(&[
             ("Supply", show::watt_unit(supply.watt_total)),
@@ -221,6 +224,7 @@ fn supply(ledger: &Result<LedgerView, SourceError>) -> Markup {
             ("Credits outstanding", show::usd(supply.credits_outstanding)),
             ("Price of a WATT", show::usd(supply.nusd_per_watt)),
         ]))
+        @if let Some(notice) = breaker_notice(ledger) { (notice) }
         p.more { a href="/ledger" { "The ledger" } }
     }
 }

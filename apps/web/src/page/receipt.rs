@@ -133,7 +133,7 @@ fn split(cost: Nusd, ledger: &Result<LedgerView, SourceError>) -> Markup {
         Err(error) => return problem(error),
     };
     let Some(Parts { provider, stakers, burn, treasury }) = terms.parts(cost) else {
-        return html! { p.muted { "The ledger has no price of a WATT now." } };
+        return html! { p.muted { "What it brings is known when the ledger settles it." } };
     };
     let shares = terms.split.shares();
     let part = |amount, share| html! { (show::watt_unit(amount)) span.unit { " · " (show::percent(share)) } };
@@ -146,8 +146,11 @@ fn split(cost: Nusd, ledger: &Result<LedgerView, SourceError>) -> Markup {
             ("Treasury", part(treasury, shares.treasury)),
         ]))
         p.muted {
-            "At today's price of " (show::usd(terms.nusd_per_watt))
-            " and today's split; settled together with other requests when the provider redeems."
+            @if let Some(price) = terms.nusd_per_watt {
+                "At today's price of " (show::usd(price)) " and today's split; "
+            }
+            "settled together with other requests, once the provider has claimed them and the "
+            "audit window is over."
         }
     }
 }

@@ -5,8 +5,11 @@ use maud::{Markup, html};
 use types::{
     Nusd, Rounding, Watt,
     inference::FinishReason,
+    params::CreditPolicy,
     split::{Parts, Split},
 };
+
+use wire::chain::ChainStatus;
 
 use super::{Column, document, empty, number, panel, problem, table, text};
 use crate::{
@@ -18,18 +21,24 @@ use crate::{
 /// How a payment divides now. The ledger settles many requests at once, at the price of that
 /// moment, so what a request shows is its part at today's terms.
 pub(crate) struct Terms {
-    pub(crate) nusd_per_watt: Nusd,
+    /// `None`: what a credit brings does not follow from the price alone.
+    pub(crate) nusd_per_watt: Option<Nusd>,
     pub(crate) split: Split,
 }
 
 impl Terms {
     pub(crate) fn of(ledger: &LedgerView) -> Terms {
-        Terms { nusd_per_watt: ledger.status.nusd_per_watt, split: ledger.status.params.split }
+        let ChainStatus { nusd_per_watt, params, .. } = &ledger.status;
+        let nusd_per_watt = match params.credits.policy {
+            CreditPolicy::Vault => Some(*nusd_per_watt),
+            CreditPolicy::Split | CreditPolicy::Emission => None,
+        };
+        Terms { nusd_per_watt, split: params.split }
     }
 
-    /// `None` while there is no price.
+    /// `None` while nobody can say.
     pub(crate) fn parts(&self, cost: Nusd) -> Option<Parts> {
-        let gross = Watt::worth(cost, self.nusd_per_watt, Rounding::Down)?;
+        let gross = Watt::worth(cost, self.nusd_per_watt?, Rounding::Down)?;
         Some(self.split.distribute(gross))
     }
 }
@@ -94,9 +103,15 @@ pub(crate) fn page(
         } @else {
             @if let Some(terms) = &terms {
                 p.lead {
-                    "Costs are US dollars; the four parts are WATT at today's price of "
-                    (show::usd(terms.nusd_per_watt))
-                    ". Providers redeem many requests at once, and what they redeem is split then."
+                    "Costs are US dollars; "
+                    @match terms.nusd_per_watt {
+                        Some(price) => {
+                            "the four parts are WATT at today's price of " (show::usd(price)) ". "
+                        }
+                        None => "what the four parts come to is known when they are settled. ",
+                    }
+                    "Providers claim many requests at once, and what they claim is split when it "
+                    "is settled."
                 }
                 (legend(&terms.split))
             }

@@ -25,11 +25,14 @@ use types::{
     receipt::{Acknowledgement, Receipt, ServiceReport, report_hash},
     sha256,
     sign::{Sign, Signed},
+    stake::{CommissionTerms, OperatorId},
+    state::{ProviderProfile, Shares},
     tx::{Action, CreditPurchase, Tx, VoucherClaim},
 };
 use web::{Balance, LedgerView, Site, Source, SourceError};
 use wire::chain::{
-    AccountView, BlockView, ChainError, ChainStatus, Event, SupplyView, TxOutcome, TxResult, TxView,
+    AccountView, BlockView, ChainError, ChainStatus, Event, OperatorView, OracleView, SupplyView,
+    TxOutcome, TxResult, TxView, ValidatorView,
 };
 
 /// 2026-11-21 04:00:00 UTC.
@@ -300,6 +303,12 @@ fn ledger() -> LedgerView {
             time: TimeMs(NOW.0 - 42_000),
             app_hash: sha256(&[b"state"]),
             nusd_per_watt,
+            oracle: OracleView {
+                average: Nusd(1_138_000_000),
+                counted_at: TimeMs(NOW.0 - 102_000),
+                period: 29_920_560,
+            },
+            breaker: "closed".to_owned(),
             params: Params::standard(),
             mempool_txs: 1,
             version: "0.1.0".to_owned(),
@@ -313,11 +322,37 @@ fn ledger() -> LedgerView {
             watt_vault: Watt(87_719_298_245),
             watt_treasury: Watt(41_430_000),
             watt_stakers: Watt(62_140_000),
-            watt_bonded: Watt::ZERO,
+            watt_bonded: Watt::whole(10_000),
+            watt_insurance: Watt(12_500_000),
+            budgets: Vec::new(),
             credits_outstanding: Nusd(99_999_812_350),
+            credits_pending: Nusd(42_000),
             credits_issued: Nusd::whole(100),
             credits_settled: Nusd(187_650),
+            credits_refunded: Nusd::ZERO,
             nusd_per_watt,
+        },
+        validators: vec![validator(4, Some(10_000)), validator(6, None)],
+    }
+}
+
+fn validator(name: u8, power: Option<u64>) -> ValidatorView {
+    let tokens = power.map_or(Watt::ZERO, Watt::whole);
+    ValidatorView {
+        operator: address(name),
+        consensus_key: PublicKey([name; 32]),
+        moniker: "validator".to_owned(),
+        power,
+        missed: 0,
+        pool: OperatorView {
+            id: OperatorId::validator(address(name)),
+            tokens,
+            shares: Shares(tokens.0 * 1_000_000_000),
+            own: tokens,
+            commission: CommissionTerms::ALL,
+            commission_due: Watt::ZERO,
+            jailed_until: None,
+            tombstoned: false,
         },
     }
 }
@@ -458,20 +493,21 @@ fn blocks() -> Vec<BlockView> {
     let fields = |fields: &[(&str, String)]| {
         fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
     };
-    let redeemed = Event {
-        kind: "channel.redeemed".to_owned(),
-        fields: fields(&[
-            ("channel", ChannelId([9; 32]).to_string()),
-            ("amount", "187650".to_owned()),
-            ("burned", "24690".to_owned()),
-        ]),
+    let channel = ("channel", ChannelId([9; 32]).to_string());
+    let claimed = Event {
+        kind: "channel.claimed".to_owned(),
+        fields: fields(&[channel.clone(), ("credits", "187650".to_owned())]),
+    };
+    let settled = Event {
+        kind: "channel.settled".to_owned(),
+        fields: fields(&[channel, ("watt", "164605".to_owned()), ("burned", "24690".to_owned())]),
     };
     let credits = CreditPurchase::Receive { credits: Nusd::whole(100), watt_max: Watt::whole(90) };
     let list: Vec<(u8, Action, TxResult)> = vec![
         (
             3,
             Action::RedeemVouchers { claims: vec![VoucherClaim { voucher, total: Nusd(9) }] },
-            TxResult::Applied { events: vec![redeemed] },
+            TxResult::Applied { events: vec![claimed] },
         ),
         (
             4,
@@ -491,7 +527,10 @@ fn blocks() -> Vec<BlockView> {
             3,
             Action::RegisterProvider {
                 node_key: PublicKey([3; 32]),
-                moniker: "attic".to_owned(),
+                profile: ProviderProfile {
+                    moniker: "attic".to_owned(),
+                    ..ProviderProfile::default()
+                },
                 bond: Watt::ZERO,
             },
             TxResult::Applied { events: Vec::new() },
@@ -500,7 +539,11 @@ fn blocks() -> Vec<BlockView> {
     let block = |(index, (sender, action, result)): (usize, (u8, Action, TxResult))| {
         block(1_284 - u64::try_from(index).unwrap_or(0), sender, action, result)
     };
-    list.into_iter().enumerate().map(block).collect()
+    let mut blocks: Vec<BlockView> = list.into_iter().enumerate().map(block).collect();
+    if let Some(last) = blocks.first_mut() {
+        last.events = vec![settled];
+    }
+    blocks
 }
 
 fn block(height: u64, sender: u8, action: Action, result: TxResult) -> BlockView {

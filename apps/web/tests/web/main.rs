@@ -1,6 +1,7 @@
 //! The pages over fixed values: what they show, and whom they answer.
 
 mod fixture;
+mod ledger_page;
 mod pages;
 mod security;
 

@@ -54,8 +54,10 @@ fn a_channel_is_refused_for_foreign_terms() {
         change(&mut terms);
         Action::OpenChannel { terms, deposit: Nusd(1) }
     };
-    let (min, max) =
-        (world.genesis.params.withdraw_delay_ms_min, world.genesis.params.withdraw_delay_ms_max);
+    let (min, max) = (
+        world.genesis.params.channels.withdraw_delay_ms_min,
+        world.genesis.params.channels.withdraw_delay_ms_max,
+    );
     let actions = [
         terms(&|terms| terms.payer = address("alice")),
         terms(&|terms| terms.receiver = address("alice")),
@@ -116,7 +118,7 @@ fn a_top_up_is_the_payers() {
 #[test]
 fn the_payer_takes_the_rest_after_the_delay_and_not_before() {
     let (mut world, channel) = World::with_channel(Nusd::whole(10));
-    let delay_ms = world.genesis.params.withdraw_delay_ms_min;
+    let delay_ms = world.genesis.params.channels.withdraw_delay_ms_min;
     world.check("gina", Action::FinalizeWithdraw { channel }, expect!["failed channel.withdraw_not_requested: nobody asked for a withdrawal of channel gina>paul/1; request it first"]);
     world.check(
         "paul",

@@ -13,7 +13,7 @@ use crate::world::{World, ppm};
 fn at_114() -> World {
     World::with(|genesis| {
         genesis.nusd_per_watt = Nusd::from_decimal("1.14").unwrap();
-        genesis.params.credit_spread = ppm(0);
+        genesis.params.credits.spread = ppm(0);
     })
 }
 
@@ -114,7 +114,7 @@ fn what_buys_nothing_or_cannot_be_paid_is_refused() {
         World::new(),
         receive(Nusd(u128::MAX), Watt(u128::MAX)),
         expect![
-            "failed account.insufficient_watt: gina has 999.998828 WATT and needs 170567602466635821284899552597.377549602 WATT; send it WATT or use less"
+            "failed credits.block_full: this block can issue 10000000 USD of credits more; buy fewer or try again in the next block"
         ],
     );
     let cheap = World::with(|genesis| genesis.nusd_per_watt = Nusd(1));

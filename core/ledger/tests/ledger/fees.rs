@@ -4,10 +4,11 @@ use expect_test::{Expect, expect};
 use ledger::{Module, Readiness};
 use types::{
     Nusd, TimeMs, Watt,
+    state::Account,
     tx::{Action, Tx},
 };
 
-use crate::world::{World, address, claim, redeem, register};
+use crate::world::{World, address, claim, profile, redeem, register, validator};
 
 fn transfer() -> Action {
     Action::Transfer { to: address("gina"), amount: Watt(1) }
@@ -125,14 +126,14 @@ fn who_has_nothing_can_only_begin_to_provide() {
         Action::OpenChannel { terms, deposit: Nusd(1) },
         Action::CloseChannel { channel },
         Action::UnbondProvider,
-        Action::WithdrawRewards,
+        Action::WithdrawRewards { operator: validator("vera") },
     ] {
         let tx = world.tx("poor", action.clone());
         assert_eq!(world.state.check(&tx).unwrap_err().code(), "fee.cannot_pay", "{action:?}");
         let result = world.run("poor", action);
         assert!(world.show(&result).starts_with("skipped fee.cannot_pay"));
     }
-    assert_eq!(world.state.account(&address("poor")), ledger::Account::default());
+    assert_eq!(world.state.account(&address("poor")), Account::default());
 }
 
 #[test]
@@ -144,8 +145,8 @@ fn a_registration_on_credit_is_paid_by_the_first_redemption() {
         "poor",
         register("poor", Watt::ZERO),
         expect![[r#"
-        fee.owed: account=poor fee=1195000 debt=1195000
-        provider.registered: operator=poor node_key=poor/node moniker=poor bond=0"#]],
+            fee.owed: account=poor fee=1208000 debt=1208000
+            provider.registered: operator=poor node_key=poor/node moniker=poor bond=0"#]],
     );
     let channel = world.open("gina", "poor", 1, Nusd::whole(10));
     let total = |total| redeem(vec![claim("gina", channel, 0, Nusd::whole(10), total)]);
@@ -153,28 +154,37 @@ fn a_registration_on_credit_is_paid_by_the_first_redemption() {
     // Too little to pay for both: no place in a block, and nothing happened.
     let tx = world.tx("poor", total(Nusd(1_000_000)));
     assert_eq!(world.state.check(&tx).unwrap_err().code(), "fee.cannot_pay");
-    world.check("poor", total(Nusd(1_000_000)), expect!["skipped fee.cannot_pay: poor has 0 WATT and the fee is 0.001315 WATT; send it WATT, or redeem more at once so that the payment covers the fee"]);
+    world.check("poor", total(Nusd(1_000_000)), expect!["skipped fee.cannot_pay: poor has 0 WATT and the fee is 0.002523 WATT; send it WATT, or redeem more at once so that the payment covers the fee"]);
     assert_eq!(world.state.channel(&channel).unwrap().claimed, Nusd::ZERO);
 
     let tx = world.tx("poor", total(Nusd::whole(1)));
     assert_eq!(world.state.check(&tx), Ok(Readiness::Ready));
-    world.check("poor", total(Nusd::whole(1)), expect![[r#"
-        fee.owed: account=poor fee=1315000 debt=2510000
-        fee.debt_paid: account=poor amount=2510000 debt=0
-        channel.redeemed: channel=gina>poor/1 payer=gina receiver=poor credits=1000000000 watt=500000000 provider=300000000 stakers=75000000 burned=75000000 treasury=50000000 withheld=59498000 minted=0 nusd_per_watt=2000000000"#]]);
+    world.check_block("poor", total(Nusd::whole(1)), expect![[r#"
+        fee.owed: account=poor fee=1315000 debt=2523000
+        channel.claimed: channel=gina>poor/1 payer=gina receiver=poor credits=1000000000 settles_at=1000000
+        -- end --
+        fee.debt_paid: account=poor amount=2523000 debt=0
+        stake.delegated: delegator=poor operator=provider/poor amount=59495400 shares=59495400000000000
+        channel.settled: channel=gina>poor/1 payer=gina receiver=poor credits=1000000000 watt=500000000 provider=300000000 stakers=75000000 burned=75000000 treasury=50000000 withheld=59495400 minted=0"#]]);
     assert_eq!(world.state.account(&address("poor")).fee_debt, Watt::ZERO);
     // From now on it pays like everybody else, also for what fails.
-    world.check("poor", Action::WithdrawRewards, expect!["failed rewards.not_validator: poor operates no validator; sign with a validator's operator key"]);
+    world.check(
+        "poor",
+        Action::WithdrawRewards { operator: validator("vera") },
+        expect![
+            "failed stake.not_delegated: poor has no stake behind validator/vera; delegate first"
+        ],
+    );
 }
 
 #[test]
 fn a_registration_on_credit_that_fails_leaves_nothing() {
-    let mut world = World::with(|genesis| genesis.params.unbonded_providers_max = 1);
+    let mut world = World::with(|genesis| genesis.params.providers.unbonded_max = 1);
     for action in [
         register("poor", Watt(1)),
         Action::RegisterProvider {
             node_key: types::PublicKey([1; 32]),
-            moniker: String::new(),
+            profile: profile(""),
             bond: Watt::ZERO,
         },
     ] {
@@ -185,7 +195,7 @@ fn a_registration_on_credit_that_fails_leaves_nothing() {
     }
     world.apply("paul", register("paul", Watt::ZERO));
     world.check("poor", register("poor", Watt::ZERO), expect!["skipped provider.unbonded_full: 1 providers without a full bond are registered, which is the most; register with a bond of 2.5 WATT"]);
-    assert_eq!(world.state.account(&address("poor")), ledger::Account::default());
+    assert_eq!(world.state.account(&address("poor")), Account::default());
 }
 
 #[test]
@@ -195,7 +205,7 @@ fn debt_is_bounded() {
         let result = world.run("poor", register("poor", Watt::ZERO));
         assert!(!world.show(&result).starts_with("skipped"), "{n}: {}", world.show(&result));
     }
-    world.check("poor", register("poor", Watt::ZERO), expect!["skipped fee.debt_too_high: poor owes 0.010755 WATT in fees, the most for a transaction like this is 0.00956 WATT; earn or send it WATT first"]);
+    world.check("poor", register("poor", Watt::ZERO), expect!["skipped fee.debt_too_high: poor owes 0.010872 WATT in fees, the most for a transaction like this is 0.009664 WATT; earn or send it WATT first"]);
     let refused = world.state.check(&world.tx("poor", register("poor", Watt::ZERO))).unwrap_err();
     assert_eq!(refused.code(), "fee.debt_too_high");
 }
@@ -205,7 +215,7 @@ fn debt_survives_expiry_and_is_taken_from_a_bond() {
     let mut world = World::new();
     world.apply("poor", register("poor", Watt::ZERO));
     let debt = world.state.account(&address("poor")).fee_debt;
-    world.wait(world.genesis.params.provider_idle_ms);
+    world.wait(world.genesis.params.providers.idle_ms);
     world.block(&[]);
     assert_eq!(world.state.providers().count(), 0);
     assert_eq!(world.state.account(&address("poor")).fee_debt, debt);
@@ -213,11 +223,12 @@ fn debt_survives_expiry_and_is_taken_from_a_bond() {
     world.apply("alice", Action::Transfer { to: address("poor"), amount: Watt::whole(10) });
     world.apply("poor", register("poor", Watt::whole(5)));
     world.apply("poor", Action::UnbondProvider);
-    world.wait(world.genesis.params.unbonding_ms);
+    world.wait(world.genesis.params.stake.unbonding_ms);
     world.check_end(expect![[r#"
-        fee.debt_paid: account=poor amount=1195000 debt=0
-        provider.unbonded: operator=poor bond=4998805000
+        provider.unbonded: operator=poor
         provider.removed: operator=poor
-        rewards.distributed: amount=1194999 carried=1"#]]);
+        fee.debt_paid: account=poor amount=1208000 debt=0
+        stake.unbonded: delegator=poor operator=provider/poor amount=4998792000
+        rewards.distributed: amount=1208001 carried=0"#]]);
     assert_eq!(world.state.account(&address("poor")).fee_debt, Watt::ZERO);
 }

@@ -2,7 +2,10 @@
 
 use expect_test::{Expect, expect};
 use ledger::{Module, State, VALIDATORS_MAX};
-use types::{Nusd, Watt, genesis::Genesis};
+use types::{
+    Nusd, TimeMs, Watt,
+    genesis::{Bucket, Genesis, GenesisVesting},
+};
 
 use crate::world::{genesis, key, ppm};
 
@@ -18,24 +21,24 @@ fn check(change: impl FnOnce(&mut Genesis), expected: Expect) {
 
 #[test]
 fn balances_leave_room_for_the_reserve() {
-    check(|_| {}, expect!["supply 8000 WATT"]);
+    check(|_| {}, expect!["supply 38000 WATT"]);
     check(
-        |genesis| genesis.accounts[0].balance = Watt::whole(900_000_000 - 7_000),
+        |genesis| genesis.accounts[0].balance = Watt::whole(900_000_000 - 37_000),
         expect!["supply 900000000 WATT"],
     );
     check(
-        |genesis| genesis.accounts[0].balance = Watt(Watt::whole(900_000_000 - 7_000).0 + 1),
+        |genesis| genesis.accounts[0].balance = Watt(Watt::whole(900_000_000 - 37_000).0 + 1),
         expect![
-            "`accounts` hold more than `params.supply_max` less `params.settlement_reserve`, 900000000 WATT; lower one of them"
+            "balances and stakes are more than 900000000 WATT, which is `params.supply.max` less all that may be minted later; lower one of them"
         ],
     );
     check(
         |genesis| genesis.accounts[0].balance = Watt(u128::MAX),
         expect![
-            "`accounts` hold more than `params.supply_max` less `params.settlement_reserve`, 900000000 WATT; lower one of them"
+            "balances and stakes are more than 900000000 WATT, which is `params.supply.max` less all that may be minted later; lower one of them"
         ],
     );
-    check(|genesis| genesis.accounts.clear(), expect!["supply 0 WATT"]);
+    check(|genesis| genesis.accounts.clear(), expect!["supply 30000 WATT"]);
 }
 
 #[test]
@@ -49,33 +52,33 @@ fn an_account_stands_once_and_belongs_to_a_user() {
     check(
         |genesis| genesis.accounts[0].address = Module::Treasury.address(),
         expect![
-            "`accounts`: watt1rfc6vv4z4krvzxs8z2p76n6pfldwwzctn5jhaa belongs to the ledger itself; remove it"
+            "`accounts`: watt1wpjk2unhv968gtm5wfjkzum4wfusqqqqzpq4rt belongs to the ledger itself; remove it"
         ],
     );
 }
 
 #[test]
-fn there_are_validators_and_each_has_power() {
+fn there_are_validators_and_each_has_a_stake() {
     check(
         |genesis| genesis.validators.clear(),
-        expect!["`validators` has 0 entries; use 1 to 256"],
+        expect!["`validators` has 0 entries; use 1 to 100"],
     );
     check(
         |genesis| genesis.validators[1].consensus_key = genesis.validators[0].consensus_key,
         expect![
-            "`validators`: 354773af95436bbb7786283c49eabdd37811f34cbb9bd5c59727619d5d429ece stands there twice; remove one"
+            "`validators`: 354773af95436bbb7786283c49eabdd37811f34cbb9bd5c59727619d5d429ece or its operator stands there twice; remove one"
         ],
     );
     check(
-        |genesis| genesis.validators[1].power = 0,
+        |genesis| genesis.validators[1].stake = Watt(Watt::whole(10_000).0 - 1),
         expect![
-            "`validators`: the power of 2252a363de92f99e4f0ecbece6761fdc815dd4a452c6895f5b9e81ef7b98e3bb is zero or takes the sum above 2^63; change it"
+            "`validators`: the stake of 2252a363de92f99e4f0ecbece6761fdc815dd4a452c6895f5b9e81ef7b98e3bb is below 10000 WATT or one WATT; raise it"
         ],
     );
     check(
-        |genesis| genesis.validators[1].power = u64::MAX,
+        |genesis| genesis.validators[1].stake = Watt(u128::MAX),
         expect![
-            "`validators`: the power of 2252a363de92f99e4f0ecbece6761fdc815dd4a452c6895f5b9e81ef7b98e3bb is zero or takes the sum above 2^63; change it"
+            "balances and stakes are more than 900000000 WATT, which is `params.supply.max` less all that may be minted later; lower one of them"
         ],
     );
     check(
@@ -89,7 +92,71 @@ fn there_are_validators_and_each_has_power() {
                 })
                 .collect();
         },
-        expect!["`validators` has 257 entries; use 1 to 256"],
+        expect!["`validators` has 257 entries; use 1 to 100"],
+    );
+    check(
+        |genesis| genesis.validators[1].operator = genesis.validators[0].operator,
+        expect![
+            "`validators`: 2252a363de92f99e4f0ecbece6761fdc815dd4a452c6895f5b9e81ef7b98e3bb or its operator stands there twice; remove one"
+        ],
+    );
+    check(
+        |genesis| genesis.validators[1].moniker = "\u{7}".to_owned(),
+        expect![
+            "`validators`: 2252a363de92f99e4f0ecbece6761fdc815dd4a452c6895f5b9e81ef7b98e3bb needs a moniker without control characters"
+        ],
+    );
+    check(
+        |genesis| genesis.validators[1].commission.rate = ppm(500_001),
+        expect![
+            "`validators`: the commission of 2252a363de92f99e4f0ecbece6761fdc815dd4a452c6895f5b9e81ef7b98e3bb exceeds its own maximum; change it"
+        ],
+    );
+}
+
+fn vesting(bucket: Bucket, total: Watt) -> GenesisVesting {
+    let [start, cliff, end] = [0, 10, 100].map(TimeMs);
+    GenesisVesting { bucket, beneficiary: None, total, start, cliff, end }
+}
+
+#[test]
+fn budgets_stand_once_and_leave_room_under_the_cap() {
+    let team = || vesting(Bucket::Team, Watt::whole(100));
+    check(|genesis| genesis.vesting = vec![team()], expect!["supply 38000 WATT"]);
+    check(
+        |genesis| genesis.vesting = vec![team(), team()],
+        expect!["`vesting`: `team` stands there twice; add its totals up"],
+    );
+    check(
+        |genesis| genesis.vesting = vec![vesting(Bucket::Team, Watt::whole(899_962_001))],
+        expect![
+            "balances and stakes are more than 37999 WATT, which is `params.supply.max` less all that may be minted later; lower one of them"
+        ],
+    );
+    check(
+        |genesis| genesis.vesting = vec![vesting(Bucket::Team, Watt::whole(899_962_000))],
+        expect!["supply 38000 WATT"],
+    );
+    check(
+        |genesis| genesis.vesting = vec![vesting(Bucket::Team, Watt(u128::MAX))],
+        expect![
+            "balances and stakes are more than 0 WATT, which is `params.supply.max` less all that may be minted later; lower one of them"
+        ],
+    );
+    check(
+        |genesis| genesis.vesting = vec![GenesisVesting { cliff: TimeMs(101), ..team() }],
+        expect!["`vesting`: `team` must start before it ends, with the cliff not after the end"],
+    );
+    check(
+        |genesis| genesis.vesting = vec![GenesisVesting { end: TimeMs(0), ..team() }],
+        expect!["`vesting`: `team` must start before it ends, with the cliff not after the end"],
+    );
+    check(
+        |genesis| {
+            let beneficiary = Some(Module::Treasury.address());
+            genesis.vesting = vec![GenesisVesting { beneficiary, ..team() }];
+        },
+        expect!["`vesting`: the beneficiary of `team` belongs to the ledger itself; leave it out"],
     );
 }
 
@@ -106,48 +173,65 @@ fn parameters_are_within_bounds() {
         ],
     );
     check(
-        |genesis| genesis.params.supply_max = Watt(u128::MAX),
-        expect!["`params.supply_max`: use at most 2^63 - 1 base units"],
+        |genesis| genesis.params.supply.max = Watt(u128::MAX),
+        expect![
+            "`params.supply.max` is 340282366920938463463374607431768211455 base units; use 1 to 9223372036854775807"
+        ],
     );
     check(
-        |genesis| genesis.params.settlement_reserve = Watt(u128::MAX),
-        expect!["`params.settlement_reserve`: use at most `supply_max`"],
+        |genesis| genesis.params.supply.settlement_reserve = Watt(u128::MAX),
+        expect![
+            "`params.supply.settlement_reserve` is 340282366920938463463374607431768211455 base units; use 0 to 9223372036854775807"
+        ],
     );
     check(
-        |genesis| genesis.params.credit_spread = ppm(500_001),
-        expect!["`params.credit_spread`: use at most 500000 ppm"],
+        |genesis| genesis.params.credits.spread = ppm(500_001),
+        expect!["`params.credits.spread` is 500001 ppm; use 0 to 500000"],
     );
     check(
-        |genesis| genesis.params.price_step = ppm(500_001),
-        expect!["`params.price_step`: use at most 500000 ppm"],
+        |genesis| genesis.params.oracle.step = ppm(500_001),
+        expect!["`params.oracle.step` is 500001 ppm; use 1 to 500000"],
     );
     check(
-        |genesis| genesis.params.provider_bond = Nusd(u128::MAX),
-        expect!["`params.provider_bond`: use at most 1 000 000 000 USD"],
+        |genesis| genesis.params.providers.bond_floor = Nusd(u128::MAX),
+        expect![
+            "`params.providers.bond_floor` is 340282366920938463463374607431768211455 nano-USD; use 0 to 1000000000000000000"
+        ],
     );
     check(
-        |genesis| genesis.params.fee_tx = Watt(u128::MAX),
-        expect!["`params.fee_tx`: use at most 2^63 - 1 base units"],
+        |genesis| genesis.params.fees.tx = Watt(u128::MAX),
+        expect![
+            "`params.fees.tx` is 340282366920938463463374607431768211455 base units; use 0 to 9223372036854775807"
+        ],
     );
     check(
-        |genesis| genesis.params.fee_byte = Watt(u128::MAX),
-        expect!["`params.fee_byte`: use at most 2^63 - 1 base units"],
+        |genesis| genesis.params.fees.byte = Watt(u128::MAX),
+        expect![
+            "`params.fees.byte` is 340282366920938463463374607431768211455 base units; use 0 to 9223372036854775807"
+        ],
     );
     check(
-        |genesis| genesis.params.unbonding_ms = 0,
-        expect!["`params.unbonding_ms`: use 1 ms to 10 years"],
+        |genesis| genesis.params.stake.unbonding_ms = 0,
+        expect!["`params.stake.unbonding_ms` is 0 ms; use 1 to 315360000000"],
     );
     check(
-        |genesis| genesis.params.provider_idle_ms = u64::MAX,
-        expect!["`params.provider_idle_ms`: use 1 ms to 10 years"],
+        |genesis| genesis.params.providers.idle_ms = u64::MAX,
+        expect!["`params.providers.idle_ms` is 18446744073709551615 ms; use 1 to 315360000000"],
     );
     check(
-        |genesis| genesis.params.withdraw_delay_ms_min = u64::MAX / 2,
-        expect!["`params.withdraw_delay_ms_min`: use 1 ms to 10 years"],
+        |genesis| genesis.params.channels.withdraw_delay_ms_min = u64::MAX / 2,
+        expect![
+            "`params.channels.withdraw_delay_ms_min` is 9223372036854775807 ms; use 1 to 315360000000"
+        ],
     );
     check(
-        |genesis| genesis.params.withdraw_delay_ms_min = genesis.params.withdraw_delay_ms_max + 1,
-        expect!["`params.withdraw_delay_ms_min`: use at most `withdraw_delay_ms_max`"],
+        |genesis| {
+            genesis.params.channels.withdraw_delay_ms_min =
+                genesis.params.channels.withdraw_delay_ms_max + 1
+        },
+        expect![
+            "`params.channels.withdraw_delay_ms_min`: use at most `channels.withdraw_delay_ms_max`"
+        ],
     );
 }
 
@@ -155,7 +239,7 @@ fn parameters_are_within_bounds() {
 fn another_document_is_another_history() {
     let first = State::from_genesis(&genesis()).unwrap();
     let mut other = genesis();
-    other.params.fee_tx = Watt(1_000_001);
+    other.params.fees.tx = Watt(1_000_001);
     let other = State::from_genesis(&other).unwrap();
     assert_ne!(first.app_hash(), other.app_hash());
     assert_eq!(first.genesis_hash(), genesis().hash());

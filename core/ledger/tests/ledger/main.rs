@@ -2,18 +2,23 @@
 
 mod world;
 
+mod adversaries;
 mod bank;
 mod blocks;
 mod channels;
 mod credits;
+mod differential;
 mod economics;
 mod fees;
 mod gateways;
 mod genesis;
-mod price;
+mod oracle;
+mod policies;
 mod providers;
 mod rewards;
 mod settlement;
+mod slashing;
+mod staking;
 
 mod auditor;
 mod simulation;

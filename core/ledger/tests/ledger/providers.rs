@@ -1,26 +1,31 @@
 //! Registration, bond, leaving and expiry of providers.
 
 use expect_test::expect;
-use ledger::Stage;
+use types::state::Stage;
 use types::{Nusd, Watt, tx::Action};
 
-use crate::world::{DAY_MS, World, address, claim, key, redeem, register};
+use crate::world::{DAY_MS, World, address, claim, key, profile, provider, redeem, register};
 
 fn named(node: &str, moniker: &str, bond: Watt) -> Action {
-    Action::RegisterProvider { node_key: key(node), moniker: moniker.to_owned(), bond }
+    Action::RegisterProvider { node_key: key(node), profile: profile(moniker), bond }
+}
+
+/// More of its own stake.
+fn bond(name: &str, amount: Watt) -> Action {
+    Action::Delegate { operator: provider(name), amount }
 }
 
 #[test]
 fn a_provider_registers_with_and_without_a_bond() {
     let mut world = World::new();
     // 5 USD at 2 USD for one WATT.
-    assert_eq!(world.state.bond_required(), Watt::from_decimal("2.5").unwrap());
+    assert_eq!(world.state.bond_required(Nusd::ZERO), Watt::from_decimal("2.5").unwrap());
     world.check(
         "paul",
         register("paul", Watt::from_decimal("2.5").unwrap()),
-        expect![
-            "provider.registered: operator=paul node_key=paul/node moniker=paul bond=2500000000"
-        ],
+        expect![[r#"
+            stake.delegated: delegator=paul operator=provider/paul amount=2500000000 shares=2500000000000000000
+            provider.registered: operator=paul node_key=paul/node moniker=paul bond=2500000000"#]],
     );
     world.check(
         "pia",
@@ -48,7 +53,9 @@ fn a_repeated_registration_costs_no_second_bond() {
     world.check(
         "paul",
         register("paul", Watt::whole(4)),
-        expect!["provider.updated: operator=paul node_key=paul/node moniker=paul bond=4000000000"],
+        expect![[r#"
+            stake.delegated: delegator=paul operator=provider/paul amount=1000000000 shares=1000000000000000000
+            provider.updated: operator=paul node_key=paul/node moniker=paul bond=4000000000"#]],
     );
     // The key it gave up in between is free.
     world.apply("pia", named("alice/node", "pia", Watt::ZERO));
@@ -86,13 +93,13 @@ fn a_registration_is_refused_for_a_bad_name_a_taken_key_or_a_bond_it_cannot_pay(
         (
             named("pia/node", "pia", Watt::whole(1_000)),
             expect![
-                "failed account.insufficient_watt: pia has 999.993939 WATT and needs 1000 WATT; send it WATT or use less"
+                "failed account.insufficient_watt: pia has 999.993874 WATT and needs 1000 WATT; send it WATT or use less"
             ],
         ),
         (
             named("pia/node", "pia", Watt(u128::MAX)),
             expect![
-                "failed account.insufficient_watt: pia has 999.992745 WATT and needs 340282366920938463463374607431.768211455 WATT; send it WATT or use less"
+                "failed stake.exchange_rate: the amount buys no share of provider/pia; stake more, or elsewhere if its stake was slashed to nothing"
             ],
         ),
     ] {
@@ -109,26 +116,26 @@ fn a_registration_is_refused_for_a_bad_name_a_taken_key_or_a_bond_it_cannot_pay(
 
 #[test]
 fn places_without_a_bond_are_limited_and_come_free_by_bonding() {
-    let mut world = World::with(|genesis| genesis.params.unbonded_providers_max = 1);
+    let mut world = World::with(|genesis| genesis.params.providers.unbonded_max = 1);
     world.apply("paul", register("paul", Watt::ZERO));
     world.check("pia", register("pia", Watt(2_499_999_999)), expect!["failed provider.unbonded_full: 1 providers without a full bond are registered, which is the most; register with a bond of 2.5 WATT"]);
     world.apply("alice", register("alice", Watt(2_500_000_000)));
     world.check(
         "paul",
-        Action::BondProvider { amount: Watt(2_500_000_000) },
-        expect!["provider.bonded: operator=paul amount=2500000000 bond=2500000000"],
+        bond("paul", Watt(2_500_000_000)),
+        expect!["stake.delegated: delegator=paul operator=provider/paul amount=2500000000 shares=2500000000000000000"],
     );
     world.apply("pia", register("pia", Watt::ZERO));
     world.check(
         "pia",
-        Action::BondProvider { amount: Watt::ZERO },
-        expect!["failed amount.zero: the bond is zero; give an amount above zero"],
+        bond("pia", Watt::ZERO),
+        expect!["failed amount.zero: the stake is zero; give an amount above zero"],
     );
-    world.check("pia", Action::BondProvider { amount: Watt::whole(1_000) }, expect!["failed account.insufficient_watt: pia has 999.995302 WATT and needs 1000 WATT; send it WATT or use less"]);
+    world.check("pia", bond("pia", Watt::whole(1_000)), expect!["failed account.insufficient_watt: pia has 999.995234 WATT and needs 1000 WATT; send it WATT or use less"]);
     world.check(
         "mallory",
-        Action::BondProvider { amount: Watt(1) },
-        expect!["failed provider.unknown: mallory is not a registered provider; register it first"],
+        bond("mallory", Watt(1)),
+        expect!["failed stake.operator_unknown: provider/mallory does not exist; check its role and address"],
     );
 }
 
@@ -140,20 +147,23 @@ fn a_leaving_provider_gets_its_bond_after_the_unbonding_time() {
     world.check(
         "paul",
         Action::UnbondProvider,
-        expect!["provider.leaving: operator=paul matures_at=1815400000 idle=false"],
+        expect![[r#"
+            stake.undelegated: delegator=paul operator=provider/paul amount=10000000000 matures_at=1815400000
+            provider.leaving: operator=paul matures_at=1815400000 idle=false"#]],
     );
     world.check("paul", Action::UnbondProvider, expect!["failed provider.leaving: provider paul is leaving; wait until its bond is paid back and its channels are closed"]);
     world.check("paul", register("paul", Watt::whole(10)), expect!["failed provider.leaving: provider paul is leaving; wait until its bond is paid back and its channels are closed"]);
-    world.check("paul", Action::BondProvider { amount: Watt(1) }, expect!["failed provider.leaving: provider paul is leaving; wait until its bond is paid back and its channels are closed"]);
-    let unbonding_ms = world.genesis.params.unbonding_ms;
+    world.check("paul", bond("paul", Watt(1)), expect!["failed provider.leaving: provider paul is leaving; wait until its bond is paid back and its channels are closed"]);
+    let unbonding_ms = world.genesis.params.stake.unbonding_ms;
     assert_eq!(world.state.next_due(), Some(started.plus_ms(unbonding_ms)));
     let before = world.watt("paul");
     world.wait(unbonding_ms - 1);
     world.check_end(expect![[""]]);
     world.wait(1);
     world.check_end(expect![[r#"
-        provider.unbonded: operator=paul bond=10000000000
-        provider.removed: operator=paul"#]]);
+        provider.unbonded: operator=paul
+        provider.removed: operator=paul
+        stake.unbonded: delegator=paul operator=provider/paul amount=10000000000"#]]);
     assert_eq!(world.watt("paul").0, before.0 + Watt::whole(10).0);
     assert_eq!(world.state.next_due(), None);
     // It may come back.
@@ -171,12 +181,17 @@ fn an_entry_stays_until_its_last_channel_is_closed() {
     world.apply("paul", Action::UnbondProvider);
     let terms = world.terms("gina", "paul", 2);
     world.check("gina", Action::OpenChannel { terms, deposit: Nusd(1) }, expect!["failed provider.leaving: provider paul is leaving; wait until its bond is paid back and its channels are closed"]);
-    world.wait(world.genesis.params.unbonding_ms);
-    world.check_end(expect!["provider.unbonded: operator=paul bond=10000000000"]);
+    world.wait(world.genesis.params.stake.unbonding_ms);
+    world.check_end(expect![[r#"
+        provider.unbonded: operator=paul
+        stake.unbonded: delegator=paul operator=provider/paul amount=10000000000"#]]);
     assert_eq!(world.state.provider(&address("paul")).unwrap().stage, Stage::Left);
     // What it served can still be redeemed; nothing is withheld, because nothing would be paid back.
     let usd = Nusd::whole(1);
-    world.check("paul", redeem(vec![claim("gina", channel, 0, usd, usd)]), expect!["channel.redeemed: channel=gina>paul/1 payer=gina receiver=paul credits=1000000000 watt=500000000 provider=300000000 stakers=75000000 burned=75000000 treasury=50000000 withheld=0 minted=0 nusd_per_watt=2000000000"]);
+    world.check_block("paul", redeem(vec![claim("gina", channel, 0, usd, usd)]), expect![[r#"
+        channel.claimed: channel=gina>paul/1 payer=gina receiver=paul credits=1000000000 settles_at=1815400000
+        -- end --
+        channel.settled: channel=gina>paul/1 payer=gina receiver=paul credits=1000000000 watt=500000000 provider=300000000 stakers=75000000 burned=75000000 treasury=50000000 withheld=0 minted=0"#]]);
     world.check(
         "paul",
         Action::CloseChannel { channel },
@@ -191,13 +206,13 @@ fn an_entry_stays_until_its_last_channel_is_closed() {
 fn a_provider_without_bond_and_income_expires() {
     let mut world = World::new();
     world.apply("pia", register("pia", Watt::ZERO));
-    let idle_ms = world.genesis.params.provider_idle_ms;
+    let idle_ms = world.genesis.params.providers.idle_ms;
     world.wait(idle_ms - 1);
     world.check_end(expect![[""]]);
     world.wait(1);
     world.check_end(expect![[r#"
         provider.leaving: operator=pia matures_at=2593000000 idle=true
-        provider.unbonded: operator=pia bond=0
+        provider.unbonded: operator=pia
         provider.removed: operator=pia"#]]);
     assert_eq!(world.state.provider(&address("pia")), None);
 }
@@ -207,17 +222,25 @@ fn income_keeps_an_unbonded_provider_and_what_was_withheld_waits_like_a_bond() {
     let mut world = World::new();
     world.apply("pia", register("pia", Watt::ZERO));
     let channel = world.open("gina", "pia", 1, Nusd::whole(10));
-    let idle_ms = world.genesis.params.provider_idle_ms;
+    let idle_ms = world.genesis.params.providers.idle_ms;
     world.wait(idle_ms - DAY_MS);
     let usd = Nusd::whole(1);
     // 0.5 WATT, 60 % of it hers, a fifth of that withheld.
-    world.check("pia", redeem(vec![claim("gina", channel, 0, usd, usd)]), expect!["channel.redeemed: channel=gina>pia/1 payer=gina receiver=pia credits=1000000000 watt=500000000 provider=300000000 stakers=75000000 burned=75000000 treasury=50000000 withheld=60000000 minted=0 nusd_per_watt=2000000000"]);
+    world.check_block("pia", redeem(vec![claim("gina", channel, 0, usd, usd)]), expect![[r#"
+        channel.claimed: channel=gina>pia/1 payer=gina receiver=pia credits=1000000000 settles_at=2506600000
+        -- end --
+        stake.delegated: delegator=pia operator=provider/pia amount=60000000 shares=60000000000000000
+        channel.settled: channel=gina>pia/1 payer=gina receiver=pia credits=1000000000 watt=500000000 provider=300000000 stakers=75000000 burned=75000000 treasury=50000000 withheld=60000000 minted=0"#]]);
     world.wait(DAY_MS);
     world.check_end(expect![[""]]);
     world.wait(idle_ms - DAY_MS);
-    world.check_end(expect!["provider.leaving: operator=pia matures_at=6913000000 idle=true"]);
-    world.wait(world.genesis.params.unbonding_ms);
-    world.check_end(expect!["provider.unbonded: operator=pia bond=60000000"]);
+    world.check_end(expect![[r#"
+        stake.undelegated: delegator=pia operator=provider/pia amount=60000000 matures_at=6913000000
+        provider.leaving: operator=pia matures_at=6913000000 idle=true"#]]);
+    world.wait(world.genesis.params.stake.unbonding_ms);
+    world.check_end(expect![[r#"
+        provider.unbonded: operator=pia
+        stake.unbonded: delegator=pia operator=provider/pia amount=60000000"#]]);
     world.check(
         "pia",
         Action::CloseChannel { channel },
@@ -231,8 +254,8 @@ fn income_keeps_an_unbonded_provider_and_what_was_withheld_waits_like_a_bond() {
 fn more_due_entries_than_one_block_takes_follow_in_the_next() {
     const PROVIDERS: u64 = 700;
     let mut world = World::with(|genesis| {
-        genesis.params.fee_tx = Watt::ZERO;
-        genesis.params.fee_byte = Watt::ZERO;
+        genesis.params.fees.tx = Watt::ZERO;
+        genesis.params.fees.byte = Watt::ZERO;
     });
     let txs: Vec<_> = (0..PROVIDERS)
         .map(|n| {
@@ -242,7 +265,7 @@ fn more_due_entries_than_one_block_takes_follow_in_the_next() {
         .collect();
     world.block(&txs);
     assert_eq!(world.state.providers().count(), 700);
-    world.wait(world.genesis.params.provider_idle_ms);
+    world.wait(world.genesis.params.providers.idle_ms);
     // Each takes two steps: it expires, then it goes; 1000 steps per block.
     world.block(&[]);
     let left = world.state.providers().count();

@@ -1,58 +1,111 @@
-//! Fees and the stakers' share reach the validators.
+//! Fees and the stakers' share reach the validators and those who delegate to them.
 
 use expect_test::expect;
 use ledger::Module;
-use types::{Watt, tx::Action};
+use types::{Watt, stake::Role, tx::Action};
 
-use crate::world::{World, address};
+use crate::world::{World, address, register, validator};
+
+fn world() -> World {
+    World::with(|genesis| {
+        genesis.params.fees.tx = Watt(100);
+        genesis.params.fees.byte = Watt(0);
+    })
+}
+
+fn transfer() -> Action {
+    Action::Transfer { to: address("gina"), amount: Watt(1) }
+}
+
+fn outstanding(world: &World) -> Vec<u128> {
+    ["vito", "vera"]
+        .map(|name| world.state.operator(&validator(name)).unwrap().outstanding.0)
+        .to_vec()
+}
 
 #[test]
 fn a_fee_is_divided_by_power_and_the_remainder_waits() {
-    let mut world = World::with(|genesis| {
-        genesis.params.fee_tx = Watt(100);
-        genesis.params.fee_byte = Watt(0);
-    });
-    let transfer = || Action::Transfer { to: address("gina"), amount: Watt(1) };
-    let rewards = |world: &World| -> Vec<u128> {
-        let mut rewards: Vec<u128> =
-            world.state.validators().map(|(_, validator)| validator.rewards.0).collect();
-        rewards.sort_unstable();
-        rewards
-    };
+    let mut world = world();
     // 100 by 1 and 2: 33 and 66, 1 waits.
     let outcome = {
         let tx = world.tx("alice", transfer());
         world.block(&[tx])
     };
     assert_eq!(outcome.events[0].fields(), [("amount", "99".into()), ("carried", "1".into())]);
-    assert_eq!(rewards(&world), [33, 66]);
+    assert_eq!(outstanding(&world), [33, 66]);
     // 101: 33 and 67.
     world.apply("alice", transfer());
-    assert_eq!(rewards(&world), [66, 133]);
+    assert_eq!(outstanding(&world), [66, 133]);
     assert_eq!(world.state.module_balance(Module::Stakers), Watt(1));
     assert_eq!(world.state.module_balance(Module::Rewards), Watt(199));
 }
 
 #[test]
-fn a_validator_takes_what_it_earned_and_nobody_else_does() {
-    let mut world = World::new();
-    world.check("vera", Action::WithdrawRewards, expect!["failed rewards.nothing: vera has no rewards yet; try again after the next block with fees"]);
-    world.check(
-        "vera",
-        Action::WithdrawRewards,
-        expect!["rewards.withdrawn: operator=vera amount=759333"],
-    );
-    world.check("mallory", Action::WithdrawRewards, expect!["failed rewards.not_validator: mallory operates no validator; sign with a validator's operator key"]);
+fn commission_comes_first_and_the_rest_goes_by_shares() {
+    let mut world = world();
+    let stake = |amount| Action::Delegate { operator: validator("vito"), amount };
+    for name in ["dora", "alice"] {
+        world.apply("vera", Action::Transfer { to: address(name), amount: Watt::whole(1) });
+        world.apply(name, stake(Watt::whole(500)));
+    }
+    let rewards =
+        |world: &World, name: &str| world.state.rewards_of(&address(name), &validator("vito")).0;
+    let before = ["vito", "dora", "alice"].map(|name| rewards(&world, name));
+    let vito = world.state.operator(&validator("vito")).unwrap().clone();
+    for _ in 0..10 {
+        world.apply("gina", transfer());
+    }
+    let after = world.state.operator(&validator("vito")).unwrap();
+    // 11 000 of 31 000 staked WATT: 35 of 100 each time, 3 of them commission, 32 by shares; what
+    // each step leaves waits in the pool or for the next block.
+    assert_eq!(after.commission_due.0 - vito.commission_due.0, 30);
+    assert_eq!(after.outstanding.0 - vito.outstanding.0, 350);
+    let earned = ["vito", "dora", "alice"].map(|name| rewards(&world, name));
+    let grown: Vec<u128> = earned.iter().zip(before).map(|(now, then)| now - then).collect();
+    assert_eq!(grown, [291, 14, 14]);
 }
 
 #[test]
-fn one_operator_takes_for_all_its_validators() {
-    let mut world =
-        World::with(|genesis| genesis.validators[1].operator = genesis.validators[0].operator);
-    let fee = world.run("alice", Action::Transfer { to: address("gina"), amount: Watt(1) }).fee;
-    let held = world.state.module_balance(Module::Rewards);
-    assert!(fee.0 - held.0 <= 1, "{fee:?} {held:?}");
-    let before = world.watt("vera");
-    let own_fee = world.run("vera", Action::WithdrawRewards).fee;
-    assert_eq!(world.watt("vera").0, before.0 + held.0 - own_fee.0);
+fn a_validator_takes_what_it_earned_and_nobody_else_does() {
+    let mut world = World::new();
+    let take = || Action::WithdrawRewards { operator: validator("vera") };
+    world.check("vera", take(), expect!["failed rewards.nothing: there are no rewards at validator/vera yet; try again after the next block with fees"]);
+    world.check(
+        "vera",
+        take(),
+        expect!["rewards.withdrawn: delegator=vera operator=validator/vera amount=696000"],
+    );
+    let commission = Action::WithdrawCommission { role: Role::Validator };
+    world.check(
+        "vera",
+        commission.clone(),
+        expect!["rewards.commission: operator=validator/vera amount=154666"],
+    );
+    world.check(
+        "mallory",
+        take(),
+        expect![
+            "failed stake.not_delegated: mallory has no stake behind validator/vera; delegate first"
+        ],
+    );
+    world.check("mallory", commission, expect!["failed stake.operator_unknown: validator/mallory does not exist; check its role and address"]);
+    world.apply("paul", register("paul", Watt::whole(10)));
+    let of_provider = Action::WithdrawCommission { role: Role::Provider };
+    world.check("paul", of_provider, expect!["failed rewards.nothing: there are no rewards at provider/paul yet; try again after the next block with fees"]);
+}
+
+#[test]
+fn what_rounding_left_goes_to_the_treasury_with_the_last_share() {
+    let mut world = world();
+    world.apply("vito", transfer());
+    let all = world.state.stake_of(&address("vito"), &validator("vito"));
+    world.check(
+        "vito",
+        Action::Undelegate { operator: validator("vito"), amount: all },
+        expect![[r#"
+            rewards.withdrawn: delegator=vito operator=validator/vito amount=30
+            stake.undelegated: delegator=vito operator=validator/vito amount=10000000000000 matures_at=1815400000"#]],
+    );
+    let pool = world.state.operator(&validator("vito")).unwrap();
+    assert_eq!(pool.outstanding, pool.commission_due);
 }

@@ -16,10 +16,13 @@ fn credits_become_watt_and_are_split() {
     let (mut world, channel) = World::with_channel(Nusd::whole(10));
     let supply = world.state.supply().total;
     // 5 USD are 2.5 WATT: 60 % provider, 15 % stakers, 15 % burned, 10 % treasury.
-    world.check(
+    world.check_block(
         "paul",
         redeem(vec![claim("gina", channel, 0, Nusd::whole(6), Nusd::whole(5))]),
-        expect!["channel.redeemed: channel=gina>paul/1 payer=gina receiver=paul credits=5000000000 watt=2500000000 provider=1500000000 stakers=375000000 burned=375000000 treasury=250000000 withheld=0 minted=0 nusd_per_watt=2000000000"],
+        expect![[r#"
+            channel.claimed: channel=gina>paul/1 payer=gina receiver=paul credits=5000000000 settles_at=1000000
+            -- end --
+            channel.settled: channel=gina>paul/1 payer=gina receiver=paul credits=5000000000 watt=2500000000 provider=1500000000 stakers=375000000 burned=375000000 treasury=250000000 withheld=0 minted=0"#]],
     );
     assert_eq!(world.state.supply().total.0, supply.0 - 375_000_000);
     assert_eq!(world.state.module_balance(Module::Treasury), Watt(250_000_000));
@@ -39,7 +42,7 @@ fn a_claim_counts_once_and_only_upwards() {
         (
             vec![total(3), total(5), total(4), total(5)],
             expect![
-                "channel.redeemed: channel=gina>paul/1 payer=gina receiver=paul credits=3000000000 watt=1500000000 provider=900000000 stakers=225000000 burned=225000000 treasury=150000000 withheld=0 minted=0 nusd_per_watt=2000000000"
+                "channel.claimed: channel=gina>paul/1 payer=gina receiver=paul credits=3000000000 settles_at=1000000"
             ],
         ),
     ] {
@@ -99,25 +102,32 @@ fn a_claim_that_its_voucher_does_not_carry_fails_the_whole_redemption() {
     world.check(
         "paul",
         redeem(Vec::new()),
-        expect!["failed redeem.claims_count: 0 claims in one redemption; send 1 to 256"],
+        expect!["failed redeem.claims_count: 0 claims in one redemption; send 1 to 1024"],
     );
     let many = vec![good; VOUCHERS_PER_REDEEM_MAX + 1];
     world.check(
         "paul",
         redeem(many),
-        expect!["failed redeem.claims_count: 257 claims in one redemption; send 1 to 256"],
+        expect!["failed redeem.claims_count: 1025 claims in one redemption; send 1 to 1024"],
     );
 }
 
 #[test]
 fn the_longest_redemption_fits_a_transaction() {
-    let (mut world, channel) = World::with_channel(Nusd::whole(10));
-    let claims: Vec<VoucherClaim> = (0..VOUCHERS_PER_REDEEM_MAX)
-        .map(|lane| claim("gina", channel, u32::try_from(lane).unwrap(), Nusd(7), Nusd(7)))
+    let (mut world, first) = World::with_channel(Nusd::whole(10));
+    let mut channels = vec![first];
+    channels.extend((2..=4).map(|salt| world.open("gina", "paul", salt, Nusd::whole(10))));
+    let claims: Vec<VoucherClaim> = channels
+        .iter()
+        .flat_map(|channel| (0..LANES_MAX).map(|lane| (*channel, lane)))
+        .map(|(channel, lane)| claim("gina", channel, lane, Nusd(7), Nusd(7)))
         .collect();
+    assert_eq!(claims.len(), VOUCHERS_PER_REDEEM_MAX);
     let mut all_lanes = redeem(claims);
     world.apply("paul", all_lanes.clone());
-    assert_eq!(world.state.channel(&channel).unwrap().claimed, Nusd(7 * 256));
+    for channel in channels {
+        assert_eq!(world.state.channel(&channel).unwrap().claimed, Nusd(7 * 256));
+    }
     if let Action::RedeemVouchers { claims } = &mut all_lanes {
         claims.reverse();
     }
@@ -137,8 +147,8 @@ fn one_redemption_may_serve_several_channels() {
     let mut shown: Vec<String> = world.show(&result).lines().map(str::to_owned).collect();
     shown.sort();
     expect![[r#"
-        channel.redeemed: channel=alice>paul/1 payer=alice receiver=paul credits=7 watt=3 provider=1 stakers=0 burned=0 treasury=2 withheld=0 minted=0 nusd_per_watt=2000000000
-        channel.redeemed: channel=gina>paul/1 payer=gina receiver=paul credits=5 watt=2 provider=1 stakers=0 burned=0 treasury=1 withheld=0 minted=0 nusd_per_watt=2000000000"#]].assert_eq(&shown.join("\n"));
+        channel.claimed: channel=alice>paul/1 payer=alice receiver=paul credits=7 settles_at=1000000
+        channel.claimed: channel=gina>paul/1 payer=gina receiver=paul credits=5 settles_at=1000000"#]].assert_eq(&shown.join("\n"));
 }
 
 #[test]
@@ -147,42 +157,54 @@ fn a_share_of_the_income_is_withheld_until_the_bond_is_full() {
     world.apply("pia", register("pia", Watt::from_decimal("2.4").unwrap()));
     let channel = world.open("gina", "pia", 1, Nusd::whole(100));
     let total = |usd| vec![claim("gina", channel, 0, Nusd::whole(100), Nusd::whole(usd))];
-    let bond = |world: &World| world.state.provider(&address("pia")).unwrap().bond;
+    let bond = |world: &World| world.state.bond_of(&address("pia"));
     // 1 USD: 0.3 WATT hers, 0.06 withheld. 10 USD: 3 WATT hers, 0.04 are missing.
     world.apply("pia", redeem(total(1)));
     assert_eq!(bond(&world), Watt::from_decimal("2.46").unwrap());
     world.apply("pia", redeem(total(11)));
-    assert_eq!(bond(&world), world.state.bond_required());
-    world.check("pia", redeem(total(12)), expect!["channel.redeemed: channel=gina>pia/1 payer=gina receiver=pia credits=1000000000 watt=500000000 provider=300000000 stakers=75000000 burned=75000000 treasury=50000000 withheld=0 minted=0 nusd_per_watt=2000000000"]);
+    assert_eq!(bond(&world), world.state.bond_required(Nusd::ZERO));
+    world.check_block("pia", redeem(total(12)), expect![[r#"
+        channel.claimed: channel=gina>pia/1 payer=gina receiver=pia credits=1000000000 settles_at=1000000
+        -- end --
+        channel.settled: channel=gina>pia/1 payer=gina receiver=pia credits=1000000000 watt=500000000 provider=300000000 stakers=75000000 burned=75000000 treasury=50000000 withheld=0 minted=0"#]]);
     // A lower price raises what is required, and a share is withheld again.
-    world.apply("gov", Action::SetPrice { nusd_per_watt: Nusd::from_decimal("1.8").unwrap() });
-    world.check("pia", redeem(total(13)), expect!["channel.redeemed: channel=gina>pia/1 payer=gina receiver=pia credits=1000000000 watt=555555555 provider=333333333 stakers=83333333 burned=83333333 treasury=55555556 withheld=66666667 minted=0 nusd_per_watt=1800000000"]);
+    world.set_price(Nusd::from_decimal("1.8").unwrap());
+    world.check_block("pia", redeem(total(13)), expect![[r#"
+        channel.claimed: channel=gina>pia/1 payer=gina receiver=pia credits=1000000000 settles_at=1120000
+        -- end --
+        stake.delegated: delegator=pia operator=provider/pia amount=66666667 shares=66666667000000000
+        channel.settled: channel=gina>pia/1 payer=gina receiver=pia credits=1000000000 watt=555555555 provider=333333333 stakers=83333333 burned=83333333 treasury=55555556 withheld=66666667 minted=0"#]]);
 }
 
 #[test]
 fn the_vault_pays_first_and_the_reserve_what_it_lacks() {
     let setup = |reserve: Watt| {
         let mut world = World::with(|genesis| {
-            genesis.params.credit_spread = ppm(0);
-            genesis.params.price_step = ppm(500_000);
+            genesis.params.credits.spread = ppm(0);
+            genesis.params.oracle.step = ppm(500_000);
             genesis.params.split = Split::DIRECT;
-            genesis.params.settlement_reserve = reserve;
+            genesis.params.supply.settlement_reserve = reserve;
         });
         world.apply("paul", register("paul", Watt::whole(10)));
         let channel = world.open("gina", "paul", 1, Nusd::whole(100));
         // 50 WATT in the vault; at half the price the same credits are worth 100.
-        world.apply("gov", Action::SetPrice { nusd_per_watt: Nusd::whole(1) });
+        world.set_price(Nusd::whole(1));
         (world, channel)
     };
     let all = |channel| redeem(vec![claim("gina", channel, 0, Nusd::whole(100), Nusd::whole(100))]);
     let (mut world, channel) = setup(Watt::whole(50));
-    world.check("paul", all(channel), expect!["channel.redeemed: channel=gina>paul/1 payer=gina receiver=paul credits=100000000000 watt=100000000000 provider=100000000000 stakers=0 burned=0 treasury=0 withheld=0 minted=50000000000 nusd_per_watt=1000000000"]);
+    world.check_block("paul", all(channel), expect![[r#"
+        channel.claimed: channel=gina>paul/1 payer=gina receiver=paul credits=100000000000 settles_at=1120000
+        -- end --
+        channel.settled: channel=gina>paul/1 payer=gina receiver=paul credits=100000000000 watt=100000000000 provider=100000000000 stakers=0 burned=0 treasury=0 withheld=0 minted=50000000000"#]]);
     assert_eq!(world.state.module_balance(Module::Vault), Watt::ZERO);
     let (mut world, channel) = setup(Watt(Watt::whole(50).0 - 1));
-    world.check("paul", all(channel), expect!["failed settlement.reserve_exhausted: the settlement lacks 50 WATT and 49.999999999 WATT may still be minted; redeem less or wait for purchases of credits"]);
-    // Less still goes.
-    let some = Nusd(Nusd::whole(100).0 - 1);
-    world.apply("paul", redeem(vec![claim("gina", channel, 0, some, some)]));
+    world.check_block("paul", all(channel), expect![[r#"
+        channel.claimed: channel=gina>paul/1 payer=gina receiver=paul credits=100000000000 settles_at=1120000
+        -- end --
+        channel.settled: channel=gina>paul/1 payer=gina receiver=paul credits=99999999999 watt=99999999999 provider=99999999999 stakers=0 burned=0 treasury=0 withheld=0 minted=49999999999"#]]);
+    let waits: Vec<Nusd> = world.state.pending().map(|(_, _, pending)| pending.credits).collect();
+    assert_eq!(waits, [Nusd(1)]);
 }
 
 #[test]
@@ -196,17 +218,17 @@ fn golden_numbers_of_burn_and_mint() {
     ] {
         let mut world = World::with(|genesis| {
             genesis.nusd_per_watt = Nusd::from_decimal("1.14").unwrap();
-            genesis.params.credit_spread = ppm(0);
-            genesis.params.price_step = ppm(500_000);
+            genesis.params.credits.spread = ppm(0);
+            genesis.params.oracle.step = ppm(500_000);
             genesis.params.split = Split::DIRECT;
-            genesis.params.withhold = ppm(0);
+            genesis.params.providers.withhold = ppm(0);
         });
         world.apply("paul", register("paul", Watt::ZERO));
         let usd = Nusd::whole(1_000);
         let channel = world.open("gina", "paul", 1, usd);
         assert_eq!(world.state.module_balance(Module::Vault).to_decimal(), "877.192982457");
         let nusd_per_watt = Nusd::from_decimal(price).unwrap();
-        world.apply("gov", Action::SetPrice { nusd_per_watt });
+        world.set_price(nusd_per_watt);
         world.apply("paul", redeem(vec![claim("gina", channel, 0, usd, usd)]));
         let earned = world.state.provider(&address("paul")).unwrap().earned;
         assert_eq!(earned.to_decimal(), expected, "settled at {price}");
@@ -219,5 +241,8 @@ fn dust_is_settled_for_nothing() {
     world.apply("paul", register("paul", Watt::ZERO));
     let channel = world.open("gina", "paul", 1, Nusd::whole(1));
     let dust = Nusd(999_999);
-    world.check("paul", redeem(vec![claim("gina", channel, 0, dust, dust)]), expect!["channel.redeemed: channel=gina>paul/1 payer=gina receiver=paul credits=999999 watt=0 provider=0 stakers=0 burned=0 treasury=0 withheld=0 minted=0 nusd_per_watt=1000000000000000"]);
+    world.check_block("paul", redeem(vec![claim("gina", channel, 0, dust, dust)]), expect![[r#"
+        channel.claimed: channel=gina>paul/1 payer=gina receiver=paul credits=999999 settles_at=1000000
+        -- end --
+        channel.settled: channel=gina>paul/1 payer=gina receiver=paul credits=999999 watt=0 provider=0 stakers=0 burned=0 treasury=0 withheld=0 minted=0"#]]);
 }

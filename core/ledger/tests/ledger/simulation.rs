@@ -1,27 +1,32 @@
 //! Random operations of every kind, hostile arguments included, over many blocks and seeds.
 //!
 //! Method (ECONOMICS E21): weighted operations from a seed; every invariant after every block, in
-//! [`World::block`]; an auditor recounts all balances from events; at the end the same blocks are
-//! replayed from genesis and from a snapshot. A failure prints the seed that reproduces it.
+//! [`World::block`] (those that build the whole tree and all indexes anew in every eighth one); an
+//! auditor recounts all balances from events; in the middle the state is exported and imported, and
+//! the import goes on in step; at the end the same blocks are replayed from genesis, and one history
+//! is made a second time from its seed. A failure prints the seed that reproduces it.
+
+mod operations;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ledger::{State, TxOutcome};
+use ledger::{Event, State, TxOutcome};
 use types::{
     Address, ChannelId, Nusd, TimeMs, Watt,
-    channel::ChannelTerms,
-    limits::LANES_MAX,
+    genesis::{Bucket, Genesis, GenesisVesting},
+    params::CreditPolicy,
     split::{Shares, Split},
-    tx::{Action, CreditPurchase, Tx, VerifiedTx, VoucherClaim},
+    tx::{Tx, VerifiedTx},
 };
 
 use crate::{
     auditor::Auditor,
-    world::{NAMES, World, address, claim, key, payer_key, ppm},
+    world::{Executed, MINUTE_MS, World, address, consensus_key, ppm},
 };
 
-const SEEDS: u64 = 16;
-const BLOCKS: u64 = 500;
+const SEEDS: u64 = 24;
+const BLOCKS: u64 = 1_000;
+const HOUR_MS: u64 = 60 * MINUTE_MS;
 
 #[test]
 fn invariants_hold_over_random_histories() {
@@ -38,13 +43,25 @@ fn invariants_hold_over_random_histories() {
         return;
     }
     // A simulation in which something never happens shows nothing about it.
-    for kind in KINDS {
-        assert!(seen.kinds.contains(kind), "no {kind} in any history");
-    }
-    for code in CODES {
-        assert!(seen.codes.contains(code), "no {code} in any history");
-    }
+    let missing = |all: &[&'static str], found: &BTreeSet<&str>| -> Vec<&str> {
+        all.iter().filter(|it| !found.contains(*it)).copied().collect()
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(missing(&ACTIONS, &seen.applied), none, "never applied");
+    assert_eq!(missing(&ACTIONS, &seen.refused), none, "never refused");
+    assert_eq!(missing(Event::KINDS, &seen.kinds), none, "events that never happened");
+    assert_eq!(missing(&CODES, &seen.codes), none, "errors that never happened");
     assert!(seen.minted, "the vault was never short");
+}
+
+#[test]
+fn one_seed_makes_one_history() {
+    let [first, second] = [(); 2].map(|()| {
+        let mut sim = Sim::new(3);
+        (0..100).for_each(|block| sim.block(block));
+        sim.world.state.snapshot().unwrap()
+    });
+    assert_eq!(first, second);
 }
 
 /// All of them, or the one of the environment.
@@ -56,31 +73,39 @@ fn seeds() -> Vec<u64> {
     }
 }
 
-/// Every event there is.
-const KINDS: [&str; 19] = [
-    "bank.transferred",
-    "channel.closed",
-    "channel.opened",
-    "channel.redeemed",
-    "channel.topped_up",
-    "channel.withdraw_requested",
-    "credits.bought",
-    "fee.debt_paid",
-    "fee.owed",
-    "gateway.registered",
-    "price.set",
-    "provider.bonded",
-    "provider.leaving",
-    "provider.registered",
-    "provider.removed",
-    "provider.unbonded",
-    "provider.updated",
-    "rewards.distributed",
-    "rewards.withdrawn",
+/// Every action there is. Each is applied and each is refused for a reason of its own, which does not
+/// mean a wrong nonce or a fee that cannot be paid.
+const ACTIONS: [&str; 26] = [
+    "buy_credits",
+    "claim_vested",
+    "close_channel",
+    "commit_price",
+    "delegate",
+    "finalize_withdraw",
+    "heartbeat",
+    "open_channel",
+    "redeem_vouchers",
+    "redelegate",
+    "refund_credits",
+    "register_gateway",
+    "register_provider",
+    "register_validator",
+    "request_withdraw",
+    "return_deposit",
+    "reveal_price",
+    "set_commission",
+    "submit_evidence",
+    "top_up_channel",
+    "transfer",
+    "unbond_provider",
+    "undelegate",
+    "unjail",
+    "withdraw_commission",
+    "withdraw_rewards",
 ];
 
-/// Every error that a history as long as this one reaches.
-const CODES: [&str; 39] = [
+/// Every error that histories as long as these reach.
+const CODES: [&str; 66] = [
     "account.insufficient_credits",
     "account.insufficient_watt",
     "amount.overflow",
@@ -95,16 +120,24 @@ const CODES: [&str; 39] = [
     "channel.withdraw_early",
     "channel.withdraw_not_requested",
     "channel.withdraw_pending",
+    "credits.block_full",
+    "credits.no_refunds",
+    "credits.nothing",
+    "credits.paused",
     "credits.watt_max",
+    "evidence.none",
+    "evidence.old",
     "fee.cannot_pay",
     "fee.max_too_low",
     "gateway.bad_addr",
     "gateway.too_many_addrs",
     "nonce.too_high",
     "nonce.too_low",
-    "price.already_set",
-    "price.not_governor",
-    "price.step",
+    "oracle.mismatch",
+    "oracle.price",
+    "oracle.repeated",
+    "oracle.stale",
+    "oracle.uncommitted",
     "provider.leaving",
     "provider.unbonded_full",
     "provider.unknown",
@@ -115,24 +148,46 @@ const CODES: [&str; 39] = [
     "redeem.voucher_signer",
     "registry.moniker",
     "registry.node_key_taken",
-    "rewards.not_validator",
-    "settlement.reserve_exhausted",
+    "registry.profile_models",
+    "registry.profile_tag",
+    "rewards.nothing",
+    "stake.bond_needed",
+    "stake.commission_early",
+    "stake.commission_terms",
+    "stake.exchange_rate",
+    "stake.jailed_until",
+    "stake.not_delegated",
+    "stake.not_jailed",
+    "stake.operator_unknown",
+    "stake.redelegation_hop",
+    "stake.redelegation_pair",
+    "stake.short",
+    "stake.tombstoned",
+    "stake.too_many_entries",
     "transfer.to_module",
     "tx.chain_id",
     "tx.expired",
+    "validator.bond",
+    "validator.consensus_key",
+    "validator.no_seat",
+    "vesting.no_bucket",
+    "vesting.nothing",
 ];
 
 #[derive(Default)]
 struct Seen {
+    histories: u64,
+    applied: BTreeSet<&'static str>,
+    refused: BTreeSet<&'static str>,
     kinds: BTreeSet<&'static str>,
     codes: BTreeSet<&'static str>,
-    /// Whether a settlement had to mint.
     minted: bool,
-    histories: u64,
 }
 
 impl Seen {
     fn absorb(&mut self, other: &Seen) {
+        self.applied.extend(&other.applied);
+        self.refused.extend(&other.refused);
         self.kinds.extend(&other.kinds);
         self.codes.extend(&other.codes);
         self.minted |= other.minted;
@@ -143,17 +198,21 @@ impl Seen {
 struct Sim {
     seed: u64,
     rng: u64,
-    /// Above 850 000 ppm, how far one step of the price may reach: 300 000 wanders, less falls.
+    /// Above 850 000 ppm, how far one vote may reach: 300 000 wanders, less falls.
     price_range: u64,
     world: World,
+    /// Made from a snapshot in the middle; executes the same blocks.
+    import: Option<State>,
     auditor: Auditor,
     seen: Seen,
-    /// Channels that were tried, with who pays.
+    /// Channels that were tried, with who pays and who is paid.
     channels: Vec<(ChannelId, &'static str, &'static str)>,
-    /// A snapshot from the middle and how many blocks it stands after.
-    snapshot: Option<(usize, Vec<u8>)>,
+    /// Prices that were committed to, by period and voter.
+    votes: BTreeMap<(u64, &'static str), Nusd>,
+    /// Whose validator does not sign.
+    asleep: Option<&'static str>,
     /// Blocks as they were executed, skipped transactions included.
-    executed: Vec<(TimeMs, Vec<VerifiedTx>)>,
+    executed: Vec<Executed>,
 }
 
 impl Drop for Sim {
@@ -166,85 +225,107 @@ impl Drop for Sim {
 }
 
 impl Sim {
-    /// Parameters are drawn too, so that some histories are short of reserve, places or WATT.
     fn new(seed: u64) -> Sim {
         let mut rng = Rng(seed);
-        let shares = {
-            let provider = rng.below(1_000_001) as u32;
-            let stakers = rng.below(u64::from(1_000_001 - provider)) as u32;
-            let burn = rng.below(u64::from(1_000_001 - provider - stakers)) as u32;
-            let treasury = 1_000_000 - provider - stakers - burn;
-            let [provider, stakers, burn, treasury] = [provider, stakers, burn, treasury].map(ppm);
-            Shares { provider, stakers, burn, treasury }
-        };
-        let world = World::with(|genesis| {
-            let params = &mut genesis.params;
-            params.split =
-                if seed.is_multiple_of(2) { Split::SPLIT_60 } else { Split::new(shares).unwrap() };
-            params.fee_tx = Watt(u128::from(rng.below(3_000_000)));
-            params.withhold = ppm(rng.below(1_000_001) as u32);
-            params.credit_spread = ppm(rng.below(10_000) as u32);
-            params.settlement_reserve =
-                [Watt::whole(30), Watt::whole(1_000), Watt::ZERO][(seed % 3) as usize];
-            params.unbonded_providers_max = 2 + rng.below(2) as u32;
-            params.provider_idle_ms = 150_000;
-            params.unbonding_ms = 60_000;
-            params.withdraw_delay_ms_min = 1_000;
-            params.withdraw_delay_ms_max = 20_000;
-        });
+        let mut world = World::with(|genesis| draw_genesis(seed, &mut rng, genesis));
+        world.slow_checks_every = 8;
         let auditor = Auditor::new(&world.genesis);
         Sim {
             seed,
             price_range: [150_000, 300_000][(seed % 2) as usize],
             rng: rng.0,
             world,
+            import: None,
             auditor,
             seen: Seen::default(),
             channels: Vec::new(),
-            snapshot: None,
+            votes: BTreeMap::new(),
+            asleep: None,
             executed: Vec::new(),
         }
     }
 
     fn block(&mut self, number: u64) {
-        let waits = [0, 1, 500, 3_000, 20_000];
-        let wait = waits[self.below(5) as usize];
-        self.world.wait(wait);
+        self.pass_time();
         let mut nonces: BTreeMap<Address, u64> = BTreeMap::new();
-        let count = self.below(7);
+        let count = self.below(9);
         let txs: Vec<VerifiedTx> = (0..count).map(|_| self.tx(&mut nonces)).collect();
         let outcome = self.world.block(&txs);
         self.auditor.see(&txs, &outcome);
         self.auditor.compare(&self.world.state);
         for (tx, result) in txs.iter().zip(&outcome.results) {
+            assert!(tx.id() == result.id);
+            let action = tx.tx().action.name();
             match &result.outcome {
                 TxOutcome::Applied { events } => {
-                    self.seen.kinds.extend(events.iter().map(ledger::Event::kind));
+                    self.seen.applied.insert(action);
+                    self.seen.kinds.extend(events.iter().map(Event::kind));
                 }
                 TxOutcome::Failed { error } | TxOutcome::Skipped { error } => {
-                    self.seen.codes.insert(error.code());
+                    let code = error.code();
+                    self.seen.codes.insert(code);
+                    if !["tx.", "nonce.", "fee."].iter().any(|part| code.starts_with(part)) {
+                        self.seen.refused.insert(action);
+                    }
                 }
             }
-            assert!(tx.id() == result.id);
         }
-        self.seen.kinds.extend(outcome.events.iter().map(ledger::Event::kind));
-        self.executed.push((self.world.now, txs));
+        self.seen.kinds.extend(outcome.events.iter().map(Event::kind));
+        let (time, absent) = (self.world.now, self.world.absent.clone());
+        let block = Executed { time, absent, txs };
+        if let Some(import) = &mut self.import {
+            assert_eq!(block.run(import), outcome);
+        }
+        self.executed.push(block);
         if number == BLOCKS / 2 {
-            self.snapshot = Some((self.executed.len(), self.world.state.snapshot().unwrap()));
+            self.export_and_import();
         }
     }
 
-    /// The same blocks from genesis, and the later half from the snapshot, end in the same bytes.
+    /// Mostly as far as the next period of the oracle, sometimes over a holdback, an epoch, a jail,
+    /// or a whole unbonding. One seat may be absent for long.
+    fn pass_time(&mut self) {
+        let wait_ms = match self.below(40) {
+            0..8 => 0,
+            8..12 => 1 + self.below(1_000),
+            12..30 => MINUTE_MS,
+            30..36 => self.below(20) * MINUTE_MS,
+            36..39 => self.below(60) * MINUTE_MS,
+            _ => self.below(6) * HOUR_MS,
+        };
+        self.world.wait(wait_ms);
+        match self.below(60) {
+            0..2 => self.asleep = Some(self.pick(&["vera", "vito", "alice", "dora"])),
+            2 => self.asleep = None,
+            _ => {}
+        }
+        let awake = self.below(4) > 0;
+        let asleep = self.asleep.filter(|_| awake || self.below(2) == 0);
+        self.world.absent = asleep.map(consensus_key).into_iter().collect();
+        if self.below(20) == 0 {
+            self.world.absent.push(consensus_key("nobody"));
+        }
+    }
+
+    fn export_and_import(&mut self) {
+        let bytes = self.world.state.snapshot().unwrap();
+        let import = State::from_snapshot(&bytes, self.world.genesis.hash()).unwrap();
+        assert_eq!(import.snapshot().unwrap(), bytes);
+        assert_eq!(import.app_hash(), self.world.state.app_hash());
+        self.import = Some(import);
+    }
+
+    /// The same blocks from genesis, with and without what was skipped, end in the same bytes, and so
+    /// does the import.
     fn replay(&mut self) {
-        self.seen.minted = !self.world.state.supply().minted.total().is_zero();
+        self.seen.minted = !self.world.state.supply().minted.settlement.is_zero();
         let end = self.world.state.snapshot().unwrap();
-        let from_genesis = State::from_genesis(&self.world.genesis).unwrap();
-        assert_eq!(run(from_genesis, &self.world.blocks), end);
-        let from_genesis = State::from_genesis(&self.world.genesis).unwrap();
-        assert_eq!(run(from_genesis, &self.executed), end);
-        let (done, bytes) = self.snapshot.as_ref().unwrap();
-        let from_middle = State::from_snapshot(bytes, self.world.genesis.hash()).unwrap();
-        assert_eq!(run(from_middle, &self.executed[*done..]), end);
+        for blocks in [&self.world.blocks, &self.executed] {
+            let mut state = State::from_genesis(&self.world.genesis).unwrap();
+            blocks.iter().for_each(|block| drop(block.run(&mut state)));
+            assert_eq!(state.snapshot().unwrap(), end);
+        }
+        assert_eq!(self.import.as_ref().unwrap().snapshot().unwrap(), end);
     }
 
     /// Now and then with something wrong around the action.
@@ -256,7 +337,7 @@ impl Sim {
         let nonce = *next;
         *next += 1;
         let now = self.world.now;
-        let fault = self.below(60);
+        let fault = self.below(80);
         let tx = self.world.tx_with(name, action, |tx: &mut Tx| {
             tx.nonce.0 = nonce;
             match fault {
@@ -269,215 +350,13 @@ impl Sim {
                 _ => {}
             }
         });
-        // What the mempool says never panics, and a certain refusal is one in the block, too.
+        // What the mempool says never panics.
         let _ = self.world.state.check(&tx);
         tx
     }
 
-    fn operation(&mut self) -> (&'static str, Action) {
-        let name = self.name();
-        match self.below(100) {
-            0..6 => (name, self.transfer()),
-            6..20 => (name, self.purchase(name)),
-            20..30 => (name, self.registration(name)),
-            30..34 => (name, Action::BondProvider { amount: self.watt(name) }),
-            34..37 => (name, Action::UnbondProvider),
-            37..40 => (name, self.gateway(name)),
-            40..53 => self.opening(name),
-            53..59 => {
-                let (channel, payer, _) = self.known_channel();
-                let name = self.mostly(payer);
-                (name, Action::TopUpChannel { channel, amount: self.credits(name) })
-            }
-            59..82 => self.redemption(),
-            82..86 => {
-                let (channel, payer, _) = self.known_channel();
-                (self.mostly(payer), Action::RequestWithdraw { channel })
-            }
-            86..90 => {
-                let (channel, payer, _) = self.known_channel();
-                (self.mostly(payer), Action::FinalizeWithdraw { channel })
-            }
-            90..92 => {
-                let (channel, _, receiver) = self.known_channel();
-                (self.mostly(receiver), Action::CloseChannel { channel })
-            }
-            92..95 => {
-                let name = ["vera", "vito", name][self.below(3) as usize];
-                (name, Action::WithdrawRewards)
-            }
-            _ => (self.mostly("gov"), self.price()),
-        }
-    }
-
-    fn transfer(&mut self) -> Action {
-        let to = if self.below(10) == 0 {
-            ledger::Module::ALL[self.below(5) as usize].address()
-        } else {
-            address(self.name())
-        };
-        let from = self.name();
-        Action::Transfer { to, amount: self.watt(from) }
-    }
-
-    fn purchase(&mut self, name: &str) -> Action {
-        Action::BuyCredits(if self.below(2) == 0 {
-            CreditPurchase::Pay { watt: self.watt(name) }
-        } else {
-            let credits = Nusd(self.amount(Nusd::whole(300).0));
-            CreditPurchase::Receive { credits, watt_max: self.watt(name) }
-        })
-    }
-
-    fn registration(&mut self, name: &str) -> Action {
-        let owner = if self.below(8) == 0 { self.name() } else { name };
-        let moniker = if self.below(20) == 0 { "\u{7}".to_owned() } else { name.to_owned() };
-        let bond = if self.below(2) == 0 { Watt::ZERO } else { self.watt(name) };
-        Action::RegisterProvider { node_key: key(&format!("{owner}/node")), moniker, bond }
-    }
-
-    fn gateway(&mut self, name: &str) -> Action {
-        let addr = if self.below(5) == 0 { "nowhere" } else { "127.0.0.1:1" };
-        let node_key = key(&format!("{}/node", self.mostly_text(name)));
-        let addrs = vec![addr.to_owned(); self.below(12) as usize];
-        Action::RegisterGateway { node_key, moniker: name.to_owned(), addrs }
-    }
-
-    fn opening(&mut self, name: &'static str) -> (&'static str, Action) {
-        let receiver = self.receiver();
-        let payer = if self.below(20) == 0 { self.name() } else { name };
-        let delay_ms = match self.below(20) {
-            0 => 999,
-            1 => 20_001,
-            _ => 1_000 + self.below(19_001),
-        };
-        let terms = ChannelTerms {
-            payer: address(payer),
-            payer_key: payer_key(payer),
-            receiver: address(receiver),
-            salt: self.below(100),
-            withdraw_delay_ms: delay_ms,
-        };
-        let known: Vec<ChannelTerms> = self
-            .world
-            .state
-            .channels_of(address(name))
-            .map(|(_, channel)| channel.terms.clone())
-            .filter(|terms| terms.payer == address(name))
-            .collect();
-        if !known.is_empty() && self.below(20) == 0 {
-            let terms = known[self.below(known.len() as u64) as usize].clone();
-            return (name, Action::OpenChannel { terms, deposit: self.credits(name) });
-        }
-        let id = terms.id(&self.world.genesis.chain_id);
-        self.channels.push((id, payer, receiver));
-        (name, Action::OpenChannel { terms, deposit: self.credits(name) })
-    }
-
-    /// Mostly one of the registered providers.
-    fn receiver(&mut self) -> &'static str {
-        let providers: Vec<&'static str> = NAMES
-            .into_iter()
-            .filter(|name| self.world.state.provider(&address(name)).is_some())
-            .collect();
-        match providers.is_empty() {
-            false if self.below(10) > 0 => self.pick(&providers),
-            _ => self.name(),
-        }
-    }
-
-    fn redemption(&mut self) -> (&'static str, Action) {
-        let (_, _, receiver) = self.known_channel();
-        let own: Vec<_> = self
-            .channels
-            .iter()
-            .filter(|(id, _, to)| {
-                *to == receiver && self.world.state.channel(id).is_some_and(|channel| channel.open)
-            })
-            .copied()
-            .collect();
-        let count = self.below(6);
-        let claims = (0..count).map(|_| self.claim(&own)).collect();
-        (self.mostly(receiver), Action::RedeemVouchers { claims })
-    }
-
-    fn claim(&mut self, own: &[(ChannelId, &'static str, &'static str)]) -> VoucherClaim {
-        let (id, payer, _) = if own.is_empty() || self.below(30) == 0 {
-            self.known_channel()
-        } else {
-            self.pick(own)
-        };
-        let lane = if self.below(40) == 0 { LANES_MAX } else { self.below(3) as u32 };
-        let channel = self.world.state.channel(&id);
-        let deposit = channel.map_or(Nusd::whole(1), |channel| channel.deposit).0;
-        let total = Nusd(match self.below(30) {
-            0 => self.amount(deposit),
-            1..5 => deposit / 2,
-            _ => u128::from(self.below(u64::try_from(deposit / 3).unwrap_or(u64::MAX).max(1))),
-        });
-        let signed = if self.below(40) == 0 { Nusd(total.0 / 2) } else { total };
-        let signer = if self.below(40) == 0 { self.name() } else { payer };
-        claim(signer, id, lane, signed, total)
-    }
-
-    fn price(&mut self) -> Action {
-        let price = self.world.state.price().0;
-        let factor = 850_000 + u128::from(self.below(self.price_range));
-        Action::SetPrice { nusd_per_watt: Nusd(price * factor / 1_000_000) }
-    }
-
-    /// Mostly an open channel, sometimes one that closed or never opened, rarely none.
-    fn known_channel(&mut self) -> (ChannelId, &'static str, &'static str) {
-        let is_open = |(id, ..): &&(ChannelId, _, _)| {
-            self.world.state.channel(id).is_some_and(|channel| channel.open)
-        };
-        let open: Vec<_> = self.channels.iter().filter(is_open).copied().collect();
-        match self.below(50) {
-            0 => (ChannelId([9; 32]), self.name(), self.name()),
-            1..5 if !self.channels.is_empty() => self.pick(&self.channels.clone()),
-            _ if !open.is_empty() => self.pick(&open),
-            _ => (ChannelId([9; 32]), self.name(), self.name()),
-        }
-    }
-
     fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len() as u64) as usize]
-    }
-
-    fn name(&mut self) -> &'static str {
-        self.pick(&NAMES)
-    }
-
-    fn mostly(&mut self, name: &'static str) -> &'static str {
-        if self.below(12) == 0 { self.name() } else { name }
-    }
-
-    fn mostly_text(&mut self, name: &str) -> String {
-        if self.below(12) == 0 { self.name().to_owned() } else { name.to_owned() }
-    }
-
-    /// Around what `name` has.
-    fn watt(&mut self, name: &str) -> Watt {
-        let balance = self.world.watt(name).0;
-        Watt(self.amount(balance))
-    }
-
-    /// Up to four fifths of what `name` has, now and then more.
-    fn credits(&mut self, name: &str) -> Nusd {
-        let balance = self.world.credits(name).0;
-        Nusd(self.amount(balance.saturating_mul(2)))
-    }
-
-    /// Mostly a part of `whole`, now and then an edge.
-    fn amount(&mut self, whole: u128) -> u128 {
-        match self.below(40) {
-            0 => 0,
-            1 => 1,
-            2 => whole,
-            3 => whole.saturating_add(1),
-            4 => u128::MAX,
-            _ => whole.saturating_mul(u128::from(self.below(400))) / 1_000,
-        }
     }
 
     fn below(&mut self, bound: u64) -> u64 {
@@ -488,13 +367,70 @@ impl Sim {
     }
 }
 
-/// The bytes of the state after `blocks`.
-fn run(mut state: State, blocks: &[(TimeMs, Vec<VerifiedTx>)]) -> Vec<u8> {
-    for (time, txs) in blocks {
-        state.execute_block(state.height().next(), *time, txs).unwrap();
-        state.commit();
+/// Parameters are drawn too, so that some histories are short of reserve, places or WATT. Times are
+/// short enough for everything to happen, and in the proportions that the bounds ask for.
+fn draw_genesis(seed: u64, rng: &mut Rng, genesis: &mut Genesis) {
+    let params = &mut genesis.params;
+    let policies = [CreditPolicy::Vault, CreditPolicy::Emission, CreditPolicy::Split];
+    params.credits.policy = policies[(seed % 3) as usize];
+    if !seed.is_multiple_of(2) {
+        params.split = draw_split(rng);
     }
-    state.snapshot().unwrap()
+    params.fees.tx = Watt(u128::from(rng.below(3_000_000)));
+    params.supply.settlement_reserve =
+        [Watt::whole(30), Watt::whole(1_000), Watt::ZERO][(seed / 3 % 3) as usize];
+    params.supply.emission_budget = Watt::whole(5 + rng.below(500));
+    params.emission.epoch_ms = 30 * MINUTE_MS;
+    params.emission.base = Watt::whole(1 + rng.below(20));
+    params.emission.halving_epochs = 1 + rng.below(30);
+    params.emission.pool_inflow = ppm(500_000);
+    params.emission.pool_smoothing = 4;
+    params.credits.spread = ppm(rng.below(10_000) as u32);
+    params.credits.issue_block_max = Nusd::whole(800);
+    params.credits.refunds = seed != 5;
+    params.credits.refund_delay_ms = 20 * MINUTE_MS;
+    params.credits.pause_ms = 20 * MINUTE_MS;
+    params.channels.holdback_ms = [0, 10 * MINUTE_MS, HOUR_MS][(seed / 2 % 3) as usize];
+    params.channels.withdraw_delay_ms_min = MINUTE_MS;
+    params.channels.withdraw_delay_ms_max = 30 * MINUTE_MS;
+    params.providers.withhold = ppm(rng.below(1_000_001) as u32);
+    params.providers.unbonded_max = 2 + rng.below(2) as u32;
+    params.providers.idle_ms = 9 * HOUR_MS;
+    params.providers.heartbeat_ms = MINUTE_MS;
+    params.stake.unbonding_ms = 5 * HOUR_MS;
+    params.stake.entries_max = 2;
+    params.stake.validators_max = 3;
+    params.stake.validator_bond_min = Watt::whole(50);
+    params.stake.commission_period_ms = 10 * MINUTE_MS;
+    params.slashing.evidence_age_ms = 4 * HOUR_MS;
+    params.slashing.window_blocks = 12;
+    params.slashing.downtime = ppm(20_000);
+    params.slashing.oracle = ppm(10_000);
+    params.oracle.max_age_ms = 2 * HOUR_MS;
+    params.oracle.twap_ms = 10 * MINUTE_MS;
+    params.oracle.window_counts = 12;
+    params.oracle.good_min = ppm(300_000);
+    genesis.validators[0].stake = Watt::whole(200);
+    genesis.validators[1].stake = Watt::whole(100);
+    let bucket = |bucket, beneficiary, total| GenesisVesting {
+        bucket,
+        beneficiary,
+        total: Watt::whole(total),
+        start: genesis.time,
+        cliff: genesis.time.plus_ms(2 * HOUR_MS),
+        end: genesis.time.plus_ms(30 * HOUR_MS),
+    };
+    genesis.vesting =
+        vec![bucket(Bucket::Team, Some(address("alice")), 400), bucket(Bucket::Treasury, None, 70)];
+}
+
+fn draw_split(rng: &mut Rng) -> Split {
+    let provider = rng.below(1_000_001) as u32;
+    let stakers = rng.below(u64::from(1_000_001 - provider)) as u32;
+    let burn = rng.below(u64::from(1_000_001 - provider - stakers)) as u32;
+    let treasury = 1_000_000 - provider - stakers - burn;
+    let [provider, stakers, burn, treasury] = [provider, stakers, burn, treasury].map(ppm);
+    Split::new(Shares { provider, stakers, burn, treasury }).unwrap()
 }
 
 /// `SplitMix64`: enough for a simulator, and no dependency.

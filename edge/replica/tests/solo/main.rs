@@ -21,9 +21,10 @@ use store::{
     testing::{Crash, Disk},
 };
 use types::{
-    Address, Height, Nusd, TimeMs,
+    Height, Nusd, TimeMs, Watt,
     genesis::{Genesis, GenesisValidator, Params},
     sign::Sign,
+    stake::CommissionTerms,
 };
 
 const CONFIG: SoloConfig = SoloConfig { snapshot_interval: 2, ..SoloConfig::STANDARD };
@@ -37,13 +38,15 @@ fn genesis() -> Genesis {
         chain_id: "test".parse().unwrap(),
         time: TimeMs(0),
         params: Params::standard(),
-        governor: Address::of_module("test"),
         nusd_per_watt: Nusd::whole(1),
         accounts: vec![],
+        vesting: vec![],
         validators: vec![GenesisValidator {
             consensus_key: key().public_key(),
             operator: key().address(),
-            power: 1,
+            moniker: "test".to_owned(),
+            stake: Watt::whole(10_000),
+            commission: CommissionTerms::ALL,
         }],
     }
 }

@@ -1,9 +1,10 @@
 //! What the block store keeps, what it refuses, and what a crash leaves of it.
 
 use types::{
-    Address, Nusd, PublicKey, Signature, TimeMs,
+    Address, Nusd, PublicKey, Signature, TimeMs, Watt,
     block::Block,
     genesis::{GenesisValidator, Params},
+    stake::CommissionTerms,
 };
 
 use super::*;
@@ -14,13 +15,15 @@ fn genesis(name: &str) -> Genesis {
         chain_id: name.parse().unwrap(),
         time: TimeMs(1),
         params: Params::standard(),
-        governor: Address::of_module("test"),
         nusd_per_watt: Nusd::whole(1),
         accounts: vec![],
+        vesting: vec![],
         validators: vec![GenesisValidator {
             consensus_key: PublicKey([1; 32]),
             operator: Address::of_module("test"),
-            power: 1,
+            moniker: "test".to_owned(),
+            stake: Watt::whole(10_000),
+            commission: CommissionTerms::ALL,
         }],
     }
 }

@@ -7,11 +7,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
-use types::{Address, ChannelId, Height, TxId, genesis::Genesis, tx::SignedTx};
+use types::{
+    Address, ChannelId, Height, TxId, genesis::Genesis, stake::OperatorId, state::StateKey,
+    tx::SignedTx,
+};
 
 use super::{
     ANSWER_BYTES_MAX, AccountView, BlockView, Chain, ChainError, ChainStatus, ChannelView,
-    ErrorBody, EventPage, GatewayView, PAGE_ENTRIES_MAX, ProviderView, SupplyView, TxOutcome, code,
+    ErrorBody, EventPage, GatewayView, OperatorView, PAGE_ENTRIES_MAX, ParamView, ProviderView,
+    StakeView, StateProof, SupplyView, TxOutcome, ValidatorView, code,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -72,6 +76,52 @@ impl HttpChain {
         self.get(&format!("/v1/events?from_height={from_height}&limit={limit}")).await
     }
 
+    /// Every registered validator, with and without a seat.
+    pub async fn validators(&self) -> Result<Vec<ValidatorView>, ChainError> {
+        self.list("/v1/validators?", |validator: &ValidatorView| validator.operator).await
+    }
+
+    /// What `delegator` has staked, by operator.
+    pub async fn stakes_of(&self, delegator: Address) -> Result<Vec<StakeView>, ChainError> {
+        self.get(&format!("/v1/accounts/{delegator}/stakes")).await
+    }
+
+    /// The pool behind one operator.
+    pub async fn operator(&self, id: OperatorId) -> Result<Option<OperatorView>, ChainError> {
+        self.get_optional(&format!("/v1/operators/{id}")).await
+    }
+
+    /// Every parameter with its bounds.
+    pub async fn params(&self) -> Result<Vec<ParamView>, ChainError> {
+        self.get("/v1/params").await
+    }
+
+    /// An entry with its proof, whether it exists or not.
+    pub async fn prove(&self, key: StateKey) -> Result<StateProof, ChainError> {
+        self.get(&match key {
+            StateKey::Account { address } => format!("/v1/proofs/accounts/{address}"),
+            StateKey::Channel { id } => format!("/v1/proofs/channels/{id}"),
+            StateKey::Lane { channel, lane } => {
+                format!("/v1/proofs/channels/{channel}/lanes/{lane}")
+            }
+            StateKey::Provider { operator } => format!("/v1/proofs/providers/{operator}"),
+            StateKey::Operator { id } => format!("/v1/proofs/operators/{id}"),
+        })
+        .await
+    }
+
+    /// What the transaction would do in the next block, without doing it. A transaction without a
+    /// place in a block is refused as by [`Chain::submit`].
+    pub async fn simulate(&self, tx: &SignedTx) -> Result<TxOutcome, ChainError> {
+        let request = self
+            .client
+            .post(format!("{}/v1/simulations", self.url))
+            .timeout(QUESTION_TIMEOUT)
+            .header(reqwest::header::CONTENT_TYPE, "application/octet-stream")
+            .body(tx.encode());
+        self.ask(request).await
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ChainError> {
         let url = format!("{}{path}", self.url);
         let mut pause = CONNECT_PAUSE;
@@ -117,6 +167,19 @@ impl HttpChain {
         Err(self.unexpected(format!("a list of more than {} entries", entries.len())))
     }
 
+    /// An answer that is read as it comes. No time limit: it ends when either side ends it.
+    pub(super) async fn open_stream(&self, path: &str) -> Result<Response, ChainError> {
+        let request = self.client.get(format!("{}{path}", self.url));
+        let response = request.send().await.map_err(|error| self.unreachable(error))?;
+        if response.status() == StatusCode::OK {
+            return Ok(response);
+        }
+        match self.answer::<ErrorBody>(response).await {
+            Ok(_) => Err(self.unexpected("a status without a reason")),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ChainError> {
         let response = request.send().await.map_err(|error| self.unreachable(error))?;
         self.answer(response).await
@@ -146,12 +209,12 @@ impl HttpChain {
         Ok(body)
     }
 
-    fn unreachable(&self, error: reqwest::Error) -> ChainError {
+    pub(super) fn unreachable(&self, error: reqwest::Error) -> ChainError {
         // The URL stands in the message already.
         ChainError::Unreachable { url: self.url.clone(), source: error.without_url().into() }
     }
 
-    fn unexpected(
+    pub(super) fn unexpected(
         &self,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> ChainError {

@@ -124,6 +124,12 @@ impl TxSender {
         }
     }
 
+    /// The transaction that [`TxSender::send`] would submit now, for [`super::HttpChain::simulate`].
+    pub async fn draft(&self, action: Action) -> Result<SignedTx, SendError> {
+        let known = self.ask().await?;
+        self.sign(&known, action)
+    }
+
     async fn ask(&self) -> Result<Known, SendError> {
         let failed = |source| SendError::Chain { source };
         let status = self.chain.status().await.map_err(failed)?;
@@ -173,8 +179,8 @@ impl TxSender {
 
 /// The fee of a transaction of `bytes` bytes.
 fn fee(params: &Params, bytes: usize) -> Watt {
-    let per_bytes = params.fee_byte.0.saturating_mul(bytes as u128);
-    params.fee_tx.saturating_add(Watt(per_bytes))
+    let per_bytes = params.fees.byte.0.saturating_mul(bytes as u128);
+    params.fees.tx.saturating_add(Watt(per_bytes))
 }
 
 /// What is known of the account or the parameters is out of date.

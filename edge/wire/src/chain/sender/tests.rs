@@ -126,6 +126,12 @@ impl Chain for Double {
             time: TimeMs(0),
             app_hash: Hash32::default(),
             nusd_per_watt: Nusd::whole(1),
+            oracle: crate::chain::OracleView {
+                average: Nusd::whole(1),
+                counted_at: TimeMs(0),
+                period: 0,
+            },
+            breaker: "closed".to_owned(),
             params: state.params.clone(),
             mempool_txs: 0,
             version: "test".to_owned(),
@@ -169,7 +175,7 @@ async fn check(plan: &[Next], sends: usize, ends: &[&str], counts: (usize, usize
     let sender = TxSender::new(chain.clone(), Arc::new(SecretKey::from_seed([1; 32])));
     let mut seen = Vec::new();
     for _ in 0..sends {
-        let end = match sender.send(Action::WithdrawRewards).await {
+        let end = match sender.send(Action::Heartbeat).await {
             Ok(_) => "applied".to_owned(),
             Err(SendError::Failed { .. }) => "failed".to_owned(),
             Err(SendError::Unknown { .. }) => "unknown".to_owned(),
@@ -211,8 +217,8 @@ async fn refusals_and_failures_are_told_apart() {
 async fn a_raised_fee_is_paid() {
     let chain = Double::new(&[]);
     let sender = TxSender::new(chain.clone(), Arc::new(SecretKey::from_seed([1; 32])));
-    sender.send(Action::WithdrawRewards).await.unwrap();
-    chain.state().params.fee_tx = Watt(2_000_000);
-    sender.send(Action::WithdrawRewards).await.unwrap();
+    sender.send(Action::Heartbeat).await.unwrap();
+    chain.state().params.fees.tx = Watt(2_000_000);
+    sender.send(Action::Heartbeat).await.unwrap();
     assert_eq!(chain.state().questions, 2, "what is known is used until it is refused");
 }

@@ -1,0 +1,92 @@
+//! `peerwatt channel`: payment channels between gateways and providers.
+
+use anyhow::{Context, bail};
+use types::{ChannelId, tx::Action};
+use wire::chain::{Chain, ChannelView};
+
+use super::actor::{Actor, connect, load};
+use crate::{
+    args::{ChannelArgs, ChannelCommand, Common, TxArgs},
+    home::Home,
+    output::{Output, utc},
+};
+
+/// Of whoever receives from channels, and of whoever pays into them.
+const RECEIVER_KEY: &str = "provider";
+const PAYER_KEY: &str = "gateway";
+
+pub(crate) async fn run(common: Common, args: ChannelArgs, output: Output) -> anyhow::Result<()> {
+    let home = Home::open(&common)?;
+    match args.command {
+        ChannelCommand::List { party, at } => {
+            let party = match party {
+                Some(party) => party,
+                None => load(&home, PAYER_KEY.as_ref(), None)?.address(),
+            };
+            let channels = connect(&home, &at)?.channels_of(party).await?;
+            let lines: Vec<String> = channels.iter().map(describe).collect();
+            output.result(&channels, lines.join("\n"))
+        }
+        ChannelCommand::Close { id, tx } => {
+            let action = Action::CloseChannel { channel: id };
+            let done = format!("closed channel {id}");
+            Actor::open(&home, &tx, RECEIVER_KEY)?.act(action, &done, output).await
+        }
+        ChannelCommand::Return { id, amount, tx } => {
+            let action = Action::ReturnDeposit { channel: id, amount };
+            let done = format!("gave {} USD of channel {id} back", amount.to_decimal());
+            Actor::open(&home, &tx, RECEIVER_KEY)?.act(action, &done, output).await
+        }
+        ChannelCommand::Withdraw { id, tx } => withdraw(&home, id, &tx, output).await,
+    }
+}
+
+/// Asks for the rest, or takes it when the delay is over.
+async fn withdraw(
+    home: &Home,
+    channel: ChannelId,
+    tx: &TxArgs,
+    output: Output,
+) -> anyhow::Result<()> {
+    let actor = Actor::open(home, tx, PAYER_KEY)?;
+    let view = actor.chain().channel(channel).await?;
+    let view = view.with_context(|| format!("there is no channel {channel}"))?;
+    match view.withdraw_at {
+        None => {
+            let done = format!(
+                "asked for the rest of channel {channel}; take it with the same command after {} \
+                 minutes",
+                view.terms.withdraw_delay_ms.div_ceil(60_000)
+            );
+            actor.act(Action::RequestWithdraw { channel }, &done, output).await
+        }
+        // The ledger decides by its own clock; this spares a fee.
+        Some(at) if at > gateway::system_clock()() => {
+            bail!("the rest of channel {channel} can be taken from {} on", utc(at))
+        }
+        Some(_) => {
+            let done = format!("took the rest of channel {channel}");
+            actor.act(Action::FinalizeWithdraw { channel }, &done, output).await
+        }
+    }
+}
+
+fn describe(channel: &ChannelView) -> String {
+    let state = match (channel.open, channel.withdraw_at) {
+        (false, _) => ", closed".to_owned(),
+        (true, None) => String::new(),
+        (true, Some(at)) => format!(", the payer withdraws on {}", utc(at)),
+    };
+    format!(
+        "{}{state}\n  from {} to {}\n  {} USD deposited, {} returned, {} claimed on {} lanes, {} of \
+         them held back",
+        channel.id,
+        channel.terms.payer,
+        channel.terms.receiver,
+        channel.deposit.to_decimal(),
+        channel.returned.to_decimal(),
+        channel.claimed.to_decimal(),
+        channel.lanes.len(),
+        channel.pending().to_decimal()
+    )
+}

@@ -1,0 +1,143 @@
+//! What a single state cannot show, because it is about change.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use types::{Address, Nusd, state::Channel};
+
+use super::{Violation, ensure, equal};
+use crate::{credits::Breaker, state::State};
+
+/// What must hold between a state and a later one when `signers` made the transactions in between:
+/// L2, L6, BME5, BME6, CH2, N1 and SL4.
+pub fn check_transition(
+    before: &State,
+    after: &State,
+    signers: &BTreeSet<Address>,
+) -> Result<(), Violation> {
+    let broken = |number| move |detail| Violation { number, detail };
+    counters_only_grow(before, after).map_err(broken("L2"))?;
+    only_signers_pay(before, after, signers).map_err(broken("L6"))?;
+    credits_stay_with_their_owner(before, after, signers).map_err(broken("BME5"))?;
+    nothing_is_issued_while_paused(before, after).map_err(broken("BME6"))?;
+    claims_only_grow(before, after).map_err(broken("CH2"))?;
+    nonces_only_grow(before, after).map_err(broken("N1"))?;
+    tombstones_stay(before, after).map_err(broken("SL4"))
+}
+
+fn counters_only_grow(before: &State, after: &State) -> Result<(), String> {
+    let (old, new) = (before.supply(), after.supply());
+    let watt = [
+        ("minted by settlement", old.minted.settlement, new.minted.settlement),
+        ("minted by emission", old.minted.emission, new.minted.emission),
+        ("minted by vesting", old.minted.vesting, new.minted.vesting),
+        ("burned by split", old.burned.split, new.burned.split),
+        ("burned by purchase", old.burned.purchase, new.burned.purchase),
+        ("burned by slash", old.burned.slash, new.burned.slash),
+        ("vault in", old.vault_in, new.vault_in),
+        ("vault out", old.vault_out, new.vault_out),
+    ];
+    for (what, old, new) in watt {
+        ensure(old <= new, || format!("{what} fell from {old:?} to {new:?}"))?;
+    }
+    let credits = [
+        ("credits issued", old.credits_issued, new.credits_issued),
+        ("credits settled", old.credits_settled, new.credits_settled),
+        ("credits refunded", old.credits_refunded, new.credits_refunded),
+    ];
+    for (what, old, new) in credits {
+        ensure(old <= new, || format!("{what} fell from {old:?} to {new:?}"))?;
+    }
+    equal("genesis supply", new.genesis, old.genesis)
+}
+
+/// Balances of users who signed nothing do not fall.
+fn only_signers_pay(
+    before: &State,
+    after: &State,
+    signers: &BTreeSet<Address>,
+) -> Result<(), String> {
+    let others =
+        before.accounts().filter(|(address, _)| !signers.contains(address) && !address.is_module());
+    others.into_iter().try_for_each(|(address, old)| {
+        let new = after.account(address);
+        ensure(new.watt >= old.watt && new.credits >= old.credits, || {
+            format!("{address} signed nothing and went from {old:?} to {new:?}")
+        })
+    })
+}
+
+/// What somebody owns, free and in channels it pays into, grows by its own purchases only.
+fn credits_stay_with_their_owner(
+    before: &State,
+    after: &State,
+    signers: &BTreeSet<Address>,
+) -> Result<(), String> {
+    let (old, new) = (credits_by_owner(before), credits_by_owner(after));
+    let others = new.iter().filter(|(address, _)| !signers.contains(address));
+    others.into_iter().try_for_each(|(address, new)| {
+        let old = old.get(address).copied().unwrap_or_default();
+        ensure(*new <= old, || format!("{address} bought nothing and has {new:?} after {old:?}"))
+    })
+}
+
+fn credits_by_owner(state: &State) -> BTreeMap<Address, Nusd> {
+    let free = state.accounts().map(|(address, account)| (*address, account.credits));
+    let held = state.channels().map(|(_, channel)| (channel.terms.payer, channel.balance()));
+    let mut owned: BTreeMap<Address, Nusd> = BTreeMap::new();
+    for (address, credits) in free.chain(held) {
+        let sum = owned.entry(address).or_default();
+        *sum = sum.saturating_add(credits);
+    }
+    owned
+}
+
+/// A pause that was there before and is there still kept everybody from buying.
+fn nothing_is_issued_while_paused(before: &State, after: &State) -> Result<(), String> {
+    match (before.breaker(), after.breaker()) {
+        (Breaker::Paused { since }, Breaker::Paused { since: still }) if since == still => {
+            let issued = |state: &State| state.supply().credits_issued;
+            equal("credits issued during a pause", issued(after), issued(before))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn claims_only_grow(before: &State, after: &State) -> Result<(), String> {
+    for (key, old) in before.lanes.iter() {
+        let new = after.lanes.get(key);
+        ensure(new.is_some_and(|new| new >= old), || {
+            format!("lane {} of channel {} went from {old:?} to {new:?}", key.1, key.0)
+        })?;
+    }
+    before.channels().try_for_each(|(id, old)| {
+        let new = after.channel(id);
+        ensure(new.is_some_and(|new| channel_follows(old, new)), || {
+            format!("channel {id} went from {old:?} to {new:?}")
+        })
+    })
+}
+
+fn channel_follows(old: &Channel, new: &Channel) -> bool {
+    let grows = old.deposit <= new.deposit
+        && old.claimed <= new.claimed
+        && old.settled <= new.settled
+        && old.returned <= new.returned;
+    let closed = Channel { settled: new.settled, ..old.clone() };
+    let stays_closed = old.open || *new == closed;
+    old.terms == new.terms && old.opened_at == new.opened_at && grows && stays_closed
+}
+
+fn nonces_only_grow(before: &State, after: &State) -> Result<(), String> {
+    before.accounts().try_for_each(|(address, old)| {
+        let new = after.account(address).nonce;
+        ensure(old.nonce <= new, || format!("nonce of {address} fell from {} to {new}", old.nonce))
+    })
+}
+
+fn tombstones_stay(before: &State, after: &State) -> Result<(), String> {
+    let mut buried = before.operators().filter(|(_, operator)| operator.tombstoned);
+    buried.try_for_each(|(id, _)| {
+        let still = after.operator(id).is_some_and(|operator| operator.tombstoned);
+        ensure(still, || format!("{id} came back"))
+    })
+}

@@ -1,0 +1,243 @@
+//! The frames between gateway and provider, and the JSON of clients and engines.
+
+use ::wire::{
+    frame, ollama,
+    openai::{self, Kind},
+    serve::{
+        self, Accepted, LaneState, Open, Order, Refusal, Refused, ToGateway, ToGatewayControl,
+        ToProvider, ToProviderControl,
+    },
+};
+use borsh::{BorshDeserialize, BorshSerialize};
+use bytes::BytesMut;
+use keys::Ed25519;
+use serde::de::DeserializeOwned;
+use types::{
+    Hash32, Lane, ModelId, Nusd, RequestId, TimeMs,
+    channel::Voucher,
+    inference::{Alternative, ChatMessage, InferenceRequest, Prompt, Role, Sampling, TokenPiece},
+    offer::{EngineKind, ModelOffer, Offer},
+    price::Price,
+    sign::Signed,
+};
+
+use crate::{
+    network::{self, PAYER, PROVIDER, address, signed},
+    statements,
+};
+
+/// Takes frames of `T` off `bytes` until one is not whole or not well-formed. A message that is let
+/// through has no second form.
+fn frames<T: BorshDeserialize + BorshSerialize>(
+    bytes: &[u8],
+    bytes_max: usize,
+    mut each: impl FnMut(&T),
+) -> bool {
+    let mut buffer = BytesMut::from(bytes);
+    let mut any = false;
+    loop {
+        let before = buffer.clone();
+        let Ok(Some(message)) = frame::take::<T>(&mut buffer, bytes_max) else { return any };
+        let taken = before.len() - buffer.len();
+        let encoded = frame::encode(&message).unwrap_or_default();
+        assert_eq!(before.get(..taken), Some(encoded.as_slice()), "a second form of a message");
+        each(&message);
+        any = true;
+    }
+}
+
+/// What a provider sends a gateway.
+pub(crate) fn to_gateway(bytes: &[u8]) -> bool {
+    let control = frames(bytes, serve::CONTROL_FRAME_BYTES_MAX, |message| match message {
+        ToGatewayControl::Hello { offer, .. } | ToGatewayControl::Offer(offer) => check(offer),
+        ToGatewayControl::Leaving => {}
+    });
+    let request = frames(bytes, serve::TO_GATEWAY_FRAME_BYTES_MAX, |message| match message {
+        ToGateway::Delta { pieces, .. } => {
+            let _: Vec<Hash32> = pieces.iter().map(TokenPiece::transcript_leaf).collect();
+        }
+        ToGateway::Accepted(_)
+        | ToGateway::Refused(_)
+        | ToGateway::Final(_)
+        | ToGateway::Lanes(_) => {}
+    });
+    control || request
+}
+
+fn check(offer: &Signed<Offer>) {
+    let _ = (offer.value.check(), offer.clone().verify(network::chain_id(), &Ed25519));
+}
+
+/// What a gateway sends a provider.
+pub(crate) fn to_provider(bytes: &[u8]) -> bool {
+    let control = frames::<ToProviderControl>(bytes, serve::CONTROL_FRAME_BYTES_MAX, |_| {});
+    let request = frames(bytes, serve::TO_PROVIDER_FRAME_BYTES_MAX, |message| match message {
+        ToProvider::Open(open) => {
+            let request = &open.request;
+            let _ = request.check();
+            assert!(request.prompt.tokens_max() > 0);
+            let _ = (serve::request_hash(request, &open.salt), open.order.value.hash());
+        }
+        ToProvider::Voucher(_)
+        | ToProvider::Cancel
+        | ToProvider::Acknowledge(_)
+        | ToProvider::Sync { .. } => {}
+    });
+    control || request
+}
+
+fn framed<T: BorshSerialize>(messages: &[T]) -> Vec<Vec<u8>> {
+    messages.iter().filter_map(|message| frame::encode(message).ok()).collect()
+}
+
+const PRICE: Price = Price {
+    request_nusd: Nusd(1),
+    prompt_nusd_per_mtok: Nusd(2),
+    completion_nusd_per_mtok: Nusd(3),
+};
+
+pub(crate) fn to_gateway_seeds() -> Vec<Vec<u8>> {
+    let model = ModelOffer {
+        model: ModelId([1; 32]),
+        alias: "tiny".to_owned(),
+        price: PRICE,
+        context_tokens: 2_048,
+        engine: EngineKind::Dummy,
+        engine_version: "dummy 1".to_owned(),
+        logprobs: true,
+    };
+    let offer = Offer {
+        operator: address(PROVIDER),
+        node_key: PROVIDER,
+        models: vec![model.clone(), model],
+        slots: 2,
+        active: 1,
+        sequence: 3,
+        issued_at: TimeMs(4),
+    };
+    let offer = signed(offer, PROVIDER);
+    let mut seeds = framed(&[
+        ToGatewayControl::Hello { chain_id: network::chain_id().clone(), offer: offer.clone() },
+        ToGatewayControl::Offer(offer),
+        ToGatewayControl::Leaving,
+    ]);
+    let order = Hash32([5; 32]);
+    let lane = LaneState { lane: Lane(1), charged: Nusd(5), voucher: Some(voucher()) };
+    let alternative = Alternative { id: Some(9), bytes: b"x".to_vec(), logprob_micros: -2 };
+    let piece = TokenPiece {
+        id: Some(8),
+        bytes: b"word".to_vec(),
+        logprob_micros: Some(-1),
+        alternatives: vec![alternative],
+    };
+    let accepted = Accepted { order, prompt_tokens: Some(3), at: TimeMs(5) };
+    let refused = Refused { order, reason: Refusal::LaneDiffers(lane.clone()), at: TimeMs(5) };
+    seeds.extend(framed(&[
+        ToGateway::Accepted(signed(accepted, PROVIDER)),
+        ToGateway::Refused(signed(refused, PROVIDER)),
+        ToGateway::Delta { pieces: vec![piece.clone(), piece], prompt_tokens: Some(3) },
+        ToGateway::Final(Box::new(signed(statements::report(5), PROVIDER))),
+        ToGateway::Lanes(vec![lane]),
+    ]));
+    seeds
+}
+
+fn voucher() -> Signed<Voucher> {
+    let channel = network::channel();
+    signed(Voucher { channel, lane: Lane(1), sequence: 2, total: Nusd(50) }, PAYER)
+}
+
+pub(crate) fn to_provider_seeds() -> Vec<Vec<u8>> {
+    let message = |role| ChatMessage { role, content: "say it".to_owned() };
+    let request = InferenceRequest {
+        prompt: Prompt::Chat(vec![message(Role::System), message(Role::User)]),
+        sampling: Sampling {
+            temperature_micros: Some(700_000),
+            seed: Some(1),
+            ..Sampling::default()
+        },
+        tokens_max: Some(16),
+        stop: vec!["end".to_owned()],
+        logprobs: Some(2),
+    };
+    let salt = [6; 16];
+    let order = Order {
+        request_id: RequestId([1; 16]),
+        attempt: 0,
+        provider: address(PROVIDER),
+        model: ModelId([1; 32]),
+        prompt_hash: request.prompt.hash(&salt),
+        request_hash: serve::request_hash(&request, &salt),
+        price: PRICE,
+        channel: network::channel(),
+        lane: Lane(1),
+        lane_total_before: Nusd(1),
+        issued_at: TimeMs(1),
+        timeout_ms: 60_000,
+    };
+    let order = signed(order, PAYER);
+    let acknowledgement = signed(statements::acknowledgement(5, None), PAYER);
+    let mut seeds = framed(&[
+        ToProvider::Open(Box::new(Open { order, salt, request, voucher: voucher() })),
+        ToProvider::Voucher(voucher()),
+        ToProvider::Cancel,
+        ToProvider::Acknowledge(acknowledgement),
+        ToProvider::Sync { channel: network::channel() },
+    ]);
+    seeds.extend(framed(&[
+        ToProviderControl::Welcome { payer: address(PAYER), payer_key: PAYER },
+        ToProviderControl::Rejected { reason: "another network".to_owned() },
+    ]));
+    seeds
+}
+
+/// The body of a request, after one byte that chooses the endpoint. What is let through is within
+/// every limit.
+pub(crate) fn openai(bytes: &[u8]) -> bool {
+    let Some((first, body)) = bytes.split_first() else { return false };
+    let kind = if first & 1 == 0 { Kind::Chat } else { Kind::Text };
+    let Ok(request) = openai::parse(kind, body) else { return false };
+    assert_eq!(request.request.check(), Ok(()));
+    assert!(!request.model.is_empty());
+    true
+}
+
+pub(crate) fn openai_seeds() -> Vec<Vec<u8>> {
+    let chat = br#"0{"model":"tiny","messages":[{"role":"system","content":"short"},{"role":"user",
+        "content":[{"type":"text","text":"hi \u00e9"}]}],"stream":true,"stream_options":
+        {"include_usage":true},"temperature":0.7,"top_p":1,"seed":7,"stop":["a","b"],
+        "max_completion_tokens":16,"logprobs":true,"top_logprobs":2}"#;
+    let text = br#"1{"model":"tiny","prompt":"once","max_tokens":5,"logprobs":1,"stop":"x",
+        "presence_penalty":-1.5,"frequency_penalty":2e0,"stream":false}"#;
+    vec![chat.to_vec(), text.to_vec()]
+}
+
+/// What an Ollama server answers, which is not ours and may be anything.
+pub(crate) fn ollama(bytes: &[u8]) -> bool {
+    let show = serde_json::from_slice::<ollama::Show>(bytes);
+    if let Ok(show) = &show {
+        let digest = show.weights_sha256();
+        assert!(digest.is_none_or(|digest| digest.len() == 64));
+        let _ = show.context_tokens();
+    }
+    show.is_ok()
+        | parses::<ollama::Chunk>(bytes)
+        | parses::<ollama::Tags>(bytes)
+        | parses::<ollama::Version>(bytes)
+}
+
+fn parses<T: DeserializeOwned>(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<T>(bytes).is_ok()
+}
+
+pub(crate) fn ollama_seeds() -> Vec<Vec<u8>> {
+    let digest = "ab".repeat(32);
+    let show = format!(
+        r#"{{"modelfile":"FROM /blobs/sha256-{digest}\n","template":"{{}}","renderer":"",
+        "model_info":{{"llama.context_length":2048}},"capabilities":["completion"]}}"#
+    );
+    let chunk = r#"{"message":{"content":"hi"},"done":true,"done_reason":"stop","eval_count":2,
+        "logprobs":[{"token":"hi","logprob":-0.1,"bytes":[104,105],"top_logprobs":[]}]}"#;
+    let tags = r#"{"models":[{"name":"tiny:latest","digest":"ab","remote_host":null}]}"#;
+    [show.as_str(), chunk, tags, r#"{"version":"0.12.6"}"#].map(Vec::from).to_vec()
+}
