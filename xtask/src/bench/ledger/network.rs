@@ -41,8 +41,8 @@ pub(super) struct Network {
     waiting: BTreeMap<Address, u64>,
 }
 
-/// A test double: what is measured here is everything but signatures.
-struct AcceptAll;
+/// A test double, for measuring everything but signatures.
+pub(super) struct AcceptAll;
 
 impl VerifySignature for AcceptAll {
     fn verify(&self, _: &PublicKey, _: &[u8], _: &Signature) -> bool {

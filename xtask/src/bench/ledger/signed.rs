@@ -14,14 +14,16 @@ use types::{
 use super::{
     Sizes,
     clock::Stopwatch,
-    network::{self, Numbers, VALIDATORS},
+    network::{self, AcceptAll, Numbers, VALIDATORS},
 };
 
-/// One block, three times: its signatures alone, from bytes to the kept block, and without signatures.
+/// One block, in several ways.
 pub(super) struct Round {
     pub(super) txs: usize,
     /// Checking the signatures, given keys, messages and signatures.
     pub(super) bare: Duration,
+    /// Decoding, and what verifying does beside signatures: canonical bytes, digests, copies.
+    pub(super) form: Duration,
     /// Decoding, verifying, executing and keeping the block.
     pub(super) whole: Duration,
     /// Of that, executing and keeping.
@@ -78,14 +80,19 @@ fn measure_block(state: &mut State, block: &[SignedTx]) -> anyhow::Result<Round>
     let encoded: Vec<Vec<u8>> = block.iter().map(SignedTx::encode).collect();
     let bare = verify_all(&messages)?;
     let started = Stopwatch::start();
-    let decoded = encoded.iter().map(|bytes| SignedTx::decode(bytes));
-    let txs: Vec<VerifiedTx> = decoded
-        .map(|tx| anyhow::Ok(tx?.verify(&Ed25519)?))
-        .collect::<anyhow::Result<_>>()
-        .context("read a transaction")?;
+    read_all(&encoded, &AcceptAll)?;
+    let form = started.elapsed();
+    let started = Stopwatch::start();
+    let txs = read_all(&encoded, &Ed25519)?;
     let execution = network::run_block(state, &txs)?;
     let whole = started.elapsed();
-    Ok(Round { txs: block.len(), bare, whole, execution })
+    Ok(Round { txs: block.len(), bare, form, whole, execution })
+}
+
+fn read_all(encoded: &[Vec<u8>], check: &dyn VerifySignature) -> anyhow::Result<Vec<VerifiedTx>> {
+    let decoded = encoded.iter().map(|bytes| SignedTx::decode(bytes));
+    let txs = decoded.map(|tx| anyhow::Ok(tx?.verify(check)?));
+    txs.collect::<anyhow::Result<_>>().context("read a transaction")
 }
 
 fn message(SignedTx(signed): &SignedTx) -> Message {
