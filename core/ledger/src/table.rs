@@ -383,7 +383,23 @@ mod tests {
                         committed = table.entries.clone();
                         marked = (table.mark(), table.entries.clone());
                     }
-                    _ => table.insert(key, value),
+                    // Zero is no entry; an error is no change.
+                    4 if value < 128 => {
+                        let before = table.entries.clone();
+                        let changed = table.change(key, |entry| {
+                            *entry ^= value & 3;
+                            if value < 100 { Ok(()) } else { Err(()) }
+                        });
+                        let mut expected = before;
+                        if changed.is_ok() {
+                            let after = expected.remove(&key).unwrap_or(0) ^ (value & 3);
+                            if after != 0 {
+                                expected.insert(key, after);
+                            }
+                        }
+                        prop_assert_eq!(&table.entries, &expected);
+                    }
+                    _ => table.insert(key, value & 3),
                 }
                 let mut applied = leaves(&Table { entries: committed.clone(), undo: vec![] });
                 for (path, value) in changes(&table) {

@@ -14,7 +14,7 @@ use validator::{PriceVote, SnapshotToolError, check_snapshot, export_snapshot};
 use wire::chain::{Chain, StateProof, TxResult};
 
 use crate::{
-    network::{CONSENSUS, Home, START, genesis, key, sender},
+    network::{CONSENSUS, HOLDER, Home, START, USERS, genesis, key, sender},
     signed, transfer,
 };
 
@@ -203,4 +203,35 @@ async fn every_documented_path_is_served() {
         }
     }
     validator.shutdown().await.unwrap();
+}
+
+#[test]
+fn the_root_does_not_depend_on_how_many_threads_verify() {
+    let signed: Vec<_> = (0..4)
+        .flat_map(|nonce| USERS.map(move |user| (user, nonce)))
+        .map(|(user, nonce)| signed(user, nonce, |tx| tx.action = transfer(HOLDER, Watt(7))))
+        .collect();
+    let root = |threads: usize| {
+        let verified = std::thread::scope(|scope| {
+            let workers: Vec<_> = signed
+                .chunks(signed.len().div_ceil(threads))
+                .map(|part| {
+                    scope.spawn(move || {
+                        part.iter()
+                            .map(|tx| tx.clone().verify(&Ed25519).unwrap())
+                            .collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect::<Vec<_>>()
+        });
+        let mut state = ledger::State::from_genesis(&genesis()).unwrap();
+        let block = ledger::BlockInfo { height: Height(1), time: START.plus_ms(1), absent: &[] };
+        let outcome = state.execute_block(block, &verified).unwrap();
+        assert!(outcome.is_clean());
+        state.commit();
+        state.app_hash()
+    };
+    let alone = root(1);
+    assert_eq!([2, 3, 16, 64].map(root), [alone; 4]);
 }

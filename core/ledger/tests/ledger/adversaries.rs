@@ -210,6 +210,8 @@ fn a_double_signer_cannot_wash_out_its_history() {
     world.block(&[]);
     let fault = world.state.height();
     let at_stake = |world: &World| world.state.stake_at(&validator("vito"), fault);
+    let amount = Watt::whole(900);
+    world.apply("mallory", Action::Undelegate { operator: validator("vito"), amount });
     for hour in 0..6 {
         for _ in 0..40 {
             world.apply("dora", stake(Watt(1)));
