@@ -89,49 +89,24 @@ pub(crate) fn payment(tx: &VerifiedTx, account: &Account, fee: Watt) -> Result<P
     }
 }
 
-/// For the mempool: whether a transaction that cannot pay at once would be included.
+/// For the mempool: whether a transaction that cannot pay at once would be included. Which ones may
+/// owe at all [`payment`] has decided.
 pub(crate) fn check_unpaid(state: &State, tx: &VerifiedTx, fee: Watt) -> Result<(), TxError> {
     let sender = tx.sender();
-    match &tx.tx().action {
-        Action::RegisterProvider { node_key, profile, bond } => {
-            provider::check_registration(state, sender, *node_key, profile, *bond)?;
-            let bonded = state.bond_of(&sender);
-            let (needed, balance) = (bond.saturating_sub(bonded), state.account(&sender).watt);
-            if needed > balance {
-                return Err(TxError::InsufficientWatt { account: sender, balance, needed });
-            }
-            Ok(())
+    let account = state.account(&sender);
+    if let Action::RegisterProvider { node_key, profile, bond } = &tx.tx().action {
+        provider::check_registration(state, sender, *node_key, profile, *bond)?;
+        let needed = bond.saturating_sub(state.bond_of(&sender));
+        if needed > account.watt {
+            let balance = account.watt;
+            return Err(TxError::InsufficientWatt { account: sender, balance, needed });
         }
-        Action::RedeemVouchers { claims } => {
-            let more = settlement::plan(state, sender, claims)?.credits();
-            let account = state.account(&sender);
-            check_income(state, sender, more, account.fee_debt.saturating_add(fee), state.time())
-        }
-        Action::Transfer { .. }
-        | Action::BuyCredits(_)
-        | Action::RefundCredits { .. }
-        | Action::UnbondProvider
-        | Action::Heartbeat
-        | Action::RegisterGateway { .. }
-        | Action::OpenChannel { .. }
-        | Action::TopUpChannel { .. }
-        | Action::ReturnDeposit { .. }
-        | Action::RequestWithdraw { .. }
-        | Action::FinalizeWithdraw { .. }
-        | Action::CloseChannel { .. }
-        | Action::RegisterValidator { .. }
-        | Action::SetCommission { .. }
-        | Action::Delegate { .. }
-        | Action::Undelegate { .. }
-        | Action::Redelegate { .. }
-        | Action::WithdrawRewards { .. }
-        | Action::WithdrawCommission { .. }
-        | Action::Unjail { .. }
-        | Action::SubmitEvidence { .. }
-        | Action::CommitPrice { .. }
-        | Action::RevealPrice { .. }
-        | Action::ClaimVested { .. } => Ok(()),
     }
+    if let Action::RedeemVouchers { claims } = &tx.tx().action {
+        let more = settlement::plan(state, sender, claims)?.credits();
+        check_income(state, sender, more, account.fee_debt.saturating_add(fee), state.time())?;
+    }
+    Ok(())
 }
 
 /// Takes the fee, or writes it down as owed, and uses the nonce: `next` is the account's one then.

@@ -41,14 +41,14 @@ fn slashed(world: &mut World, name: &str, action: Action) -> Slashed {
     found.unwrap_or_else(|| panic!("{shown}"))
 }
 
-/// Two reports of one attempt on `channel`, charging `totals`, both said to be of `ended_at`.
-pub(crate) fn double_claim(
+/// A report of the first attempt at one request on `channel`, charging `lane_total`.
+pub(crate) fn report(
     name: &str,
     channel: ChannelId,
-    totals: [Nusd; 2],
+    lane_total: Nusd,
     ended_at: TimeMs,
-) -> Action {
-    let report = |lane_total| ServiceReport {
+) -> ServiceReport {
+    ServiceReport {
         request_id: RequestId([7; 16]),
         attempt: 0,
         provider: address(name),
@@ -74,9 +74,18 @@ pub(crate) fn double_claim(
         finish: FinishReason::Stop,
         started_at: ended_at,
         ended_at,
-    };
+    }
+}
+
+/// Two reports of one attempt on `channel`, charging `totals`, both said to be of `ended_at`.
+pub(crate) fn double_claim(
+    name: &str,
+    channel: ChannelId,
+    totals: [Nusd; 2],
+    ended_at: TimeMs,
+) -> Action {
     let [first, second] = totals.map(|total| {
-        let (value, signer) = (report(total), key(name));
+        let (value, signer) = (report(name, channel, total, ended_at), key(name));
         Box::new(Signed { value, signer, signature: Signature([0; 64]) })
     });
     Action::SubmitEvidence { evidence: Evidence::DoubleClaim { first, second } }

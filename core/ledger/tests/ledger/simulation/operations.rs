@@ -2,13 +2,11 @@
 
 use ledger::Module;
 use types::{
-    ChannelId, Hash32, Height, Lane, ModelId, Nusd, PublicKey, RequestId, Signature, TimeMs, Watt,
+    ChannelId, Hash32, Height, ModelId, Nusd, PublicKey, Signature, TimeMs, Watt,
     block::Commit,
     channel::ChannelTerms,
     genesis::Bucket,
-    inference::{CountMethod, FinishReason},
     limits::LANES_MAX,
-    price::Price,
     receipt::ServiceReport,
     sign::Signed,
     stake::{CommissionTerms, Evidence, OperatorId, Role, price_commitment},
@@ -16,6 +14,7 @@ use types::{
 };
 
 use super::Sim;
+use crate::slashing::report;
 use crate::world::{
     COMMISSION, MINUTE_MS, NAMES, address, claim, consensus_key, key, payer_key, ppm, profile,
 };
@@ -304,33 +303,6 @@ impl Sim {
     fn double_claim(&mut self) -> Evidence {
         let (channel, _, receiver) = self.known_channel();
         let now = self.world.now;
-        let report = |name: &str, lane_total: u64, attempt: u16, ended_at: TimeMs| ServiceReport {
-            request_id: RequestId([7; 16]),
-            attempt,
-            provider: address(name),
-            model: ModelId([1; 32]),
-            engine_version: "dummy".to_owned(),
-            profile: "free".to_owned(),
-            seed: None,
-            prompt_hash: Hash32([1; 32]),
-            response_hash: Hash32([1; 32]),
-            transcript_root: Hash32([1; 32]),
-            prompt_tokens: 1,
-            completion_tokens: 1,
-            counted: CountMethod::TokenIds,
-            price: Price {
-                request_nusd: Nusd(1),
-                prompt_nusd_per_mtok: Nusd(1),
-                completion_nusd_per_mtok: Nusd(1),
-            },
-            channel,
-            lane: Lane(0),
-            lane_total_before: Nusd::ZERO,
-            lane_total: Nusd(u128::from(lane_total)),
-            finish: FinishReason::Stop,
-            started_at: ended_at,
-            ended_at,
-        };
         let signed = |value: ServiceReport, name: &str| {
             Box::new(Signed { value, signer: key(name), signature: Signature([0; 64]) })
         };
@@ -343,8 +315,9 @@ impl Sim {
         let other = if self.below(4) == 0 { total } else { self.below(100_000_000_000) };
         let attempt = u16::from(self.below(6) == 0);
         let signer = if self.below(6) == 0 { self.name() } else { receiver };
-        let first = signed(report(receiver, total, 0, ended_at), receiver);
-        let second = signed(report(receiver, other, attempt, ended_at), signer);
+        let report = |total: u64| report(receiver, channel, Nusd(total.into()), ended_at);
+        let first = signed(report(total), receiver);
+        let second = signed(ServiceReport { attempt, ..report(other) }, signer);
         Evidence::DoubleClaim { first, second }
     }
 
