@@ -13,6 +13,7 @@ mod load;
 mod nginx;
 mod peerwatt;
 mod process;
+pub(crate) mod replica;
 pub(crate) mod upstream;
 
 use std::{

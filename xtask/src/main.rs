@@ -38,6 +38,9 @@ Commands:
     --check      fail if a bar is not met
     --json       the figures as JSON
     --out FILE   replace the figures in FILE, between its two `ledger figures` comments
+  bench replica  blocks of one validator beside a bare write and sync, of several in memory
+    --disk DIR   where the one validator writes (default: here)
+    --check, --json, --out FILE as above, between its two `replica figures` comments
 ";
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -49,6 +52,7 @@ fn main() -> anyhow::Result<ExitCode> {
         ["walls"] => check_walls(),
         ["bench", "gateway", options @ ..] => bench::gateway(options),
         ["bench", "ledger", options @ ..] => bench::ledger::ledger(options),
+        ["bench", "replica", options @ ..] => bench::replica::run(options),
         ["fuzz", options @ ..] => fuzz::run(options),
         ["bench-upstream"] => bench::upstream::serve(),
         [] | ["help" | "--help" | "-h"] => {

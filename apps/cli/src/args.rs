@@ -8,12 +8,15 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use types::{Address, Nusd, RequestId, Watt};
+use validator::Peer;
 
+use crate::home::parse_peer;
 use amount::{parse_tag, parse_usd, parse_watt};
 pub(crate) use ledger::{
-    AtArgs, ChannelArgs, ChannelCommand, EventsArgs, LedgerArgs, LedgerCommand, OracleArgs,
-    OracleCommand, ProofArgs, ProofCommand, ProofEntry, ProviderArgs, ProviderCommand, StakeArgs,
-    StakeCommand, TxArgs, ValidatorCommand, WhoseArgs,
+    AtArgs, ChannelArgs, ChannelCommand, EventsArgs, LedgerArgs, LedgerCommand, LightArgs,
+    LightCommand, LightSyncArgs, OracleArgs, OracleCommand, ProofArgs, ProofCommand, ProofEntry,
+    ProviderArgs, ProviderCommand, StakeArgs, StakeCommand, TrustPoint, TxArgs, ValidatorCommand,
+    WhoseArgs,
 };
 
 /// Turns idle machines into one inference service that is paid by the token.
@@ -56,6 +59,8 @@ pub(crate) enum Command {
     /// `list` look at the ledger or change it, signed by the key `validator` unless --key names
     /// another.
     Validator(ValidatorArgs),
+    /// Run a network of several validators on this machine, each a process of its own
+    Testnet(TestnetArgs),
     /// Talk to a model through the gateway
     Chat(ChatArgs),
     /// List the models that the gateway can reach, with prices
@@ -86,6 +91,8 @@ pub(crate) enum Command {
     Events(EventsArgs),
     /// Take entries of the ledger with proofs, and check such proofs offline
     Proof(ProofArgs),
+    /// Follow the chain by what its validators signed, believing no node
+    Light(LightArgs),
     /// Check, export and import the books of a stopped validator
     Ledger(LedgerArgs),
 }
@@ -155,17 +162,25 @@ pub(crate) struct UpArgs {
 /// Which chain a part joins.
 #[derive(Args, Clone)]
 pub(crate) struct ChainArgs {
-    /// The chain API of a validator
+    /// Chain APIs of validators, believed only as far as they prove what they say: a later one is asked
+    /// while those before it do not answer, and compared with them
     #[arg(
         long,
         env = "PEERWATT_CHAIN",
         value_name = "URL",
+        value_delimiter = ',',
         default_value = "http://127.0.0.1:8401"
     )]
-    pub(crate) chain: String,
+    pub(crate) chain: Vec<String>,
     /// The genesis document; joining another network than this one's is refused
     #[arg(long, value_name = "FILE")]
     pub(crate) genesis: Option<PathBuf>,
+    /// Begin with this header instead of what was trusted before, as `peerwatt light status` shows it
+    #[arg(long, value_name = "HEIGHT:HASH")]
+    pub(crate) trust: Option<TrustPoint>,
+    /// Believe the first --chain without proof; for a validator of your own
+    #[arg(long, conflicts_with = "trust")]
+    pub(crate) trust_node: bool,
 }
 
 #[derive(Args)]
@@ -224,9 +239,31 @@ pub(crate) struct GatewayArgs {
 pub(crate) struct ValidatorArgs {
     #[command(subcommand)]
     pub(crate) command: Option<ValidatorCommand>,
-    /// Where the chain API is served
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8401")]
-    pub(crate) listen: SocketAddr,
+    /// Where the chain API is served [default: as in validator.json, else 127.0.0.1:8401]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where other nodes connect [default: as in validator.json, else 127.0.0.1:8403]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) peer_listen: Option<SocketAddr>,
+    /// Another node, by the key that it prints and its address; may be repeated [default: those in
+    /// validator.json]
+    #[arg(long, value_name = "KEY@ADDR", value_parser = parse_peer)]
+    pub(crate) peer: Vec<Peer>,
+    /// Talk to the given peers only: for a validator behind full nodes of its own (sentries)
+    #[arg(long)]
+    pub(crate) peers_only: bool,
+    /// Follow and answer, but decide nothing: needs no key
+    #[arg(long)]
+    pub(crate) full_node: bool,
+    /// Make a block after this many seconds without one [default: only when there is something to do]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) heartbeat: Option<u64>,
+    /// Begin no block after this height: for an upgrade that all agreed on
+    #[arg(long, value_name = "HEIGHT")]
+    pub(crate) halt_at: Option<u64>,
+    /// Keep only this many of the newest blocks, and at least 1000 [default: all]
+    #[arg(long, value_name = "BLOCKS")]
+    pub(crate) blocks_kept: Option<u64>,
     /// The genesis document [default: the one in the data folder; made there if there is none]
     #[arg(long, value_name = "FILE")]
     pub(crate) genesis: Option<PathBuf>,
@@ -237,6 +274,26 @@ pub(crate) struct ValidatorArgs {
     /// in a local network the price that it began with, else it does not vote]
     #[arg(long, value_name = "USD", value_parser = parse_usd)]
     pub(crate) vote_price: Option<Nusd>,
+}
+
+#[derive(Args)]
+pub(crate) struct TestnetArgs {
+    /// How many validators
+    #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) validators: u16,
+    /// Their weights, separated by commas, such as 5,1,1,1 [default: all equal]
+    #[arg(long, value_name = "WEIGHTS", value_delimiter = ',', conflicts_with = "validators", value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub(crate) weights: Vec<u64>,
+    /// Folder of the validators' data folders, made if there is none [default: testnet in the data
+    /// folder]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) dir: Option<PathBuf>,
+    /// First of the ports that are used, two for each validator
+    #[arg(long, value_name = "PORT", default_value_t = 8500)]
+    pub(crate) first_port: u16,
+    /// Write the folders and start nothing
+    #[arg(long)]
+    pub(crate) init_only: bool,
 }
 
 /// Which gateway a client command talks to.

@@ -2,23 +2,28 @@
 //!
 //! ```text
 //! genesis.json     the network this folder belongs to
-//! keys/            wallet, consensus, validator, holder, gateway, payer, gateway-node, provider, provider-node (0600)
-//! validator/       block store        gateway/   journal        provider/  journal
+//! keys/            wallet, consensus, validator, validator-node, holder, gateway, payer, gateway-node, provider,
+//!                  provider-node (0600); consensus.mark: what the consensus key signed last
+//! validator/       block store, consensus log      gateway/, provider/  journals
+//! validator.json   addresses and peers of the validator, written by `peerwatt testnet` or by hand
 //! api-key          the first API key, for the owner of this machine (0600)
+//! light.json       the newest header that was verified
 //! running.json     addresses of what runs from here now
 //! ```
 
 use std::{
     fs,
     io::Write,
+    net::SocketAddr,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use keys::SecretKey;
 use serde::{Deserialize, Serialize};
 use types::genesis::Genesis;
+use validator::Peer;
 
 use crate::args::Common;
 
@@ -36,6 +41,34 @@ pub(crate) struct Home {
 pub(crate) struct Running {
     pub(crate) base_url: Option<String>,
     pub(crate) chain_url: Option<String>,
+}
+
+/// How a validator is set up when its command line says nothing else.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ValidatorSettings {
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) peer_listen: Option<SocketAddr>,
+    /// Each as KEY@ADDR.
+    pub(crate) peers: Vec<String>,
+    pub(crate) peers_only: bool,
+    pub(crate) full_node: bool,
+}
+
+impl ValidatorSettings {
+    pub(crate) fn peers(&self) -> anyhow::Result<Vec<Peer>> {
+        let parse = |text: &String| parse_peer(text).map_err(|why| anyhow!("{text}: {why}"));
+        self.peers.iter().map(parse).collect()
+    }
+}
+
+/// A node as KEY@ADDR.
+pub(crate) fn parse_peer(text: &str) -> Result<Peer, String> {
+    let usage = "write a node as KEY@ADDRESS:PORT, with the key that it prints when it starts";
+    let (key, addr) = text.split_once('@').ok_or(usage)?;
+    let node_key = key.parse().map_err(|error| format!("{usage}: {error}"))?;
+    let addr = addr.parse().map_err(|error| format!("{usage}: {error}"))?;
+    Ok(Peer { node_key, addr })
 }
 
 impl Home {
@@ -79,6 +112,29 @@ impl Home {
     /// A key of this folder, made on first use.
     pub(crate) fn key(&self, name: &str) -> anyhow::Result<SecretKey> {
         Ok(keys::load_or_create(&self.key_path(Path::new(name)), None)?)
+    }
+
+    pub(crate) fn has_key(&self, name: &str) -> bool {
+        self.key_path(Path::new(name)).exists()
+    }
+
+    /// How the validator of this folder is set up, if a file says so.
+    pub(crate) fn validator_settings(&self) -> anyhow::Result<ValidatorSettings> {
+        let path = self.folder.join("validator.json");
+        if !path.exists() {
+            return Ok(ValidatorSettings::default());
+        }
+        let reading = || format!("reading {}", path.display());
+        let text = fs::read(&path).with_context(reading)?;
+        serde_json::from_slice(&text).with_context(reading)
+    }
+
+    pub(crate) fn keep_validator_settings(
+        &self,
+        settings: &ValidatorSettings,
+    ) -> anyhow::Result<()> {
+        let text = serde_json::to_vec_pretty(settings).context("writing validator.json")?;
+        replace(&self.folder.join("validator.json"), &text, 0o644)
     }
 
     /// The genesis document of this folder, if it has one.

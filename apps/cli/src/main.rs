@@ -6,6 +6,7 @@
 mod args;
 mod home;
 mod output;
+mod trust;
 
 mod run {
     //! Commands that run a part of the network until they are stopped.
@@ -13,6 +14,7 @@ mod run {
     pub(crate) mod gateway;
     pub(crate) mod provide;
     pub(crate) mod stop;
+    pub(crate) mod testnet;
     pub(crate) mod up;
     pub(crate) mod validator;
 }
@@ -25,6 +27,7 @@ mod client {
     pub(crate) mod chat;
     pub(crate) mod events;
     pub(crate) mod ledger;
+    pub(crate) mod light;
     pub(crate) mod models;
     pub(crate) mod oracle;
     pub(crate) mod params;
@@ -72,6 +75,7 @@ async fn dispatch(cli: Cli, output: Output) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Up(args) => run::up::run(common, args, output).await?,
         Command::Validator(args) => run::validator::run(common, args, output).await?,
+        Command::Testnet(args) => run::testnet::run(common, args, output).await?,
         Command::Gateway(args) => run::gateway::run(common, args, output).await?,
         Command::Provide(args) => run::provide::run(common, args, output).await?,
         Command::Chat(args) => client::chat::run(common, args, output).await?,
@@ -86,6 +90,7 @@ async fn dispatch(cli: Cli, output: Output) -> anyhow::Result<ExitCode> {
         Command::Params(args) => client::params::run(common, args, output).await?,
         Command::Events(args) => client::events::run(common, args, output).await?,
         Command::Proof(args) => client::proof::run(common, args, output).await?,
+        Command::Light(args) => client::light::run(common, args, output).await?,
         Command::Ledger(args) => return client::ledger::run(common, args, output),
     }
     Ok(ExitCode::SUCCESS)

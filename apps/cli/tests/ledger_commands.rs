@@ -144,10 +144,26 @@ async fn proofs_and_snapshots_are_checked_without_the_network() {
     let channel_proof = cli.json(&format!("proof get channel {channel}")).await;
     std::fs::write(file("channel"), channel_proof.to_string()).unwrap();
     let home = up.home.path().to_owned();
+    // Asked twice under two names, so that there is something to compare.
+    let running = std::fs::read_to_string(home.join("running.json")).unwrap();
+    let running: Value = serde_json::from_str(&running).unwrap();
+    let url = string(&running, "chain_url");
+    let twice = format!("light sync --at {url},{}", url.replace("127.0.0.1", "localhost"));
+    let synced = cli.json(&twice).await;
+    assert!(synced["height"].as_u64() >= proof["header"]["height"].as_u64(), "{synced}");
     up.process.stop().await;
 
+    let kept = cli.json("light status").await;
+    assert_eq!((&kept["height"], &kept["hash"]), (&synced["height"], &synced["hash"]));
     let verified = cli.json(&format!("proof verify {}", file("account"))).await;
     assert_eq!((&verified["valid"], &verified["key"]["address"]), (&json!(true), &json!(wallet)));
+    let validators = string(&proof["header"], "validators");
+    let by_set = format!("proof verify {} --validators {validators}", file("account"));
+    assert_eq!(cli.json(&by_set).await["entry"], verified["entry"]);
+    let other = validators.replace(char::is_alphabetic, "0");
+    cli.fails(&format!("proof verify {} --validators {other}", file("account"))).await;
+    let height = &proof["header"]["height"];
+    cli.fails(&format!("proof verify {} --trust {height}:{other}", file("account"))).await;
     assert_eq!(verified["entry"]["watt"], "1000000000000000");
     let root = string(&verified, "root");
     let verified = cli.json(&format!("proof verify {} --root {root}", file("channel"))).await;

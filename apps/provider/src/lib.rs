@@ -22,6 +22,7 @@ mod backoff;
 mod catalog;
 mod channels;
 mod config;
+mod heartbeat;
 mod journal;
 mod link;
 mod redeem;

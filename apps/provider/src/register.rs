@@ -37,7 +37,10 @@ fn plan(
     profile: ProviderProfile,
     bond: Watt,
 ) -> Option<Step> {
-    let register = |profile, bond| Action::RegisterProvider { node_key, profile, bond };
+    // Nothing is said about the commission: what was declared stays, and who never declared anything
+    // keeps everything. `peerwatt provider register` declares other terms.
+    let commission = None;
+    let register = |profile, bond| Action::RegisterProvider { node_key, profile, commission, bond };
     let Some(entry) = entry else { return Some(Step::Register(register(profile, bond))) };
     let listed = listed(entry);
     // No models: the engines were not there when they were asked. What is listed stays.
@@ -95,14 +98,14 @@ pub(crate) async fn register(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use types::{ModelId, Nusd, TimeMs};
 
     use super::*;
 
     const NODE: PublicKey = PublicKey([1; 32]);
 
-    fn profile(models: &[u8]) -> ProviderProfile {
+    pub(crate) fn profile(models: &[u8]) -> ProviderProfile {
         ProviderProfile {
             moniker: "rack".to_owned(),
             models: models.iter().map(|&id| ModelId([id; 32])).collect(),
@@ -110,7 +113,7 @@ mod tests {
         }
     }
 
-    fn entry(profile: ProviderProfile) -> ProviderView {
+    pub(crate) fn entry(profile: ProviderProfile) -> ProviderView {
         ProviderView {
             operator: Address([7; 20]),
             node_key: NODE,
@@ -129,12 +132,13 @@ mod tests {
             leaving: false,
             jailed: false,
             heartbeats: 0,
+            seen_period: 0,
             channels_open: 0,
         }
     }
 
     fn registration(profile: ProviderProfile, bond: Watt) -> Action {
-        Action::RegisterProvider { node_key: NODE, profile, bond }
+        Action::RegisterProvider { node_key: NODE, profile, commission: None, bond }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use wire::chain::{ChainError, GatewayView};
 use crate::{
     books::{Attempt, StoredReceipt},
     config::ProviderConfig,
+    heartbeat::Heartbeat,
     journal::BooksError,
     link::{self, Target},
     redeem::{self, RedeemError, Urgency},
@@ -191,7 +192,8 @@ async fn run(shared: Arc<Shared>) {
         shared.cut.cancel();
         std::future::pending::<()>().await;
     };
-    let serving = async { tokio::join!(links, catalog, listing, tidying, keep_redeemed(&shared)) };
+    let (redeeming, seen) = (keep_redeemed(&shared), keep_seen(&shared));
+    let serving = async { tokio::join!(links, catalog, listing, tidying, redeeming, seen) };
     tokio::select! {
         _ = serving => {}
         () = drain => {}
@@ -201,6 +203,23 @@ async fn run(shared: Arc<Shared>) {
     }
     shared.config.endpoint.close().await;
     tidy(&shared).await;
+}
+
+/// Keeps our heartbeats coming. Ends when we leave.
+async fn keep_seen(shared: &Shared) {
+    let mut heartbeat = Heartbeat::default();
+    loop {
+        let looked = heartbeat.look(&*shared.config.chain, &shared.sender, shared.now()).await;
+        let wait = looked.unwrap_or_else(|error| {
+            shared.failed(&error);
+            Heartbeat::RETRY
+        });
+        tokio::select! {
+            biased;
+            () = shared.leaving.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
 }
 
 /// Does `work` now and again until we leave.

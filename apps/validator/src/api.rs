@@ -5,6 +5,7 @@
 //! It holds no key and no cookie; a transaction carries its own authority.
 
 mod error;
+mod metrics;
 mod proof;
 mod read;
 mod stream;
@@ -88,6 +89,7 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
     };
     let questions = Router::new()
         .route("/health", get(read::health))
+        .route("/metrics", get(metrics::metrics))
         .route("/v1/genesis", get(read::genesis))
         .route("/v1/status", get(read::status))
         .route("/v1/accounts/{address}", get(read::account))
@@ -105,6 +107,10 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
         .route("/v1/proofs/channels/{id}/lanes/{lane}", get(proof::lane))
         .route("/v1/proofs/providers/{operator}", get(proof::provider))
         .route("/v1/proofs/operators/{role}/{account}", get(proof::operator))
+        .route("/v1/proofs/gateways/{operator}", get(proof::gateway))
+        .route("/v1/proofs/channels/{id}/lanes", get(proof::lanes))
+        .route("/v1/light/latest", get(proof::light_latest))
+        .route("/v1/light/{height}", get(proof::light))
         .route("/v1/simulations", post(proof::simulate))
         .route("/v1/supply", get(read::supply))
         .route("/v1/blocks", get(read::blocks))

@@ -129,9 +129,9 @@ impl Checker<'_> {
         let block = block.ok_or_else(missing)?;
         let before = self.committed().clone();
         let chain_id = &self.store.genesis().chain_id;
-        let executed = replica::replay_block(&mut self.app, chain_id, &self.parent, &block)
-            .map_err(|error| replay_violation(height, &error))?;
-        self.parent = Parent::of_header(&block.header);
+        let replayed = replica::replay_block(&mut self.app, chain_id, &self.parent, &block);
+        let (executed, decided) = replayed.map_err(|error| replay_violation(height, &error))?;
+        self.parent = Parent::of_block(&block.header, decided);
         self.check_outcomes(&block, &executed.stored)?;
         self.check_index(height, &executed.outcomes)?;
         self.txs += block.txs.len() as u64;
@@ -205,6 +205,7 @@ fn replay_violation(height: Height, error: &ReplayError) -> Violation {
         ReplayError::Tx { .. } => "transaction",
         ReplayError::App { .. } => "execution",
         ReplayError::AppHash { .. } => "app_hash",
+        ReplayError::NextValidators => "validators",
     };
     violation(height, check, chain_of(error))
 }

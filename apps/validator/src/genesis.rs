@@ -36,15 +36,23 @@ const YEAR_MS: u64 = 365 * DAY_MS;
 pub struct LocalNetwork {
     /// Now.
     pub time: TimeMs,
-    /// Signs the blocks.
-    pub consensus_key: PublicKey,
-    /// Owns the validator's stake, receives its rewards and votes on the price.
-    pub validator_operator: Address,
+    pub validators: Vec<LocalValidator>,
     /// Holds what nobody else holds, and receives the budgets as they vest.
     pub holder: Address,
     pub gateway: Address,
     /// Others that begin with a balance: a faucet, a community.
     pub accounts: Vec<GenesisAccount>,
+}
+
+/// One of those who decide.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LocalValidator {
+    pub moniker: String,
+    /// Signs its votes.
+    pub consensus_key: PublicKey,
+    /// Owns the stake, receives the rewards and votes on the price.
+    pub operator: Address,
+    pub stake: Watt,
 }
 
 /// Why there is no such network.
@@ -54,28 +62,34 @@ pub enum LocalGenesisError {
         "the given accounts hold {given:?} together, {left:?} are left for them; give them less"
     )]
     Supply { given: Watt, left: Watt },
+    #[error("a network needs a validator")]
+    NoValidator,
     #[error("the chain id cannot be made")]
     ChainId { source: ParseIdError },
 }
 
-/// The genesis of a local network. Its chain id ends with a digest of the consensus key and the
+/// The genesis of a local network. Its chain id ends with a digest of the first consensus key and the
 /// time, so that no two networks share signatures.
 pub fn local(network: LocalNetwork) -> Result<Genesis, LocalGenesisError> {
-    let LocalNetwork { time, consensus_key, validator_operator, holder, gateway, accounts } =
-        network;
-    let digest = sha256(&[b"peerwatt/local\0", &consensus_key.0, &time.0.to_le_bytes()]);
+    let LocalNetwork { time, validators, holder, gateway, accounts } = network;
+    let first = validators.first().ok_or(LocalGenesisError::NoValidator)?.consensus_key;
+    let digest = sha256(&[b"peerwatt/local\0", &first.0, &time.0.to_le_bytes()]);
     let chain_id = format!("peerwatt-local-{}", &to_hex(&digest.0)[..8]);
     let chain_id = chain_id.parse().map_err(|source| LocalGenesisError::ChainId { source })?;
 
     let given: Watt = accounts.iter().map(|account| account.balance).sum();
-    let own = [LOCAL_GATEWAY_BALANCE, LOCAL_VALIDATOR_BALANCE, LOCAL_STAKE];
-    let left = LOCAL_SUPPLY.saturating_sub(own.into_iter().sum());
+    let own = validators.iter().map(|of| of.stake.saturating_add(LOCAL_VALIDATOR_BALANCE));
+    let own = LOCAL_GATEWAY_BALANCE.saturating_add(own.sum());
+    let left = LOCAL_SUPPLY.saturating_sub(own);
     let rest = left.checked_sub(given).ok_or(LocalGenesisError::Supply { given, left })?;
     let mut balances = vec![
         GenesisAccount { address: gateway, balance: LOCAL_GATEWAY_BALANCE },
-        GenesisAccount { address: validator_operator, balance: LOCAL_VALIDATOR_BALANCE },
         GenesisAccount { address: holder, balance: rest },
     ];
+    balances.extend(validators.iter().map(|validator| GenesisAccount {
+        address: validator.operator,
+        balance: LOCAL_VALIDATOR_BALANCE,
+    }));
     balances.extend(accounts);
     let commission = CommissionTerms {
         rate: Ppm::new(100_000).unwrap_or_default(),
@@ -89,13 +103,16 @@ pub fn local(network: LocalNetwork) -> Result<Genesis, LocalGenesisError> {
         nusd_per_watt: LOCAL_NUSD_PER_WATT,
         accounts: merged(balances),
         vesting: budgets(time, holder),
-        validators: vec![GenesisValidator {
-            consensus_key,
-            operator: validator_operator,
-            moniker: "local".to_owned(),
-            stake: LOCAL_STAKE,
-            commission,
-        }],
+        validators: validators
+            .into_iter()
+            .map(|LocalValidator { moniker, consensus_key, operator, stake }| GenesisValidator {
+                consensus_key,
+                operator,
+                moniker,
+                stake,
+                commission,
+            })
+            .collect(),
     })
 }
 
@@ -153,8 +170,12 @@ mod tests {
         let address = |name| Address::of_key(&PublicKey([name; 32]));
         LocalNetwork {
             time: TimeMs(1_700_000_000_000),
-            consensus_key: PublicKey([9; 32]),
-            validator_operator: address(1),
+            validators: vec![LocalValidator {
+                moniker: "local".to_owned(),
+                consensus_key: PublicKey([9; 32]),
+                operator: address(1),
+                stake: LOCAL_STAKE,
+            }],
             holder: address(2),
             gateway: address(3),
             accounts: vec![GenesisAccount { address: address(4), balance: Watt::whole(5) }],

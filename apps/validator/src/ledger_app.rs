@@ -8,15 +8,14 @@ use std::sync::Arc;
 
 use keys::Ed25519;
 use ledger::{BlockInfo, BlockOutcome, State, TxOutcome as Outcome};
-use replica::{
-    AppError, Application, BlockContext, Executed, Proposal, Refusal, Tip, ValidatorPower,
-};
+use replica::{AppError, Application, BlockContext, Executed, Proposal, Refusal, Tip};
 use tokio::{
     runtime::Handle,
     sync::{OwnedRwLockWriteGuard, RwLock, RwLockReadGuard},
 };
 use types::{
-    Hash32, Height, TimeMs,
+    Address, Hash32, Height, Nonce, TimeMs, TxId,
+    consensus::{ValidatorPower, ValidatorSet},
     genesis::Genesis,
     limits::DecodeError,
     tx::{SignedTx, VerifiedTx},
@@ -69,14 +68,15 @@ impl LedgerApp {
     fn run(
         &mut self,
         context: &BlockContext,
-        txs: &[VerifiedTx],
-    ) -> Result<BlockOutcome, AppError> {
+        txs: &[Arc<VerifiedTx>],
+    ) -> Result<(BlockOutcome, ValidatorSet), AppError> {
         let mut state = self.lock()?;
         let outcome = state
             .execute_block(block_info(context), txs)
             .map_err(|error| failed("execute a block", error))?;
+        let validators = validators(&state);
         self.open = Some(state);
-        Ok(outcome)
+        Ok((outcome, validators))
     }
 }
 
@@ -96,6 +96,10 @@ impl Application for LedgerApp {
         tx.verify(&Ed25519).map_err(|error| refusal(code::TX_SIGNATURE, error.to_string()))
     }
 
+    fn tx_id(bytes: &[u8]) -> TxId {
+        TxId::of_bytes(bytes)
+    }
+
     fn check(&self, tx: &VerifiedTx) -> Result<u64, Refusal> {
         match self.committed().check(tx) {
             Ok(ledger::Readiness::Ready) => Ok(0),
@@ -107,24 +111,24 @@ impl Application for LedgerApp {
     fn propose(
         &mut self,
         context: &BlockContext,
-        candidates: &[VerifiedTx],
+        candidates: &[Arc<VerifiedTx>],
     ) -> Result<Proposal<TxOutcome>, AppError> {
-        let outcome = self.run(context, candidates)?;
+        let (outcome, validators) = self.run(context, candidates)?;
         let skipped = outcome.results.iter().enumerate();
         let skipped = skipped.filter_map(|(place, result)| match &result.outcome {
             Outcome::Skipped { error } => Some((place, refusal(error))),
             Outcome::Applied { .. } | Outcome::Failed { .. } => None,
         });
         let skipped = skipped.collect();
-        Ok(Proposal { executed: executed(context.height, outcome)?, skipped })
+        Ok(Proposal { executed: executed(context.height, outcome, validators)?, skipped })
     }
 
     fn execute(
         &mut self,
         context: &BlockContext,
-        txs: &[VerifiedTx],
+        txs: &[Arc<VerifiedTx>],
     ) -> Result<Executed<TxOutcome>, AppError> {
-        let outcome = self.run(context, txs)?;
+        let (outcome, validators) = self.run(context, txs)?;
         let misplaced = outcome.results.iter().find_map(|result| match &result.outcome {
             Outcome::Skipped { error } => Some(failed("include a transaction", error.clone())),
             Outcome::Applied { .. } | Outcome::Failed { .. } => None,
@@ -134,7 +138,7 @@ impl Application for LedgerApp {
                 self.rollback();
                 Err(error)
             }
-            None => executed(context.height, outcome),
+            None => executed(context.height, outcome, validators),
         }
     }
 
@@ -155,10 +159,12 @@ impl Application for LedgerApp {
         Tip { height: state.height(), time: state.time(), app_hash: state.app_hash() }
     }
 
-    fn validators(&self, _: Height) -> Vec<ValidatorPower> {
-        let state = self.committed();
-        let seats = state.active_validators();
-        seats.map(|(key, seat)| ValidatorPower { key: *key, power: seat.power }).collect()
+    fn validators(&self) -> ValidatorSet {
+        validators(&self.committed())
+    }
+
+    fn next_nonce(&self, account: &Address) -> Nonce {
+        self.committed().account(account).nonce
     }
 
     fn next_due(&self) -> Option<TimeMs> {
@@ -186,11 +192,20 @@ fn block_info(context: &BlockContext) -> BlockInfo<'_> {
     BlockInfo { height: context.height, time: context.time, absent: &context.absent }
 }
 
-fn executed(height: Height, outcome: BlockOutcome) -> Result<Executed<TxOutcome>, AppError> {
+fn validators(state: &State) -> ValidatorSet {
+    let seats = state.active_validators();
+    ValidatorSet::new(seats.map(|(key, seat)| ValidatorPower { key: *key, power: seat.power }))
+}
+
+fn executed(
+    height: Height,
+    outcome: BlockOutcome,
+    next_validators: ValidatorSet,
+) -> Result<Executed<TxOutcome>, AppError> {
     let app_hash = outcome.app_hash;
     let record = Record::of(height, outcome);
     let stored = record.encode().map_err(|error| failed("write down a block", error))?;
-    Ok(Executed { app_hash, outcomes: record.results, stored })
+    Ok(Executed { app_hash, next_validators, outcomes: record.results, stored })
 }
 
 fn refusal(error: &ledger::TxError) -> Refusal {

@@ -5,6 +5,9 @@
 
 mod run;
 
+mod evidence;
+mod operator;
+mod peers;
 mod price_vote;
 mod snapshot;
 
@@ -18,9 +21,13 @@ mod check;
 pub mod genesis;
 
 pub use check::{CheckError, Report, Violation, check};
-pub use price_vote::PriceVote;
-pub use run::{Validator, ValidatorConfig, ValidatorError, ValidatorHandle};
+pub use replica::{Peer, Timeouts};
+pub use run::{
+    ConsensusKey, Submitter, Validator, ValidatorConfig, ValidatorError, ValidatorHandle,
+};
 pub use snapshot::{SnapshotReport, SnapshotToolError, check_snapshot, export_snapshot};
 
 /// The store's file in a validator's home.
 const BLOCKS_FILE: &str = "blocks.redb";
+/// The consensus engine's log in a validator's home.
+const WAL_FILE: &str = "consensus.wal";

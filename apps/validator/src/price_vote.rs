@@ -6,18 +6,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use keys::SecretKey;
-use ledger::State;
-use replica::{Clock, Replica};
-use tokio::sync::RwLock;
-use types::{
-    Hash32, Nusd, TimeMs,
-    sign::{Sign, Signed},
-    stake::price_commitment,
-    tx::{Action, SignedTx, Tx},
-};
+use replica::Clock;
+use types::{Hash32, Nusd, TimeMs, stake::price_commitment, tx::Action};
 
-use crate::ledger_app::LedgerApp;
+use crate::operator::{Operator, SendError};
 
 /// A vote is renewed when its age is this part of what the parameters allow.
 const RENEW_AT_PART: u64 = 3;
@@ -25,17 +17,6 @@ const RENEW_AT_PART: u64 = 3;
 const SLEEP_MAX: Duration = Duration::from_secs(30);
 /// Pause after a vote that was not taken, for example while the operator has no WATT for the fee.
 const RETRY: Duration = Duration::from_secs(30);
-/// Bytes that are added to an estimate of a vote's length, which the fee follows.
-const TX_BYTES: usize = 320;
-
-/// Who votes for what.
-#[derive(Debug)]
-pub struct PriceVote {
-    /// Of the validator's operator, who pays the fees of the votes.
-    pub operator: SecretKey,
-    /// Nano-USD for one WATT.
-    pub nusd_per_watt: Nusd,
-}
 
 /// A commitment that waits to be revealed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,9 +78,10 @@ fn next_step(view: &View, committed: Option<Committed>, revealed_in: Option<u64>
 
 /// The task's parts. It ends when it is dropped.
 pub(crate) struct Voter {
-    pub(crate) vote: PriceVote,
-    pub(crate) state: Arc<RwLock<State>>,
-    pub(crate) replica: Replica<LedgerApp>,
+    /// Pays the fees of the votes.
+    pub(crate) operator: Operator,
+    /// What it votes for: nano-USD for one WATT.
+    pub(crate) nusd_per_watt: Nusd,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -133,7 +115,7 @@ impl Voter {
     }
 
     async fn view(&self) -> View {
-        let state = self.state.read().await;
+        let state = self.operator.state.read().await;
         let params = &state.params().oracle;
         View {
             now: self.clock.now(),
@@ -146,40 +128,20 @@ impl Voter {
     async fn commit(&self, period: u64) -> Result<Committed, VoteError> {
         let mut salt = [0; 32];
         getrandom::fill(&mut salt).map_err(|source| VoteError::Salt { source })?;
-        let operator = types::Address::of_key(&self.vote.operator.public_key());
-        let chain_id = self.state.read().await.chain_id().clone();
-        let price = self.vote.nusd_per_watt;
-        let commitment = price_commitment(&chain_id, &operator, &salt, price);
+        let operator = self.operator.address();
+        let chain_id = self.operator.state.read().await.chain_id().clone();
+        let commitment = price_commitment(&chain_id, &operator, &salt, self.nusd_per_watt);
         self.send(Action::CommitPrice { commitment }).await?;
         Ok(Committed { period, salt: Hash32(salt) })
     }
 
     async fn reveal(&self, salt: Hash32) -> Result<(), VoteError> {
-        let nusd_per_watt = self.vote.nusd_per_watt;
+        let nusd_per_watt = self.nusd_per_watt;
         self.send(Action::RevealPrice { nusd_per_watt, salt }).await
     }
 
     async fn send(&self, action: Action) -> Result<(), VoteError> {
-        let key = &self.vote.operator;
-        let tx = {
-            let state = self.state.read().await;
-            let account = state.account(&types::Address::of_key(&key.public_key()));
-            Tx {
-                chain_id: state.chain_id().clone(),
-                nonce: account.nonce,
-                fee_max: state.fee(TX_BYTES),
-                valid_until: None,
-                action,
-            }
-        };
-        let chain_id = tx.chain_id.clone();
-        let signed = SignedTx(Signed::new(tx, &chain_id, key));
-        let included = self.replica.submit(signed.encode()).await;
-        let included = included.map_err(|source| VoteError::Submit { source })?;
-        match included.outcome.result {
-            wire::chain::TxResult::Applied { .. } => Ok(()),
-            wire::chain::TxResult::Failed { message, .. } => Err(VoteError::Failed { message }),
-        }
+        self.operator.send(action).await.map_err(|source| VoteError::Send { source })
     }
 }
 
@@ -188,10 +150,8 @@ impl Voter {
 enum VoteError {
     #[error("the system has no random numbers")]
     Salt { source: getrandom::Error },
-    #[error("the vote was not taken")]
-    Submit { source: replica::SubmitError },
-    #[error("the vote failed: {message}")]
-    Failed { message: String },
+    #[error("the vote has no effect")]
+    Send { source: SendError },
 }
 
 fn not_taken(error: &VoteError) -> Duration {

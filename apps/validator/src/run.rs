@@ -12,18 +12,27 @@ use std::{
 
 use axum::serve::ListenerExt;
 use keys::SecretKey;
+use net::IrohConfig;
 use replica::{
-    Clock, RecoverError, Recovered, Replica, ReplicaError, Solo, SoloConfig, SoloTask, SystemClock,
+    Clock, EngineConfig, Mark, Peer, RecoverError, Recovered, Replica, ReplicaConfig, ReplicaError,
+    ReplicaParts, ReplicaTask, SystemClock, Timeouts,
 };
 use store::{BlockStore, StoreError};
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
-use types::genesis::Genesis;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+use types::{Height, Nusd, genesis::Genesis, sign::Sign};
 
 use crate::{
-    BLOCKS_FILE,
+    BLOCKS_FILE, WAL_FILE,
     api::{self, Api},
+    evidence,
     ledger_app::LedgerApp,
-    price_vote::{PriceVote, Voter},
+    operator::Operator,
+    peers,
+    price_vote::Voter,
 };
 
 /// How long requests that are under way may take when the validator stops.
@@ -35,14 +44,38 @@ pub struct ValidatorConfig {
     /// Folder of its own; made if it is missing.
     pub home: PathBuf,
     pub genesis: Genesis,
-    /// Signs blocks; must be that of the genesis document's validator.
-    pub consensus_key: SecretKey,
+    /// `None`: a full node, which follows, answers, and decides nothing.
+    pub consensus: Option<ConsensusKey>,
+    /// Of the connections to other nodes.
+    pub node_key: SecretKey,
     /// Where the chain API listens. Loopback, unless the machine is meant to be asked by others.
     pub listen: SocketAddr,
+    /// Where other nodes connect.
+    pub peer_listen: SocketAddr,
+    pub peers: Vec<Peer>,
+    /// Talks to `peers` only.
+    pub peers_only: bool,
+    pub timeouts: Timeouts,
     /// Makes a block after this long without one. `None`: only when there is something to do.
     pub heartbeat: Option<Duration>,
-    /// Votes on the price of WATT. `None`: it does not vote.
-    pub price_vote: Option<PriceVote>,
+    /// Begins no height after this one.
+    pub halt_at: Option<Height>,
+    /// Old blocks that are kept. `None`: all.
+    pub blocks_kept: Option<u64>,
+    /// Reports double signing and votes on the price, and pays the fees for it. `None`: it does
+    /// neither.
+    pub operator: Option<SecretKey>,
+    /// What the operator votes for, in nano-USD for one WATT. `None`: it does not vote.
+    pub vote_price: Option<Nusd>,
+}
+
+/// The key that signs votes.
+#[derive(Debug)]
+pub struct ConsensusKey {
+    pub key: SecretKey,
+    /// File of the mark of what it signed last. It belongs to the key: never restore it from an old
+    /// copy.
+    pub mark: PathBuf,
 }
 
 /// Starts validators.
@@ -60,8 +93,9 @@ impl Validator {
         config: ValidatorConfig,
         clock: Arc<dyn Clock>,
     ) -> Result<ValidatorHandle, ValidatorError> {
-        let ValidatorConfig { home, genesis, consensus_key, listen, heartbeat, price_vote } =
-            config;
+        let ValidatorConfig { home, genesis, consensus, listen, operator, vote_price, .. } =
+            &config;
+        let (home, genesis, listen) = (home.clone(), genesis.clone(), *listen);
         // First, so that a port in use is found before anything is replayed.
         let listener = TcpListener::bind(listen)
             .await
@@ -75,25 +109,49 @@ impl Validator {
         let Opened { app, recovered, store } =
             opened.await.map_err(|_| ValidatorError::Panicked)??;
         let state = app.shared();
-        let (replica, task) = replica::start(Solo {
+        let signing = match consensus {
+            Some(ConsensusKey { key, mark }) => {
+                let mark = Mark::open(mark).map_err(|source| ReplicaError::Mark { source });
+                let mark = mark.map_err(|source| ValidatorError::Replica { source })?;
+                let key: Arc<dyn Sign> = Arc::new(SecretKey::from_seed(*key.seed()));
+                Some((key, Arc::new(mark)))
+            }
+            None => None,
+        };
+        let (reports, arriving) = mpsc::channel(evidence::REPORTS_MAX);
+        let (replica, links, task) = replica::start(ReplicaParts {
             app,
             recovered,
             store: Arc::clone(&store),
-            key: Arc::new(consensus_key),
+            signing,
             clock: Arc::clone(&clock),
-            config: SoloConfig { heartbeat, ..SoloConfig::STANDARD },
+            config: replica_config(&config),
+            evidence: operator.is_some().then_some(reports),
         })
+        .await
         .map_err(|source| ValidatorError::Replica { source })?;
 
-        let voter = price_vote.map(|vote| {
-            let voter = Voter {
-                vote,
-                state: Arc::clone(&state),
-                replica: replica.clone(),
-                clock: Arc::clone(&clock),
-            };
-            AbortOnDrop(tokio::spawn(voter.run()))
-        });
+        let mut tasks = Vec::new();
+        // A node that nobody knows and that knows nobody needs no port.
+        if config.peer_listen.port() != 0 || !config.peers.is_empty() {
+            let mut transport = IrohConfig::new(*config.node_key.seed());
+            transport.bind = config.peer_listen;
+            transport.alpn = peers::alpn(&genesis.chain_id);
+            let endpoint = net::bind(transport).await;
+            let endpoint = endpoint.map_err(|source| ValidatorError::Peers { source })?;
+            let (peers, only) = (config.peers.clone(), config.peers_only);
+            tasks.push(AbortOnDrop(tokio::spawn(peers::run(endpoint, peers, only, links))));
+        }
+        if let Some(key) = operator {
+            let key = Arc::new(SecretKey::from_seed(*key.seed()));
+            let operator = Operator { key, state: Arc::clone(&state), replica: replica.clone() };
+            if let Some(nusd_per_watt) = *vote_price {
+                let (operator, clock) = (operator.clone(), Arc::clone(&clock));
+                let voter = Voter { operator, nusd_per_watt, clock };
+                tasks.push(AbortOnDrop(tokio::spawn(voter.run())));
+            }
+            tasks.push(AbortOnDrop(tokio::spawn(evidence::report(operator, arriving))));
+        }
         let api = Arc::new(Api { genesis, state, store, replica, clock });
         let (stop_server, stopping) = oneshot::channel::<()>();
         let listener = listener.tap_io(|stream| {
@@ -107,9 +165,23 @@ impl Validator {
             let _ = stopping.await;
         });
         let server = tokio::spawn(server.into_future());
-        tracing::info!(addr = %chain_api_addr, height = %recovered.parent.height, "chain API");
-        Ok(ValidatorHandle { chain_api_addr, api, stop_server, server, voter, task })
+        tracing::info!(addr = %chain_api_addr, "chain API");
+        Ok(ValidatorHandle { chain_api_addr, api, stop_server, server, tasks, task })
     }
+}
+
+fn replica_config(config: &ValidatorConfig) -> ReplicaConfig {
+    let engine = EngineConfig {
+        moniker: config.node_key.public_key().to_string().chars().take(8).collect(),
+        listen: config.peer_listen,
+        peers: config.peers.clone(),
+        peers_only: config.peers_only,
+        node_seed: config.node_key.seed(),
+        wal: config.home.join(WAL_FILE),
+        timeouts: config.timeouts,
+    };
+    let ValidatorConfig { heartbeat, halt_at, blocks_kept, .. } = *config;
+    ReplicaConfig { heartbeat, halt_at, blocks_kept, ..ReplicaConfig::standard(engine) }
 }
 
 /// A home that was opened and a ledger that stands where its blocks end.
@@ -138,8 +210,9 @@ pub struct ValidatorHandle {
     api: Arc<Api>,
     stop_server: oneshot::Sender<()>,
     server: JoinHandle<io::Result<()>>,
-    voter: Option<AbortOnDrop>,
-    task: SoloTask,
+    /// What it does on the ledger by itself.
+    tasks: Vec<AbortOnDrop>,
+    task: ReplicaTask,
 }
 
 /// A task that ends with its owner.
@@ -176,8 +249,8 @@ impl ValidatorHandle {
 
     /// Lets requests finish, puts what is waiting into a block, closes the store and stops.
     pub async fn shutdown(self) -> Result<(), ValidatorError> {
-        let ValidatorHandle { chain_api_addr: _, api, stop_server, mut server, voter, task } = self;
-        drop(voter);
+        let ValidatorHandle { chain_api_addr: _, api, stop_server, mut server, tasks, task } = self;
+        drop(tasks);
         drop(stop_server);
         if tokio::time::timeout(DRAIN_TIMEOUT, &mut server).await.is_err() {
             tracing::warn!("a client holds its connection; it is cut off");
@@ -206,6 +279,8 @@ pub enum ValidatorError {
     Recover { source: RecoverError },
     #[error("no more blocks can be made")]
     Replica { source: ReplicaError },
+    #[error("other nodes cannot connect")]
+    Peers { source: net::NetError },
     #[error("a part of the validator stopped unexpectedly; see its log")]
     Panicked,
 }
@@ -216,5 +291,26 @@ impl ValidatorHandle {
     pub fn status(&self) -> replica::Status {
         let replica: &Replica<LedgerApp> = &self.api.replica;
         replica.status()
+    }
+
+    /// Submits a transaction and waits until it is in a durable block.
+    pub async fn submit(&self, bytes: Vec<u8>) -> Result<(), replica::SubmitError> {
+        self.submitter().submit(bytes).await
+    }
+
+    /// Submits from other tasks. It outlives the validator, and is refused then.
+    pub fn submitter(&self) -> Submitter {
+        Submitter(self.api.replica.clone())
+    }
+}
+
+/// Submits transactions to a validator in the same process.
+#[derive(Clone, Debug)]
+pub struct Submitter(Replica<LedgerApp>);
+
+impl Submitter {
+    /// Waits until the transaction is in a durable block.
+    pub async fn submit(&self, bytes: Vec<u8>) -> Result<(), replica::SubmitError> {
+        self.0.submit(bytes).await.map(drop)
     }
 }

@@ -84,6 +84,7 @@ pub(crate) fn provider(state: &State, operator: Address, provider: &Provider) ->
         leaving: provider.is_leaving(),
         jailed: pool.is_some_and(Operator::is_jailed),
         heartbeats: provider.heartbeats.count(period),
+        seen_period: provider.heartbeats.period,
         channels_open: provider.channels_open,
     }
 }

@@ -311,18 +311,18 @@ impl State {
         // What cannot be done for lack of a price or of WATT waits for a transaction that changes that.
         let has_price = self.fresh_price(self.time()).is_ok();
         let vault = self.module_balance(Module::Vault);
-        let (settles, refunds) = match self.params().credits.policy {
+        let refunds = has_price && !vault.is_zero();
+        let settles = match self.params().credits.policy {
             CreditPolicy::Vault => {
-                let room = self.mint_room(Mint::Settlement);
-                (has_price && !vault.saturating_add(room).is_zero(), has_price && !vault.is_zero())
+                has_price && !vault.saturating_add(self.mint_room(Mint::Settlement)).is_zero()
             }
-            CreditPolicy::Split => (true, has_price && !vault.is_zero()),
-            CreditPolicy::Emission => (true, has_price && !vault.is_zero()),
+            CreditPolicy::Split | CreditPolicy::Emission => true,
         };
         let times = [
             self.due.first().map(|((time, _), ())| *time),
             self.pending.first().map(|((time, _), _)| *time).filter(|_| settles),
             self.refunds.first().map(|((time, _), _)| *time).filter(|_| refunds),
+            self.can_pay_arrears().then_some(TimeMs(0)),
             self.maturing.first().map(|((time, ..), ())| *time),
             self.returning.first().map(|((time, ..), ())| *time),
             self.next_count_at(),

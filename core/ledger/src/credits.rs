@@ -19,6 +19,7 @@ use crate::{
     error::TxError,
     event::Event,
     execute::Context,
+    oracle::PriceRange,
     state::State,
 };
 
@@ -32,8 +33,10 @@ pub(crate) struct Credit {
     /// The block that last issued credits, and how many it has issued so far.
     pub(crate) issued_at: Height,
     pub(crate) issued: Nusd,
-    /// Credits in [`State::refunds`], and the number of the next one.
+    /// Credits in [`State::refunds`] and [`State::arrears`], of them those in arrears, and the number
+    /// of the next refund.
     pub(crate) refunding: Nusd,
+    pub(crate) arrears: Nusd,
     pub(crate) refund_next: u64,
     /// Credits in [`State::pending`].
     pub(crate) pending: Nusd,
@@ -183,35 +186,107 @@ pub(crate) fn end_block(state: &mut State, context: &mut Context) -> Result<(), 
 fn pay_refunds(state: &mut State, context: &mut Context) -> Result<(), TxError> {
     let Ok(prices) = state.price_range(context.time) else { return Ok(()) };
     for _ in 0..REFUNDS_PER_BLOCK_MAX {
-        let Some((&key, &refund)) = state.refunds.first() else { return Ok(()) };
+        let Some((&key, &refund)) = state.refunds.first() else { break };
         // From an empty vault nobody is paid, and nobody loses a claim on what comes into it later.
         if key.0 > context.time || state.module_balance(Module::Vault).is_zero() {
-            return Ok(());
+            break;
         }
         state.refunds.remove(&key);
-        let watt = refund_value(state, refund.credits, prices.high)?;
-        let Refund { owner, credits } = refund;
-        state.pay(Module::Vault.address(), owner, watt)?;
-        let mut credit = *state.credit.get();
-        credit.refunding = credit.refunding.saturating_sub(credits);
-        state.credit.set(credit);
-        let mut supply = *state.supply();
-        supply.vault_out = add(supply.vault_out, watt, "the vault's expense")?;
-        supply.credits_refunded =
-            add_credits(supply.credits_refunded, credits, "the refunded credits")?;
-        supply.credits_outstanding = supply.credits_outstanding.saturating_sub(credits);
-        state.supply.set(supply);
-        context.events.push(Event::CreditsRefunded { owner, credits, watt });
+        let paid = plan_refund(state, refund.credits, prices.high)?;
+        pay_refund(state, context, refund.owner, paid)?;
+        let credits = refund.credits.saturating_sub(paid.credits);
+        if !credits.is_zero() {
+            let Refund { owner, .. } = refund;
+            state.put_arrears(key.1, Some(Refund { owner, credits }))?;
+            context.events.push(Event::RefundDeferred { owner, credits });
+        }
+    }
+    pay_arrears(state, context, prices)
+}
+
+/// What a refund brings now, and the credits that are destroyed for it.
+#[derive(Clone, Copy, Debug)]
+struct Paid {
+    watt: Watt,
+    credits: Nusd,
+}
+
+impl Paid {
+    /// `watt`, which is less than a whole refund of `credits` at `price` is worth. Up: what is paid
+    /// never exceeds what is destroyed for it.
+    fn part(watt: Watt, credits: Nusd, price: Nusd) -> Option<Paid> {
+        let worth = Nusd::worth(watt, price, Rounding::Up)?;
+        Some(Paid { watt, credits: worth.min(credits) })
+    }
+}
+
+/// What credits are worth at `price`, but never more than their share of the vault: whoever leaves
+/// first in a run takes nothing from those who stay. Under P3 they are a claim on their full worth, so
+/// what the share does not pay is in arrears; under P1 they are that share and nothing else.
+fn plan_refund(state: &State, credits: Nusd, price: Nusd) -> Result<Paid, TxError> {
+    let overflow = || TxError::Overflow { what: "the refund" };
+    let worth = Watt::worth(credits, price, Rounding::Down).ok_or_else(overflow)?;
+    let share = state.vault_share(credits).ok_or_else(overflow)?;
+    if worth <= share {
+        return Ok(Paid { watt: worth, credits });
+    }
+    match state.params().credits.policy {
+        CreditPolicy::Split | CreditPolicy::Emission => Ok(Paid { watt: share, credits }),
+        CreditPolicy::Vault => Paid::part(share, credits, price).ok_or_else(overflow),
+    }
+}
+
+/// Pays what is in arrears, the oldest first, out of what the vault holds beyond the worth of all other
+/// credits.
+fn pay_arrears(
+    state: &mut State,
+    context: &mut Context,
+    prices: PriceRange,
+) -> Result<(), TxError> {
+    let overflow = || TxError::Overflow { what: "the refund" };
+    for _ in 0..REFUNDS_PER_BLOCK_MAX {
+        let Some((&number, &Refund { owner, credits })) = state.arrears.first() else { break };
+        let surplus = state.vault_surplus(prices.low);
+        if surplus.is_zero() {
+            break;
+        }
+        let worth = Watt::worth(credits, prices.high, Rounding::Down).ok_or_else(overflow)?;
+        let paid = if worth <= surplus {
+            Paid { watt: worth, credits }
+        } else {
+            Paid::part(surplus, credits, prices.high).ok_or_else(overflow)?
+        };
+        let credits = credits.saturating_sub(paid.credits);
+        let rest = (!credits.is_zero()).then_some(Refund { owner, credits });
+        state.put_arrears(number, rest)?;
+        pay_refund(state, context, owner, paid)?;
     }
     Ok(())
 }
 
-/// What credits are worth at `price`, but never more than their share of the vault: whoever leaves
-/// first in a run takes nothing from those who stay.
-fn refund_value(state: &State, credits: Nusd, price: Nusd) -> Result<Watt, TxError> {
-    let overflow = TxError::Overflow { what: "the refund" };
-    let worth = Watt::worth(credits, price, Rounding::Down).ok_or(overflow.clone())?;
-    Ok(worth.min(state.vault_share(credits).ok_or(overflow)?))
+/// Pays out of the vault and destroys credits that are being refunded.
+fn pay_refund(
+    state: &mut State,
+    context: &mut Context,
+    owner: Address,
+    paid: Paid,
+) -> Result<(), TxError> {
+    let Paid { watt, credits } = paid;
+    if credits.is_zero() {
+        return Ok(());
+    }
+    state.pay(Module::Vault.address(), owner, watt)?;
+    let mut credit = *state.credit.get();
+    credit.refunding = credit.refunding.saturating_sub(credits);
+    state.credit.set(credit);
+    let mut supply = *state.supply();
+    supply.vault_out = add(supply.vault_out, watt, "the vault's expense")?;
+    supply.credits_refunded =
+        add_credits(supply.credits_refunded, credits, "the refunded credits")?;
+    supply.credits_outstanding = supply.credits_outstanding.saturating_sub(credits);
+    state.supply.set(supply);
+    context.events.push(Event::CreditsRefunded { owner, credits, watt });
+    Ok(())
 }
 
 /// At the end of a block: compares the vault with what is outstanding.
@@ -264,11 +339,46 @@ impl State {
         self.refunds.iter().map(|((due_at, _), refund)| (*due_at, refund))
     }
 
+    /// What refunds were not paid in full because the vault was short, by number.
+    pub fn arrears(&self) -> impl Iterator<Item = (u64, &Refund)> {
+        self.arrears.iter().map(|(number, refund)| (*number, refund))
+    }
+
+    /// Writes or removes what one refund has in arrears, and its place in the sum.
+    fn put_arrears(&mut self, number: u64, after: Option<Refund>) -> Result<(), TxError> {
+        let credits = |refund: Option<&Refund>| refund.map_or(Nusd::ZERO, |refund| refund.credits);
+        let mut credit = *self.credit.get();
+        let others = credit.arrears.saturating_sub(credits(self.arrears.get(&number)));
+        credit.arrears = add_credits(others, credits(after.as_ref()), "the refunds in arrears")?;
+        self.credit.set(credit);
+        match after {
+            Some(after) => self.arrears.insert(number, after),
+            None => self.arrears.remove(&number),
+        }
+        Ok(())
+    }
+
+    /// Outstanding credits that had no share of the vault yet: all but those in arrears.
+    fn credits_with_share(&self) -> Nusd {
+        self.supply().credits_outstanding.saturating_sub(self.credit.get().arrears)
+    }
+
     /// The share of the vault that belongs to these credits, rounded down.
     pub(crate) fn vault_share(&self, credits: Nusd) -> Option<Watt> {
-        let outstanding = self.supply().credits_outstanding;
         let vault = self.module_balance(Module::Vault);
-        mul_div(credits.0, vault.0, outstanding.0, Rounding::Down).map(Watt)
+        mul_div(credits.0, vault.0, self.credits_with_share().0, Rounding::Down).map(Watt)
+    }
+
+    /// What the vault holds beyond the worth of all credits that are not in arrears.
+    fn vault_surplus(&self, price: Nusd) -> Watt {
+        let worth = Watt::worth(self.credits_with_share(), price, Rounding::Up);
+        self.module_balance(Module::Vault).saturating_sub(worth.unwrap_or(Watt(u128::MAX)))
+    }
+
+    /// Whether the end of a block can pay something that is in arrears.
+    pub(crate) fn can_pay_arrears(&self) -> bool {
+        let Ok(prices) = self.price_range(self.time()) else { return false };
+        self.arrears.first().is_some() && !self.vault_surplus(prices.low).is_zero()
     }
 
     /// Whether the vault at this price is worth at least `ratio` of the credits outstanding.

@@ -1,12 +1,16 @@
-//! Policy P2: providers share a scheduled emission, pro rata to the credits that their work burned
-//! (ECONOMICS E1; the shape is that of HIP-20's net emissions).
+//! Policy P2: providers share a scheduled emission, pro rata to the credits that their work burned,
+//! weighted by how reliably they were there (ECONOMICS E1, E3; the shape is that of HIP-20's net
+//! emissions).
 //!
 //! Two limits keep it honest: an epoch never mints more than its schedule allows, and no provider
 //! receives more than the credits that its work consumed are worth, so work that somebody buys from
 //! himself cannot pay.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use types::{Address, Nusd, Rounding, TimeMs, Watt, mul_div};
+use types::{
+    Address, Nusd, Rounding, TimeMs, Watt,
+    state::{Heartbeats, Provider, Stage},
+};
 
 use crate::{
     bank::{Mint, Module, add, add_credits},
@@ -15,6 +19,7 @@ use crate::{
     execute::Context,
     settlement,
     state::State,
+    weight::{self, Factors, Weight},
 };
 
 /// Providers that one block pays; the rest follows in the next block.
@@ -25,8 +30,8 @@ pub(crate) const PAYOUTS_PER_BLOCK_MAX: usize = 1_000;
 pub struct Emission {
     pub epoch: u64,
     pub started_at: TimeMs,
-    /// Credits settled in it.
-    pub work: Nusd,
+    /// Settled in it.
+    pub work: Work,
     /// WATT burned for credits in it.
     pub burned: Watt,
     /// What earlier epochs burned and no epoch has released yet. A number, not a balance: what it
@@ -34,12 +39,21 @@ pub struct Emission {
     pub pool: Watt,
 }
 
+/// What was settled as work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, BorshSerialize, BorshDeserialize)]
+pub struct Work {
+    /// Burned for it.
+    pub credits: Nusd,
+    /// What it counts where a pool is divided.
+    pub weight: Weight,
+}
+
 /// What an epoch that is over still owes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
 pub struct Payout {
-    /// To be shared by all its work.
+    /// To be shared by all its work. What that leaves is never minted.
     pub budget: Watt,
-    pub work: Nusd,
+    pub work: Work,
     /// The price when it ended.
     pub nusd_per_watt: Nusd,
 }
@@ -49,7 +63,7 @@ impl Emission {
         Emission {
             epoch: 0,
             started_at: time,
-            work: Nusd::ZERO,
+            work: Work::default(),
             burned: Watt::ZERO,
             pool: Watt::ZERO,
         }
@@ -67,7 +81,7 @@ fn end_epoch(state: &mut State, context: &mut Context) -> Result<(), TxError> {
     let emission = *state.emission.get();
     let params = &state.params().emission;
     let over = context.time >= emission.started_at.plus_ms(params.epoch_ms);
-    if emission.work.is_zero() || !over {
+    if emission.work.credits.is_zero() || !over {
         return Ok(());
     }
     let Ok(nusd_per_watt) = state.fresh_price(context.time) else { return Ok(()) };
@@ -88,7 +102,8 @@ fn end_epoch(state: &mut State, context: &mut Context) -> Result<(), TxError> {
         pool: pool.saturating_sub(released),
         ..Emission::starting(context.time)
     });
-    context.events.push(Event::EpochEnded { epoch: emission.epoch, work: emission.work, budget });
+    let Work { credits: work, weight: _ } = emission.work;
+    context.events.push(Event::EpochEnded { epoch: emission.epoch, work, budget });
     Ok(())
 }
 
@@ -107,17 +122,28 @@ fn pay(state: &mut State, context: &mut Context) -> Result<(), TxError> {
         state.mint(Mint::Emission, Module::Vault, watt)?;
         let split = state.params().split;
         let (parts, withheld) = settlement::pay_parts(state, context, operator, &split, watt)?;
+        let work = work.credits;
         context.events.push(Event::EpochPaid { epoch, operator, work, watt, parts, withheld });
         state.remove_if_gone(context, operator)?;
     }
     Ok(())
 }
 
-/// Pro rata, and no more than the work was worth.
-fn share(payout: &Payout, work: Nusd) -> Option<Watt> {
+/// Pro rata by weight, and no more than the work was worth.
+fn share(payout: &Payout, work: Work) -> Option<Watt> {
     let Payout { budget, work: all, nusd_per_watt } = *payout;
-    let share = mul_div(budget.0, work.0, all.0, Rounding::Down).map(Watt)?;
-    Some(share.min(Watt::worth(work, nusd_per_watt, Rounding::Down)?))
+    let share = weight::pay(budget, work.weight, all.weight)?;
+    Some(share.min(Watt::worth(work.credits, nusd_per_watt, Rounding::Down)?))
+}
+
+impl Work {
+    fn plus(self, more: Work) -> Result<Work, TxError> {
+        let weight = self.weight.0.checked_add(more.weight.0);
+        Ok(Work {
+            credits: add_credits(self.credits, more.credits, "the work of an epoch")?,
+            weight: weight.map(Weight).ok_or(TxError::Overflow { what: "the work of an epoch" })?,
+        })
+    }
 }
 
 impl State {
@@ -133,14 +159,46 @@ impl State {
         Ok(())
     }
 
-    pub(crate) fn count_work(&mut self, operator: Address, work: Nusd) -> Result<(), TxError> {
+    pub(crate) fn count_work(
+        &mut self,
+        operator: Address,
+        credits: Nusd,
+        time: TimeMs,
+    ) -> Result<(), TxError> {
+        let Some(provider) = self.providers.get(&operator) else {
+            return Err(TxError::ProviderUnknown { operator });
+        };
+        let weight = weight::weight(credits, self.factors(provider, time));
+        let weight = weight.ok_or(TxError::Overflow { what: "the weight of the work" })?;
+        let work = Work { credits, weight };
         let mut emission = *self.emission.get();
-        emission.work = add_credits(emission.work, work, "the epoch's work")?;
+        emission.work = emission.work.plus(work)?;
         let key = (emission.epoch, operator);
         self.emission.set(emission);
         let before = self.epoch_work.get(&key).copied().unwrap_or_default();
-        self.epoch_work.insert(key, add_credits(before, work, "the provider's work")?);
+        self.epoch_work.insert(key, before.plus(work)?);
         Ok(())
+    }
+
+    /// What a provider's work counts now. Nothing in this version audits work or measures demand.
+    fn factors(&self, provider: &Provider, time: TimeMs) -> Factors {
+        Factors { uptime_ppm: self.uptime_ppm(provider, time), ..Factors::NEUTRAL }
+    }
+
+    /// In which share of the last 64 heartbeat periods since its registration a provider was seen. The
+    /// running period counts only for it, and for one that leaves, time stood still when it was seen
+    /// last: it can send no heartbeats.
+    fn uptime_ppm(&self, provider: &Provider, time: TimeMs) -> u32 {
+        let newest = provider.heartbeats.period;
+        let until = match provider.stage {
+            Stage::Active => newest.max(self.heartbeat_period(time).saturating_sub(1)),
+            Stage::Unbonding { .. } | Stage::Left => newest,
+        };
+        let since = self.heartbeat_period(provider.registered_at);
+        let periods = until.saturating_sub(since).saturating_add(1).min(Heartbeats::PERIODS);
+        let seen = u64::from(provider.heartbeats.count(until)).saturating_mul(1_000_000);
+        let ppm = seen.checked_div(periods).unwrap_or(0).min(1_000_000);
+        u32::try_from(ppm).unwrap_or(1_000_000)
     }
 
     /// Whether any work of this provider waits to be paid.
@@ -156,6 +214,6 @@ impl State {
         }
         let emission = self.emission.get();
         let ends_at = emission.started_at.plus_ms(self.params().emission.epoch_ms);
-        (!emission.work.is_zero()).then_some(ends_at)
+        (!emission.work.credits.is_zero()).then_some(ends_at)
     }
 }

@@ -2,7 +2,8 @@
 
 use types::{
     Address, ChainId, ChannelId, Hash32, Height, Lane, Nonce, Nusd, Ppm, PublicKey, TimeMs, Watt,
-    params::ParamError, stake::OperatorId,
+    params::ParamError,
+    stake::{CommissionTerms, OperatorId},
 };
 
 /// Why a transaction is refused or failed. [`TxError::code`] is stable, the message is for people.
@@ -27,7 +28,7 @@ pub enum TxError {
     )]
     Expired { valid_until: TimeMs, time: TimeMs },
 
-    #[error("the fee is {fee:?} and `fee_max` is {fee_max:?}; raise `fee_max`")]
+    #[error("the fee with the tip is {fee:?} and `fee_max` is {fee_max:?}; raise `fee_max`")]
     FeeMax { fee: Watt, fee_max: Watt },
     #[error(
         "{account} has {balance:?} and the fee is {fee:?}; send it WATT, or redeem more at once so that the payment covers the fee"
@@ -171,6 +172,10 @@ pub enum TxError {
     #[error("a validator's own stake is {min:?} at least, this is {given:?}; stake more")]
     ValidatorBond { min: Watt, given: Watt },
     #[error(
+        "consensus key {consensus_key} belongs to the validator of {owner}; make a new consensus key"
+    )]
+    ConsensusKeyTaken { consensus_key: PublicKey, owner: Address },
+    #[error(
         "{operator} has another consensus key, which does not change; register from another account"
     )]
     ConsensusKeyFixed { operator: Address },
@@ -179,6 +184,11 @@ pub enum TxError {
         rate.get(), before.get(), rate_max.get(), change_max.get()
     )]
     CommissionTerms { rate: Ppm, before: Ppm, rate_max: Ppm, change_max: Ppm },
+    #[error(
+        "{operator} declared a commission of {} ppm, at most {}, changed by at most {}, and other terms do not replace it; repeat these, and change the rate with `peerwatt {} commission`",
+        terms.rate.get(), terms.rate_max.get(), terms.change_max.get(), operator.role
+    )]
+    CommissionDiffers { operator: OperatorId, terms: CommissionTerms },
     #[error("the commission was changed lately; try again at {until} ms")]
     CommissionEarly { until: TimeMs },
     #[error("{operator} is not jailed")]
@@ -273,8 +283,10 @@ impl TxError {
             TxError::RedelegationHop { .. } => "stake.redelegation_hop",
             TxError::BondNeeded { .. } => "stake.bond_needed",
             TxError::ValidatorBond { .. } => "validator.bond",
+            TxError::ConsensusKeyTaken { .. } => "validator.consensus_key_taken",
             TxError::ConsensusKeyFixed { .. } => "validator.consensus_key",
             TxError::CommissionTerms { .. } => "stake.commission_terms",
+            TxError::CommissionDiffers { .. } => "stake.commission_differs",
             TxError::CommissionEarly { .. } => "stake.commission_early",
             TxError::NotJailed { .. } => "stake.not_jailed",
             TxError::JailedUntil { .. } => "stake.jailed_until",

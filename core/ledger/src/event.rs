@@ -62,6 +62,8 @@ events! {
         buyer: Address, watt: Watt, credits: Nusd, nusd_per_watt: Nusd
     }
     RefundRequested = "credits.refund_requested" { owner: Address, credits: Nusd, due_at: TimeMs }
+    /// The vault was short: this much is in arrears.
+    RefundDeferred = "credits.refund_deferred" { owner: Address, credits: Nusd }
     CreditsRefunded = "credits.refunded" { owner: Address, credits: Nusd, watt: Watt }
     /// Purchases of credits were paused, or go on.
     BreakerMoved = "credits.breaker" { before: Breaker, after: Breaker }

@@ -5,8 +5,8 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use types::{
-    Address, Height, Rounding, TimeMs, Watt,
-    block::Commit,
+    Address, Height, PublicKey, Rounding, TimeMs, Watt,
+    consensus::{ConsensusProposal, ConsensusVote},
     receipt::ServiceReport,
     sign::Signed,
     stake::{Evidence, FaultSubject, OperatorId},
@@ -36,7 +36,8 @@ pub(crate) fn submit(
 ) -> Result<(), TxError> {
     let reporter = context.sender;
     let (case, subject) = match evidence {
-        Evidence::DoubleSign { first, second } => double_sign(state, first, second)?,
+        Evidence::DoubleVote { first, second } => double_vote(state, first, second)?,
+        Evidence::DoubleProposal { first, second } => double_proposal(state, first, second)?,
         Evidence::DoubleClaim { first, second } => {
             double_claim(state, context.time, first, second)?
         }
@@ -55,26 +56,56 @@ pub(crate) fn submit(
     slashing::slash(state, context, Case { reporter: Some(reporter), ..case })
 }
 
-fn double_sign(
+fn double_vote(
     state: &State,
-    first: &Signed<Commit>,
-    second: &Signed<Commit>,
+    first: &Signed<ConsensusVote>,
+    second: &Signed<ConsensusVote>,
 ) -> Result<(Case, FaultSubject), TxError> {
     let no_fault = |why| TxError::NotEvidence { why };
-    if first.signer != second.signer {
-        return Err(no_fault("the two statements have different signers"));
+    let (one, other) = (&first.value, &second.value);
+    if (one.kind, one.round) != (other.kind, other.round) {
+        return Err(no_fault("the two votes are of different rounds or kinds"));
     }
-    if first.value.height != second.value.height {
-        return Err(no_fault("the two blocks have different heights"));
-    }
-    if first.value.block == second.value.block {
+    if one.block == other.block {
         return Err(no_fault("both statements are about the same block"));
     }
-    let height = first.value.height;
+    double_sign(state, (first.signer, one.height), (second.signer, other.height))
+}
+
+fn double_proposal(
+    state: &State,
+    first: &Signed<ConsensusProposal>,
+    second: &Signed<ConsensusProposal>,
+) -> Result<(Case, FaultSubject), TxError> {
+    let no_fault = |why| TxError::NotEvidence { why };
+    let (one, other) = (&first.value, &second.value);
+    if one.round != other.round {
+        return Err(no_fault("the two proposals are of different rounds"));
+    }
+    if one.block == other.block {
+        return Err(no_fault("both statements are about the same block"));
+    }
+    double_sign(state, (first.signer, one.height), (second.signer, other.height))
+}
+
+/// What votes and proposals have in common: signer and height.
+fn double_sign(
+    state: &State,
+    first: (PublicKey, Height),
+    second: (PublicKey, Height),
+) -> Result<(Case, FaultSubject), TxError> {
+    let no_fault = |why| TxError::NotEvidence { why };
+    let ((signer, height), (other_signer, other_height)) = (first, second);
+    if signer != other_signer {
+        return Err(no_fault("the two statements have different signers"));
+    }
+    if height != other_height {
+        return Err(no_fault("the two blocks have different heights"));
+    }
     if height > state.height() {
         return Err(no_fault("the height has not been reached"));
     }
-    let owner = state.consensus_keys.get(&first.signer);
+    let owner = state.consensus_keys.get(&signer);
     let operator = *owner.ok_or(no_fault("the signer is no validator's consensus key"))?;
     let case = Case {
         operator: OperatorId::validator(operator),

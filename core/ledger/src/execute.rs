@@ -5,6 +5,8 @@
 //! trace, so a block with it and the block without it lead to the same state. A proposer leaves
 //! skipped ones out, everybody else refuses a block that has one.
 
+use std::borrow::Borrow;
+
 use types::{
     Address, Hash32, Height, Nonce, PublicKey, TimeMs, TxId, Watt,
     limits::{BLOCK_BYTES_MAX, BLOCK_TXS_MAX, TX_BYTES_MAX},
@@ -17,7 +19,9 @@ use crate::{
     event::Event,
     evidence,
     fees::{self, Payment},
-    gateway, oracle, provider, rewards, settlement, signing, stake,
+    gateway, oracle,
+    provider::{self, Registration},
+    rewards, settlement, signing, stake,
     state::State,
     validator, vesting,
 };
@@ -117,10 +121,10 @@ impl State {
 
     /// Applies a block and leaves it open: [`State::commit`] or [`State::rollback`] comes next.
     /// On an error the state is as before.
-    pub fn execute_block(
+    pub fn execute_block<T: Borrow<VerifiedTx>>(
         &mut self,
         block: BlockInfo<'_>,
-        txs: &[VerifiedTx],
+        txs: &[T],
     ) -> Result<BlockOutcome, BlockError> {
         let BlockInfo { height, time, absent } = block;
         self.check_block(height, time, txs)?;
@@ -133,7 +137,7 @@ impl State {
             self.rollback();
             return Err(defect(source));
         }
-        let results = txs.iter().map(|tx| self.execute_tx(height, time, tx)).collect();
+        let results = txs.iter().map(|tx| self.execute_tx(height, time, tx.borrow())).collect();
         if let Err(source) = self.end_block(&mut context) {
             self.rollback();
             return Err(defect(source));
@@ -151,11 +155,11 @@ impl State {
         Ok(result)
     }
 
-    fn check_block(
+    fn check_block<T: Borrow<VerifiedTx>>(
         &self,
         height: Height,
         time: TimeMs,
-        txs: &[VerifiedTx],
+        txs: &[T],
     ) -> Result<(), BlockError> {
         if let Some((open, _)) = &self.open {
             return Err(BlockError::Open { open: open.height });
@@ -169,7 +173,7 @@ impl State {
         if txs.len() > BLOCK_TXS_MAX {
             return Err(BlockError::TooManyTxs { count: txs.len(), max: BLOCK_TXS_MAX });
         }
-        let bytes = txs.iter().map(VerifiedTx::bytes_len).fold(0, usize::saturating_add);
+        let bytes = txs.iter().map(|tx| tx.borrow().bytes_len()).fold(0, usize::saturating_add);
         if bytes > BLOCK_BYTES_MAX {
             return Err(BlockError::TooLong { bytes, bytes_max: BLOCK_BYTES_MAX });
         }
@@ -247,7 +251,8 @@ impl State {
         Ok((fee, payment))
     }
 
-    /// What can be said without the sender's account. Returns the fee.
+    /// What can be said without the sender's account. Returns the fee, the tip
+    /// included.
     fn check_form(&self, tx: &VerifiedTx, time: TimeMs) -> Result<Watt, TxError> {
         let bytes = tx.bytes_len();
         if bytes > TX_BYTES_MAX {
@@ -266,7 +271,8 @@ impl State {
         {
             return Err(TxError::Expired { valid_until, time });
         }
-        let (fee, fee_max) = (self.fee(bytes), tx.fee_max);
+        let fee = self.fee(bytes).checked_add(tx.tip);
+        let (fee, fee_max) = (fee.ok_or(TxError::Overflow { what: "the tip" })?, tx.fee_max);
         if fee > fee_max {
             return Err(TxError::FeeMax { fee, fee_max });
         }
@@ -280,8 +286,10 @@ fn apply(state: &mut State, context: &mut Context, action: &Action) -> Result<()
         Action::Transfer { to, amount } => bank::transfer(state, context, *to, *amount),
         Action::BuyCredits(purchase) => credits::buy(state, context, *purchase),
         Action::RefundCredits { credits } => credits::request_refund(state, context, *credits),
-        Action::RegisterProvider { node_key, profile, bond } => {
-            provider::register(state, context, *node_key, profile, *bond)
+        Action::RegisterProvider { node_key, profile, commission, bond } => {
+            let (node_key, commission, bond) = (*node_key, *commission, *bond);
+            let registration = Registration { node_key, profile, commission, bond };
+            provider::register(state, context, registration)
         }
         Action::UnbondProvider => provider::unbond(state, context),
         Action::Heartbeat => provider::heartbeat(state, context),

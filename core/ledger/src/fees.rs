@@ -1,6 +1,7 @@
 //! Fees: what a transaction costs, and who may owe it.
 //!
 //! A fee is taken before the action and stays taken if the action fails. It goes to the stakers.
+//! So does the tip; below, `fee` is both.
 //! Somebody without WATT can still begin: a registration as provider may owe its fee, a redemption
 //! may pay its fee out of what it redeems. Such a transaction has no place in a block unless it
 //! succeeds, so nobody can make a block work for free.
@@ -16,7 +17,8 @@ use crate::{
     error::TxError,
     event::Event,
     execute::Context,
-    provider, settlement,
+    provider::{self, Registration},
+    settlement,
     state::State,
 };
 
@@ -37,7 +39,7 @@ pub(crate) enum Payment {
 }
 
 impl State {
-    /// The fee of a transaction of this size.
+    /// The fee of a transaction of this size, without its tip.
     pub fn fee(&self, bytes_len: usize) -> Watt {
         let bytes = u128::try_from(bytes_len).unwrap_or(u128::MAX);
         let fees = &self.params().fees;
@@ -52,6 +54,10 @@ pub(crate) fn payment(tx: &VerifiedTx, account: &Account, fee: Watt) -> Result<P
         return Ok(Payment::Now);
     }
     let unpaid = TxError::FeeUnpaid { account: sender, fee, balance: account.watt };
+    // A tip buys a place in the queue, and nobody buys that on credit.
+    if !tx.tx().tip.is_zero() {
+        return Err(unpaid);
+    }
     match &tx.tx().action {
         Action::RegisterProvider { .. } => {
             let debt = account.fee_debt.saturating_add(fee);
@@ -94,8 +100,10 @@ pub(crate) fn payment(tx: &VerifiedTx, account: &Account, fee: Watt) -> Result<P
 pub(crate) fn check_unpaid(state: &State, tx: &VerifiedTx, fee: Watt) -> Result<(), TxError> {
     let sender = tx.sender();
     let account = state.account(&sender);
-    if let Action::RegisterProvider { node_key, profile, bond } = &tx.tx().action {
-        provider::check_registration(state, sender, *node_key, profile, *bond)?;
+    if let Action::RegisterProvider { node_key, profile, commission, bond } = &tx.tx().action {
+        let (node_key, commission, bond) = (*node_key, *commission, *bond);
+        let registration = Registration { node_key, profile, commission, bond };
+        provider::check_registration(state, sender, registration)?;
         let needed = bond.saturating_sub(state.bond_of(&sender));
         if needed > account.watt {
             let balance = account.watt;

@@ -1,10 +1,11 @@
 //! Gateways: where providers dial in.
 
-use borsh::{BorshDeserialize, BorshSerialize};
 use types::{
-    PublicKey, TimeMs,
+    PublicKey,
     limits::{GATEWAY_ADDRS_MAX, NAME_BYTES_MAX},
 };
+
+pub use types::state::Gateway;
 
 use crate::{
     error::TxError,
@@ -13,17 +14,6 @@ use crate::{
     provider::{NodeRole, check_moniker},
     state::State,
 };
-
-/// One registered gateway, under its operator's account.
-#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
-pub struct Gateway {
-    /// Under which providers dial it. No other gateway has it.
-    pub node_key: PublicKey,
-    pub moniker: String,
-    /// `host:port`, at most [`GATEWAY_ADDRS_MAX`].
-    pub addrs: Vec<String>,
-    pub registered_at: TimeMs,
-}
 
 /// Registers the signer, or replaces what its entry says.
 pub(crate) fn register(

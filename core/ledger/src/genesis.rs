@@ -78,7 +78,7 @@ impl State {
             self.validators.insert(operator, entry);
             self.consensus_keys.insert(consensus_key, operator);
             let id = OperatorId::validator(operator);
-            self.open_pool(&context, id, commission)?;
+            self.open_pool(&context, id, Some(commission))?;
             stake::delegate_from(self, &mut context, operator, operator, id, stake)?;
         }
         validator::end_block(self, &mut context)

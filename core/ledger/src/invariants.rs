@@ -100,6 +100,11 @@ pub fn all() -> &'static [Invariant] {
             check: money::claims_are_settled,
         },
         Invariant {
+            number: "PA1",
+            statement: "every parameter is within its bounds, and they agree with each other",
+            check: registry::parameters_are_within_their_bounds,
+        },
+        Invariant {
             number: "VE1",
             statement: "claimed ≤ vested ≤ total of every budget",
             check: money::budgets_are_within_what_vested,

@@ -48,6 +48,7 @@ mod slashing;
 mod stake;
 mod validator;
 mod vesting;
+mod weight;
 
 mod error;
 mod event;
@@ -55,7 +56,7 @@ pub mod invariants;
 
 pub use bank::{Burned, Minted, Module, Supply};
 pub use credits::{Breaker, Refund};
-pub use emission::{Emission, Payout};
+pub use emission::{Emission, Payout, Work};
 pub use error::{BlockError, GenesisError, SnapshotError, TxError};
 pub use event::{Event, Settled, Slashed};
 pub use execute::{BlockInfo, BlockOutcome, NONCES_AHEAD_MAX, Readiness, TxOutcome, TxResult};
@@ -69,3 +70,4 @@ pub use stake::{Delegation, RedelegationEntry, UnbondingEntry};
 pub use state::State;
 pub use validator::{ActiveValidator, ValidatorEntry};
 pub use vesting::Vesting;
+pub use weight::Weight;

@@ -41,17 +41,26 @@ pub(crate) enum NodeRole {
     Gateway,
 }
 
+/// What a provider registers with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Registration<'a> {
+    pub(crate) node_key: PublicKey,
+    pub(crate) profile: &'a ProviderProfile,
+    /// `None`: those it has, or [`CommissionTerms::ALL`].
+    pub(crate) commission: Option<CommissionTerms>,
+    pub(crate) bond: Watt,
+}
+
 /// Registers the signer, or replaces node key and profile. An update raises the bond to `bond` where
 /// it is below and never lowers it, so repeating a registration costs no second bond.
 pub(crate) fn register(
     state: &mut State,
     context: &mut Context,
-    node_key: PublicKey,
-    profile: &ProviderProfile,
-    bond: Watt,
+    registration: Registration<'_>,
 ) -> Result<(), TxError> {
     let operator = context.sender;
-    check_registration(state, operator, node_key, profile, bond)?;
+    check_registration(state, operator, registration)?;
+    let Registration { node_key, profile, commission, bond } = registration;
     let before = state.providers.get(&operator).cloned();
     let is_new = before.is_none();
     let mut provider = before.unwrap_or(Provider {
@@ -68,10 +77,11 @@ pub(crate) fn register(
     });
     provider.node_key = node_key;
     provider.profile = profile.clone();
+    provider.heartbeats = provider.heartbeats.seen(state.heartbeat_period(context.time));
     let moniker = profile.moniker.clone();
     state.put_provider(operator, Some(provider))?;
     let id = OperatorId::provider(operator);
-    state.open_pool(context, id, CommissionTerms::ALL)?;
+    state.open_pool(context, id, commission)?;
     if is_new {
         // Of an earlier registration others may have stake here.
         state.set_bonded(id, true)?;
@@ -94,18 +104,17 @@ pub(crate) fn register(
 pub(crate) fn check_registration(
     state: &State,
     operator: Address,
-    node_key: PublicKey,
-    profile: &ProviderProfile,
-    bond: Watt,
+    registration: Registration<'_>,
 ) -> Result<(), TxError> {
+    let Registration { node_key, profile, commission, bond } = registration;
+    let id = OperatorId::provider(operator);
     check_moniker(&profile.moniker)?;
     check_profile(profile)?;
     state.check_node_key(NodeRole::Provider, node_key, operator)?;
-    let tombstoned =
-        state.operator(&OperatorId::provider(operator)).is_some_and(|it| it.tombstoned);
-    if tombstoned {
-        return Err(TxError::Tombstoned { operator: OperatorId::provider(operator) });
+    if state.operator(&id).is_some_and(|it| it.tombstoned) {
+        return Err(TxError::Tombstoned { operator: id });
     }
+    state.commission_for(&id, commission)?;
     let bond_required = state.bond_required(Nusd::ZERO);
     match state.providers.get(&operator) {
         Some(provider) if provider.is_leaving() => Err(TxError::ProviderLeaving { operator }),

@@ -10,6 +10,7 @@
 use types::{
     Address, PublicKey, Rounding, Watt, mul_div,
     stake::{OperatorId, Role},
+    state::RewardIndex,
 };
 
 use crate::{
@@ -82,12 +83,12 @@ pub(crate) fn share(
 ) -> Result<(), TxError> {
     let mut operator = state.known_operator(&id)?;
     let per_share = mul_div(amount.0, INDEX_ONE, operator.shares.0, Rounding::Down);
-    let index = per_share.and_then(|per_share| operator.reward_index.checked_add(per_share));
+    let index = per_share.and_then(|per_share| operator.reward_index.0.checked_add(per_share));
     state.pay(from.address(), Module::Rewards.address(), amount)?;
     let Some(index) = index else {
         return sweep(state, context, id, amount);
     };
-    operator.reward_index = index;
+    operator.reward_index = RewardIndex(index);
     operator.outstanding = add(operator.outstanding, amount, "the rewards")?;
     state.put_operator(context.height, id, operator);
     Ok(())
@@ -137,8 +138,8 @@ pub(crate) fn pay_delegation(
 }
 
 /// What a delegation has earned since it was last paid.
-fn earned(reward_index: u128, delegation: &Delegation) -> Option<Watt> {
-    let grown = reward_index.checked_sub(delegation.reward_index)?;
+fn earned(reward_index: RewardIndex, delegation: &Delegation) -> Option<Watt> {
+    let grown = reward_index.0.checked_sub(delegation.reward_index.0)?;
     mul_div(delegation.shares.0, grown, INDEX_ONE, Rounding::Down).map(Watt)
 }
 

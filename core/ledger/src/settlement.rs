@@ -70,6 +70,7 @@ pub(crate) fn redeem(
         return Err(TxError::ProviderUnknown { operator: receiver });
     };
     provider.pending = add_credits(provider.pending, total, "the provider's pending claims")?;
+    provider.heartbeats = provider.heartbeats.seen(state.heartbeat_period(context.time));
     state.put_provider(receiver, Some(provider))?;
     let mut credit = *state.credit.get();
     credit.pending = add_credits(credit.pending, total, "the pending claims")?;
@@ -299,7 +300,7 @@ fn settle_as_work(state: &mut State, context: &mut Context) -> Result<(), TxErro
         let credits = pending.credits;
         let channel = burn_claim(state, key, pending, credits)?;
         let receiver = channel.terms.receiver;
-        state.count_work(receiver, credits)?;
+        state.count_work(receiver, credits, context.time)?;
         context.events.push(Event::ChannelWorked { channel: key.1, receiver, credits });
         state.remove_if_gone(context, receiver)?;
     }

@@ -10,9 +10,9 @@ use std::cmp::Reverse;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use types::{
-    Address, Height, Rounding, TimeMs, Watt, mul_div,
+    Address, Height, Ppm, Rounding, TimeMs, Watt, mul_div,
     stake::{CommissionTerms, OperatorId, Role},
-    state::{Operator, Shares, Stage},
+    state::{Operator, RewardIndex, Shares, Stage},
 };
 
 use crate::{
@@ -38,7 +38,7 @@ const HISTORY_POINTS_MAX: usize = 64;
 pub struct Delegation {
     pub shares: Shares,
     /// The pool's reward index when rewards were last paid.
-    pub reward_index: u128,
+    pub reward_index: RewardIndex,
 }
 
 /// Stake on its way back.
@@ -215,7 +215,7 @@ fn begin_unbonding(
         initial: value,
         balance: value,
     });
-    state.unbondings.insert((id, delegator), entries);
+    state.put_unbondings(id, delegator, entries);
     state.maturing.insert((matures_at, id, delegator), ());
     context.events.push(Event::Undelegated { delegator, operator: id, amount: value, matures_at });
     Ok(())
@@ -313,11 +313,7 @@ fn pay_matured(
         state.maturing.remove(&(entry.matures_at, id, delegator));
     }
     entries.retain(|entry| !is_mature(entry));
-    if entries.is_empty() {
-        state.unbondings.remove(&(id, delegator));
-    } else {
-        state.unbondings.insert((id, delegator), entries);
-    }
+    state.put_unbondings(id, delegator, entries);
     let rest = state.collect_fee_debt(context, delegator, Module::NotBonded, amount)?;
     state.pay(Module::NotBonded.address(), delegator, rest)?;
     context.events.push(Event::Unbonded { delegator, operator: id, amount: rest });
@@ -329,7 +325,7 @@ pub(crate) fn set_commission(
     state: &mut State,
     context: &mut Context,
     role: Role,
-    rate: types::Ppm,
+    rate: Ppm,
 ) -> Result<(), TxError> {
     let id = OperatorId { role, account: context.sender };
     let mut operator = state.known_operator(&id)?;
@@ -404,10 +400,10 @@ impl State {
 
     /// The operators from which `delegator` has stake on its way back.
     pub fn unbonding_from(&self, delegator: Address) -> impl Iterator<Item = OperatorId> {
-        let of = move |((id, whose), _): (&(OperatorId, Address), _)| {
-            (*whose == delegator).then_some(*id)
-        };
-        self.unbondings.iter().filter_map(of)
+        self.departures
+            .iter_from((delegator, first_operator()))
+            .take_while(move |((whose, _), ())| *whose == delegator)
+            .map(|((_, id), ())| *id)
     }
 
     pub fn unbondings_of(&self, delegator: &Address, id: &OperatorId) -> &[UnbondingEntry] {
@@ -530,15 +526,40 @@ impl State {
         Ok(())
     }
 
+    /// The commission of an operator that registers with `given`. Its pool may be there already, also
+    /// without an entry in the registry; then it keeps what it declared first, so that nobody who
+    /// delegated is surprised.
+    pub(crate) fn commission_for(
+        &self,
+        id: &OperatorId,
+        given: Option<CommissionTerms>,
+    ) -> Result<CommissionTerms, TxError> {
+        if let Some(Operator { commission: terms, .. }) = self.operators.get(id) {
+            return match given {
+                Some(given) if given != *terms => {
+                    Err(TxError::CommissionDiffers { operator: *id, terms: *terms })
+                }
+                Some(_) | None => Ok(*terms),
+            };
+        }
+        let terms = given.unwrap_or(CommissionTerms::ALL);
+        if !terms.is_consistent() {
+            let CommissionTerms { rate, rate_max, change_max } = terms;
+            let before = Ppm::default();
+            return Err(TxError::CommissionTerms { rate, before, rate_max, change_max });
+        }
+        Ok(terms)
+    }
+
     /// Makes the pool of an operator unless there is one.
     pub(crate) fn open_pool(
         &mut self,
         context: &Context,
         id: OperatorId,
-        commission: CommissionTerms,
+        commission: Option<CommissionTerms>,
     ) -> Result<(), TxError> {
+        let commission = self.commission_for(&id, commission)?;
         if self.operators.contains(&id) {
-            // It may have been empty and without an entry in the registry so far.
             return Ok(());
         }
         let operator = Operator {
@@ -546,7 +567,7 @@ impl State {
             shares: Shares(0),
             commission,
             commission_changed_at: context.time,
-            reward_index: 0,
+            reward_index: RewardIndex::default(),
             outstanding: Watt::ZERO,
             commission_due: Watt::ZERO,
             jailed_until: None,
@@ -617,6 +638,18 @@ impl State {
         match (before.first(), most) {
             (Some((at, _)), Some(most)) if self.hour_of(*at).is_some() => vec![(*at, most), *last],
             _ => vec![*last],
+        }
+    }
+
+    /// Writes what a delegator has on its way back from an operator, nothing included, and its place
+    /// in the index.
+    fn put_unbondings(&mut self, id: OperatorId, delegator: Address, entries: Vec<UnbondingEntry>) {
+        if entries.is_empty() {
+            self.unbondings.remove(&(id, delegator));
+            self.departures.remove(&(delegator, id));
+        } else {
+            self.unbondings.insert((id, delegator), entries);
+            self.departures.insert((delegator, id), ());
         }
     }
 

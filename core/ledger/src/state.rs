@@ -15,7 +15,7 @@ use types::{
 use crate::{
     bank::Supply,
     credits::{Credit, Refund},
-    emission::{Emission, Payout},
+    emission::{Emission, Payout, Work},
     error::SnapshotError,
     evidence::Punished,
     gateway::Gateway,
@@ -62,6 +62,8 @@ pub struct State {
     pub(crate) pending: Table<(TimeMs, ChannelId), Pending>,
     /// By due time and a running number.
     pub(crate) refunds: Table<(TimeMs, u64), Refund>,
+    /// What the vault was too short to pay of refunds that fell due, by their numbers.
+    pub(crate) arrears: Table<u64, Refund>,
     pub(crate) vesting: Table<Bucket, Vesting>,
     pub(crate) validators: Table<Address, ValidatorEntry>,
     /// The validator set of the next block, by consensus key.
@@ -81,8 +83,8 @@ pub struct State {
     pub(crate) price_commits: Table<(u64, Address), Hash32>,
     pub(crate) price_votes: Table<(u64, Address), Nusd>,
     pub(crate) good_votes: Table<Address, u32>,
-    /// Credits settled for a provider in an epoch of the emission policy.
-    pub(crate) epoch_work: Table<(u64, Address), Nusd>,
+    /// What a provider worked in an epoch of the emission policy.
+    pub(crate) epoch_work: Table<(u64, Address), Work>,
     /// Epochs that are over and not paid completely.
     pub(crate) payouts: Table<u64, Payout>,
 
@@ -99,6 +101,8 @@ pub struct State {
     pub(crate) returning: Table<(TimeMs, OperatorId, Address, OperatorId), ()>,
     /// Operators by who delegates to them.
     pub(crate) stakes: Table<(Address, OperatorId), ()>,
+    /// Operators by who has stake on its way back from them.
+    pub(crate) departures: Table<(Address, OperatorId), ()>,
     /// Redelegations by whose they are and where they went.
     pub(crate) arrivals: Table<(Address, OperatorId, OperatorId), ()>,
 }
@@ -155,6 +159,7 @@ macro_rules! with_entries {
         $visit!(state, EpochWork, epoch_work);
         $visit!(state, Payouts, payouts);
         $visit!(state, Clock, clock);
+        $visit!(state, Arrears, arrears);
     }};
 }
 
@@ -169,12 +174,13 @@ macro_rules! with_indexes {
         $visit!(state, maturing);
         $visit!(state, returning);
         $visit!(state, stakes);
+        $visit!(state, departures);
         $visit!(state, arrivals);
     }};
 }
 
 /// Entry and index tables together.
-const TABLES: usize = 38;
+const TABLES: usize = 40;
 
 /// A point inside an open block, to which a failed transaction returns.
 #[derive(Clone, Copy)]
@@ -200,6 +206,7 @@ impl State {
             lanes: Table::default(),
             pending: Table::default(),
             refunds: Table::default(),
+            arrears: Table::default(),
             vesting: Table::default(),
             validators: Table::default(),
             active: Table::default(),
@@ -224,6 +231,7 @@ impl State {
             maturing: Table::default(),
             returning: Table::default(),
             stakes: Table::default(),
+            departures: Table::default(),
             arrivals: Table::default(),
         }
     }
@@ -350,6 +358,7 @@ impl State {
                 self.providers.get(operator).map(crate::table::bytes)
             }
             StateKey::Operator { id } => self.operators.get(id).map(crate::table::bytes),
+            StateKey::Gateway { operator } => self.gateways.get(operator).map(crate::table::bytes),
         };
         Ok((value, self.tree.prove(&key.path())))
     }
@@ -485,6 +494,7 @@ impl State {
             state.stakes.insert((*delegator, *id), ());
         }
         for ((id, delegator), entries) in state.unbondings.iter() {
+            state.departures.insert((*delegator, *id), ());
             for entry in entries {
                 state.maturing.insert((entry.matures_at, *id, *delegator), ());
             }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use types::{
-    Address, Ppm, PublicKey, TimeMs, Watt,
+    Address, PublicKey, TimeMs, Watt,
     amount::UNIT,
     stake::{CommissionTerms, OperatorId, Role},
 };
@@ -50,18 +50,10 @@ pub(crate) fn register(
     let operator = context.sender;
     let id = OperatorId::validator(operator);
     check_moniker(moniker)?;
-    if !commission.is_consistent() {
-        let CommissionTerms { rate, rate_max, change_max } = commission;
-        return Err(TxError::CommissionTerms {
-            rate,
-            before: Ppm::default(),
-            rate_max,
-            change_max,
-        });
-    }
+    state.commission_for(&id, Some(commission))?;
     match state.consensus_keys.get(&consensus_key) {
         Some(&owner) if owner != operator => {
-            return Err(TxError::NodeKeyTaken { node_key: consensus_key, owner });
+            return Err(TxError::ConsensusKeyTaken { consensus_key, owner });
         }
         Some(_) | None => {}
     }
@@ -79,7 +71,7 @@ pub(crate) fn register(
     }
     let seated = before.as_ref().is_some_and(|before| before.seated);
     let registered_at = before.map_or(context.time, |before| before.registered_at);
-    state.open_pool(context, id, commission)?;
+    state.open_pool(context, id, Some(commission))?;
     let entry =
         ValidatorEntry { consensus_key, moniker: moniker.to_owned(), registered_at, seated };
     state.validators.insert(operator, entry);

@@ -45,6 +45,7 @@ pub struct Ppm(u32);
 
 impl Ppm {
     pub const ONE: Ppm = Ppm(1_000_000);
+    pub const ONE_PERCENT: Ppm = Ppm(10_000);
 
     /// `None` above 1 000 000.
     pub const fn new(ppm: u32) -> Option<Ppm> {

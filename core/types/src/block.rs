@@ -4,9 +4,9 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    consensus::Certificate,
     hash::{Hash32, sha256},
     id::{Height, PublicKey, TimeMs},
-    sign::Signable,
 };
 
 /// What identifies a block and what it claims about the state after it.
@@ -19,6 +19,12 @@ pub struct BlockHeader {
     pub parent: Hash32,
     /// Merkle root over the transactions' bytes.
     pub txs_root: Hash32,
+    /// Digest of the parent's certificate, which the block carries; zeros at height 1.
+    pub last_certificate: Hash32,
+    /// Digest of the set of validators that decides this block.
+    pub validators: Hash32,
+    /// Digest of the set that decides the next.
+    pub next_validators: Hash32,
     /// The ledger's digest after this block.
     pub app_hash: Hash32,
     pub proposer: PublicKey,
@@ -30,25 +36,15 @@ impl BlockHeader {
     }
 }
 
-/// What a validator signs to commit to a block.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
-)]
-pub struct Commit {
-    pub height: Height,
-    pub block: Hash32,
-}
-
-impl Signable for Commit {
-    const DOMAIN: &'static str = "commit/1";
-}
-
 /// A block as proposed.
 #[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
 pub struct Block {
     pub header: BlockHeader,
     /// Canonical bytes of signed transactions, in the order in which they are applied.
     pub txs: Vec<Vec<u8>>,
+    /// Who signed the parent, as the proposer knew it: from it all count the same absences. `None`
+    /// at height 1.
+    pub last_certificate: Option<Certificate>,
 }
 
 impl Block {
@@ -56,5 +52,10 @@ impl Block {
     pub fn txs_root(txs: &[Vec<u8>]) -> Hash32 {
         let leaves: Vec<Hash32> = txs.iter().map(|tx| crate::hash::merkle_leaf(tx)).collect();
         crate::hash::merkle_root(&leaves)
+    }
+
+    /// The digest that the header must carry for the parent's certificate.
+    pub fn certificate_hash(certificate: Option<&Certificate>) -> Hash32 {
+        certificate.map(Certificate::hash).unwrap_or_default()
     }
 }

@@ -17,7 +17,7 @@ pub struct PublicKey(pub [u8; 32]);
 hex_newtype!(PublicKey, 32, "public key");
 
 /// An ed25519 signature (64 bytes, hexadecimal).
-#[derive(Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
 pub struct Signature(pub [u8; 64]);
 hex_newtype!(Signature, 64, "signature");
 

@@ -34,6 +34,7 @@ pub mod offer;
 pub mod receipt;
 
 pub mod block;
+pub mod consensus;
 pub mod genesis;
 pub mod params;
 pub mod stake;

@@ -11,6 +11,8 @@ pub const CHAIN_ID_BYTES_MAX: usize = 48;
 pub const TX_BYTES_MAX: usize = 192 * 1024;
 /// Transactions in one block; bounds the time a block takes to execute.
 pub const BLOCK_TXS_MAX: usize = 2_000;
+/// Validators of one height; at most as many as its parameter may say.
+pub const VALIDATORS_MAX: usize = 256;
 /// Bytes of all transactions of one block.
 pub const BLOCK_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Vouchers in one redemption.

@@ -172,7 +172,7 @@ pub struct SlashingParams {
 pub struct OracleParams {
     /// Votes are committed in one period, revealed in the next and counted when that is over.
     pub period_ms: u64,
-    /// Share of the voting power that must have revealed.
+    /// Share of the voting power that must have revealed. Half of it must lie to move the median.
     pub threshold: Ppm,
     /// A vote within half of this share of the median is a good one.
     pub band: Ppm,
@@ -261,7 +261,7 @@ impl Params {
             },
             oracle: OracleParams {
                 period_ms: MINUTE_MS,
-                threshold: ppm(500_000),
+                threshold: ppm(666_667),
                 band: ppm(20_000),
                 step: ppm(125_000),
                 max_age_ms: HOUR_MS,
@@ -450,7 +450,7 @@ pub const BOUNDS: &[Bounds] = bounds! {
     slashing.burn: "ppm", 500_000, 1_000_000;
     slashing.reporter: "ppm", 0, 100_000;
     oracle.period_ms: "ms", SECOND_MS, YEARS_10_MS;
-    oracle.threshold: "ppm", 333_334, 1_000_000;
+    oracle.threshold: "ppm", 500_000, 1_000_000;
     oracle.band: "ppm", 0, 1_000_000;
     oracle.step: "ppm", 1, 500_000;
     oracle.max_age_ms: "ms", SECOND_MS, YEARS_10_MS;
@@ -474,6 +474,12 @@ mod tests {
         params.slashing.burn = Ppm::new(499_999).unwrap();
         let text = params.check().unwrap_err().to_string();
         assert_eq!(text, "`params.slashing.burn` is 499999 ppm; use 500000 to 1000000");
+
+        // Less than a quarter of all power never moves the price.
+        let mut params = Params::standard();
+        params.oracle.threshold = Ppm::new(499_999).unwrap();
+        let text = params.check().unwrap_err().to_string();
+        assert_eq!(text, "`params.oracle.threshold` is 499999 ppm; use 500000 to 1000000");
 
         let mut params = Params::standard();
         params.slashing.evidence_age_ms = params.stake.unbonding_ms;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     amount::Ppm,
-    block::Commit,
+    consensus::{ConsensusProposal, ConsensusVote},
     hash::{Hash32, serde_as_text, sha256},
     id::{Address, ChainId, ParseIdError, PublicKey, RequestId},
     receipt::ServiceReport,
@@ -108,9 +108,10 @@ pub struct CommissionTerms {
 }
 
 impl CommissionTerms {
-    /// Everything for the operator: nobody is invited to delegate.
+    /// Everything for the operator: nobody is invited to delegate. Once it invites somebody, it takes
+    /// that back in small steps only.
     pub const ALL: CommissionTerms =
-        CommissionTerms { rate: Ppm::ONE, rate_max: Ppm::ONE, change_max: Ppm::ONE };
+        CommissionTerms { rate: Ppm::ONE, rate_max: Ppm::ONE, change_max: Ppm::ONE_PERCENT };
 
     /// Whether the three agree with each other.
     pub fn is_consistent(&self) -> bool {
@@ -121,10 +122,11 @@ impl CommissionTerms {
 /// Something that proves a fault by itself: two statements that one key must never both sign.
 #[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "type")]
-#[expect(clippy::large_enum_variant, reason = "the larger one has the size of a usual transaction")]
 pub enum Evidence {
-    /// A validator committed to two blocks of one height.
-    DoubleSign { first: Signed<Commit>, second: Signed<Commit> },
+    /// A validator voted twice in one round, for different blocks.
+    DoubleVote { first: Signed<ConsensusVote>, second: Signed<ConsensusVote> },
+    /// A validator proposed two blocks in one round.
+    DoubleProposal { first: Signed<ConsensusProposal>, second: Signed<ConsensusProposal> },
     /// A provider charged two totals for one attempt at one request.
     DoubleClaim { first: Box<Signed<ServiceReport>>, second: Box<Signed<ServiceReport>> },
 }
@@ -146,7 +148,11 @@ impl Evidence {
         check: &dyn VerifySignature,
     ) -> Result<(), BadSignature> {
         match self {
-            Evidence::DoubleSign { first, second } => {
+            Evidence::DoubleVote { first, second } => {
+                first.clone().verify(chain_id, check)?;
+                second.clone().verify(chain_id, check)?;
+            }
+            Evidence::DoubleProposal { first, second } => {
                 first.clone().verify(chain_id, check)?;
                 second.clone().verify(chain_id, check)?;
             }
@@ -160,7 +166,8 @@ impl Evidence {
 
     pub fn signers(&self) -> [PublicKey; 2] {
         match self {
-            Evidence::DoubleSign { first, second } => [first.signer, second.signer],
+            Evidence::DoubleVote { first, second } => [first.signer, second.signer],
+            Evidence::DoubleProposal { first, second } => [first.signer, second.signer],
             Evidence::DoubleClaim { first, second } => [first.signer, second.signer],
         }
     }

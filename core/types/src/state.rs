@@ -49,6 +49,7 @@ pub enum TableId {
     EpochWork = 26,
     Payouts = 27,
     Clock = 28,
+    Arrears = 29,
 }
 
 /// Where the entry with this canonical key stands in the state tree.
@@ -67,6 +68,7 @@ pub enum StateKey {
     Lane { channel: ChannelId, lane: Lane },
     Provider { operator: Address },
     Operator { id: OperatorId },
+    Gateway { operator: Address },
 }
 
 impl StateKey {
@@ -77,15 +79,16 @@ impl StateKey {
             StateKey::Lane { .. } => TableId::Lanes,
             StateKey::Provider { .. } => TableId::Providers,
             StateKey::Operator { .. } => TableId::Operators,
+            StateKey::Gateway { .. } => TableId::Gateways,
         }
     }
 
     /// The canonical key in its table.
     pub fn key(&self) -> Vec<u8> {
         match self {
-            StateKey::Account { address } | StateKey::Provider { operator: address } => {
-                borsh::to_vec(address)
-            }
+            StateKey::Account { address }
+            | StateKey::Provider { operator: address }
+            | StateKey::Gateway { operator: address } => borsh::to_vec(address),
             StateKey::Channel { id } => borsh::to_vec(id),
             StateKey::Lane { channel, lane } => borsh::to_vec(&(channel, lane)),
             StateKey::Operator { id } => borsh::to_vec(id),
@@ -212,8 +215,8 @@ impl Provider {
     }
 }
 
-/// In which of the last 64 periods a provider was seen on the ledger: it sent a heartbeat or was
-/// paid for work.
+/// In which of the last 64 periods a provider was seen on the ledger: it registered, redeemed, sent a
+/// heartbeat or was paid for work.
 #[derive(
     Clone,
     Copy,
@@ -234,6 +237,9 @@ pub struct Heartbeats {
 }
 
 impl Heartbeats {
+    /// How many are kept.
+    pub const PERIODS: u64 = 64;
+
     /// With the bit of `period` set. An older period than the newest changes nothing.
     pub fn seen(self, period: u64) -> Heartbeats {
         match period.checked_sub(self.period) {
@@ -253,6 +259,17 @@ impl Heartbeats {
     }
 }
 
+/// One registered gateway, under its operator's account.
+#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Gateway {
+    /// Under which providers dial it. No other gateway has it.
+    pub node_key: PublicKey,
+    pub moniker: String,
+    /// `host:port`, at most [`crate::limits::GATEWAY_ADDRS_MAX`].
+    pub addrs: Vec<String>,
+    pub registered_at: TimeMs,
+}
+
 /// A pool of stake behind one operator.
 #[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 pub struct Operator {
@@ -262,8 +279,8 @@ pub struct Operator {
     pub shares: Shares,
     pub commission: CommissionTerms,
     pub commission_changed_at: TimeMs,
-    /// Rewards that were ever allocated per share, scaled by 10²⁷, rounded down.
-    pub reward_index: u128,
+    /// Rewards that were ever allocated per share, rounded down.
+    pub reward_index: RewardIndex,
     /// Allocated and not withdrawn, commission included; held by the rewards account.
     pub outstanding: Watt,
     /// Of that, the operator's commission.
@@ -301,6 +318,27 @@ impl std::str::FromStr for Shares {
 }
 crate::hash::serde_as_text!(Shares);
 
+/// Base units of WATT per share, scaled by 10²⁷.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, BorshSerialize, BorshDeserialize,
+)]
+pub struct RewardIndex(pub u128);
+
+impl std::fmt::Display for RewardIndex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::str::FromStr for RewardIndex {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<RewardIndex, Self::Err> {
+        text.parse().map(RewardIndex)
+    }
+}
+crate::hash::serde_as_text!(RewardIndex);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,6 +351,17 @@ mod tests {
         assert_eq!(seen.count(75), 1);
         assert_eq!(seen.count(76), 0);
         assert_eq!(seen.seen(1_000).count(1_000), 1);
+    }
+
+    #[test]
+    fn shares_and_indexes_are_text_in_json() {
+        let index = RewardIndex(u128::MAX);
+        let json = serde_json::to_string(&(Shares(7), index)).unwrap();
+        assert_eq!(json, r#"["7","340282366920938463463374607431768211455"]"#);
+        assert_eq!(
+            serde_json::from_str::<(Shares, RewardIndex)>(&json).unwrap(),
+            (Shares(7), index)
+        );
     }
 
     #[test]

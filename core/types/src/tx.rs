@@ -21,8 +21,11 @@ pub struct Tx {
     pub chain_id: ChainId,
     /// Must be the number of transactions that the sender's account has made.
     pub nonce: Nonce,
-    /// The most the sender will pay for inclusion; what is taken is the fee of the parameters.
+    /// The most the sender will pay for inclusion; what is taken is the fee of the parameters and
+    /// the tip.
     pub fee_max: Watt,
+    /// Paid on top of the fee, to come before those who pay less for the bytes they take.
+    pub tip: Watt,
     /// Not included in a block later than this. `None`: no end.
     pub valid_until: Option<TimeMs>,
     pub action: Action,
@@ -44,8 +47,14 @@ pub enum Action {
     RefundCredits { credits: Nusd },
     /// Makes the signer a provider, or replaces what its entry says. `bond` is its own stake
     /// afterwards at least; it may be zero: then a share of its income is withheld until the bond
-    /// is full.
-    RegisterProvider { node_key: PublicKey, profile: ProviderProfile, bond: Watt },
+    /// is full. `commission` is for good, but for its rate. `None`: what it declared before, or
+    /// [`CommissionTerms::ALL`] if this is its first registration.
+    RegisterProvider {
+        node_key: PublicKey,
+        profile: ProviderProfile,
+        commission: Option<CommissionTerms>,
+        bond: Watt,
+    },
     /// Begins to leave: no new channels, and the bond is paid back after the unbonding time.
     UnbondProvider,
     /// The provider says that it is there.
@@ -67,7 +76,8 @@ pub enum Action {
     /// The receiver gives the unused rest back to the payer at once; the channel closes.
     CloseChannel { channel: ChannelId },
     /// Makes the signer a candidate for the validator set, or replaces what its entry says.
-    /// `stake` is its own stake afterwards at least.
+    /// `commission` must be what it has, if it is registered; `stake` is its own stake afterwards at
+    /// least.
     RegisterValidator {
         consensus_key: PublicKey,
         moniker: String,
@@ -153,6 +163,13 @@ pub struct VoucherClaim {
     pub total: Nusd,
 }
 
+impl TxId {
+    /// The id of the transaction with these canonical bytes, if they are one.
+    pub fn of_bytes(bytes: &[u8]) -> TxId {
+        TxId(sha256(&[b"peerwatt/tx\0", bytes]).0)
+    }
+}
+
 /// A signed transaction that nobody has checked.
 #[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 pub struct SignedTx(pub Signed<Tx>);
@@ -168,13 +185,13 @@ impl SignedTx {
     }
 
     pub fn id(&self) -> TxId {
-        TxId(sha256(&[b"peerwatt/tx\0", &self.encode()]).0)
+        TxId::of_bytes(&self.encode())
     }
 
     /// The stateless phase: the signatures of the transaction and of everything signed in it.
     pub fn verify(self, check: &dyn VerifySignature) -> Result<VerifiedTx, BadSignature> {
         let bytes = self.encode();
-        let id = TxId(sha256(&[b"peerwatt/tx\0", &bytes]).0);
+        let id = TxId::of_bytes(&bytes);
         let chain_id = self.0.value.chain_id.clone();
         let signed = self.0.verify(&chain_id, check)?;
         match &signed.value().action {

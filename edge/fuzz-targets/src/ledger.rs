@@ -47,6 +47,7 @@ fn fitting(SignedTx(mut signed): SignedTx) -> SignedTx {
     signed.value = Tx {
         chain_id: network::chain_id().clone(),
         fee_max: Watt(u128::MAX),
+        tip: Watt::ZERO,
         valid_until: None,
         ..signed.value
     };

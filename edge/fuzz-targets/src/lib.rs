@@ -27,6 +27,11 @@ pub const TARGETS: &[Target] = &[
     Target { name: "genesis", run: ledger::genesis, seeds: ledger::genesis_seeds },
     Target { name: "receipt", run: statements::receipt, seeds: statements::receipt_seeds },
     Target { name: "proof", run: statements::proof, seeds: statements::proof_seeds },
+    Target {
+        name: "light_block",
+        run: statements::light_block,
+        seeds: statements::light_block_seeds,
+    },
     Target { name: "to_gateway", run: wire::to_gateway, seeds: wire::to_gateway_seeds },
     Target { name: "to_provider", run: wire::to_provider, seeds: wire::to_provider_seeds },
     Target { name: "openai", run: wire::openai, seeds: wire::openai_seeds },

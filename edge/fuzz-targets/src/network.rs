@@ -7,8 +7,8 @@ use ::ledger::{BlockInfo, BlockOutcome, State, TxOutcome};
 use types::{
     Address, ChainId, ChannelId, Hash32, Lane, ModelId, Nonce, Nusd, Ppm, PublicKey, Signature,
     TimeMs, Watt,
-    block::Commit,
     channel::{ChannelTerms, Voucher},
+    consensus::{ConsensusVote, VoteKind},
     genesis::{Bucket, Genesis, GenesisAccount, GenesisValidator, GenesisVesting},
     params::Params,
     price::Price,
@@ -121,7 +121,8 @@ pub(crate) fn chain_id() -> &'static ChainId {
 
 pub(crate) fn tx(signer: PublicKey, action: Action) -> SignedTx {
     let (chain_id, fee_max) = (chain_id().clone(), Watt::whole(1));
-    let value = Tx { chain_id, nonce: Nonce(0), fee_max, valid_until: None, action };
+    let value =
+        Tx { chain_id, nonce: Nonce(0), fee_max, tip: Watt::ZERO, valid_until: None, action };
     SignedTx(signed(value, signer))
 }
 
@@ -157,7 +158,8 @@ fn registration(bond: Watt) -> Action {
         models: vec![ModelId([1; 32]), ModelId([2; 32])],
         price_max: Some(price),
     };
-    Action::RegisterProvider { node_key: PublicKey([40; 32]), profile, bond }
+    let commission = Some(CommissionTerms::ALL);
+    Action::RegisterProvider { node_key: PublicKey([40; 32]), profile, commission, bond }
 }
 
 /// What has happened before the fuzzer's transaction.
@@ -183,9 +185,19 @@ pub(crate) fn actions() -> Vec<(PublicKey, Action)> {
     let provider = OperatorId::provider(address(PROVIDER));
     let price = Nusd(60_000_000);
     let salt = Hash32([7; 32]);
-    let commit = |block| signed(Commit { height: types::Height(3), block }, VALIDATORS[0]);
+    let commit = |block| {
+        signed(
+            ConsensusVote {
+                kind: VoteKind::Precommit,
+                height: types::Height(3),
+                round: 0,
+                block: Some(block),
+            },
+            VALIDATORS[0],
+        )
+    };
     let evidence =
-        Evidence::DoubleSign { first: commit(Hash32([1; 32])), second: commit(Hash32([2; 32])) };
+        Evidence::DoubleVote { first: commit(Hash32([1; 32])), second: commit(Hash32([2; 32])) };
     let double_claim = Evidence::DoubleClaim {
         first: Box::new(signed(statements::report(5), PROVIDER)),
         second: Box::new(signed(statements::report(6), PROVIDER)),

@@ -88,6 +88,11 @@ fn proofs() {
 }
 
 #[test]
+fn headers_with_certificates() {
+    check("light_block");
+}
+
+#[test]
 fn frames_to_a_gateway() {
     check("to_gateway");
 }

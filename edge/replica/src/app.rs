@@ -1,9 +1,13 @@
 //! The seam between order and meaning, shaped like ABCI 2.0: check, propose, execute, commit.
 
-use types::{Address, Hash32, Height, Nonce, PublicKey, TimeMs, TxId, tx::VerifiedTx};
+use std::sync::Arc;
+
+use replication::mempool::Transaction;
+use types::{Address, Hash32, Height, Nonce, PublicKey, TimeMs, TxId, consensus::ValidatorSet};
 
 /// What the replica orders. Calls come from one thread at a time, in this order per block:
-/// `propose` or `execute`, then `commit` or `rollback`.
+/// `propose` or `execute`, then `commit` or `rollback`. A block is executed when it is proposed, taken
+/// back, and executed again when it is decided.
 pub trait Application: Send + 'static {
     /// A transaction whose stateless checks passed, signatures included.
     type Tx: Transaction;
@@ -12,6 +16,9 @@ pub trait Application: Send + 'static {
 
     /// The stateless phase. Called from many threads at once, before a transaction is queued.
     fn verify(bytes: &[u8]) -> Result<Self::Tx, Refusal>;
+
+    /// The id that [`Application::verify`] would give to these bytes, if they are a transaction.
+    fn tx_id(bytes: &[u8]) -> TxId;
 
     /// Whether a transaction may wait for a block, judged by the state after the last one, and how
     /// many transactions of its sender come before it.
@@ -22,7 +29,7 @@ pub trait Application: Send + 'static {
     fn propose(
         &mut self,
         context: &BlockContext,
-        candidates: &[Self::Tx],
+        candidates: &[Arc<Self::Tx>],
     ) -> Result<Proposal<Self::Outcome>, AppError>;
 
     /// Executes a block that was proposed, here or elsewhere, and leaves it open. A transaction
@@ -30,7 +37,7 @@ pub trait Application: Send + 'static {
     fn execute(
         &mut self,
         context: &BlockContext,
-        txs: &[Self::Tx],
+        txs: &[Arc<Self::Tx>],
     ) -> Result<Executed<Self::Outcome>, AppError>;
 
     /// Keeps the open block.
@@ -42,8 +49,11 @@ pub trait Application: Send + 'static {
     /// The last committed block; height 0 stands for genesis.
     fn tip(&self) -> Tip;
 
-    /// Who may sign the block at `height`, which is at most one above the tip.
-    fn validators(&self, height: Height) -> Vec<ValidatorPower>;
+    /// Who decides the block after the tip.
+    fn validators(&self) -> ValidatorSet;
+
+    /// How many transactions an account has made, by the committed state.
+    fn next_nonce(&self, account: &Address) -> Nonce;
 
     /// When a block is needed even if nobody submits anything.
     fn next_due(&self) -> Option<TimeMs>;
@@ -58,27 +68,6 @@ pub trait Application: Send + 'static {
     fn outcome(stored: &[u8], index: u32) -> Option<Self::Outcome>;
 }
 
-/// What ordering needs to know about a transaction.
-pub trait Transaction: Send + Sync + 'static {
-    fn id(&self) -> TxId;
-    fn sender(&self) -> Address;
-    fn nonce(&self) -> Nonce;
-}
-
-impl Transaction for VerifiedTx {
-    fn id(&self) -> TxId {
-        VerifiedTx::id(self)
-    }
-
-    fn sender(&self) -> Address {
-        VerifiedTx::sender(self)
-    }
-
-    fn nonce(&self) -> Nonce {
-        self.tx().nonce
-    }
-}
-
 /// What a block is executed with.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BlockContext {
@@ -86,8 +75,8 @@ pub struct BlockContext {
     /// Never earlier than the parent's.
     pub time: TimeMs,
     pub proposer: PublicKey,
-    /// Validators whose signature is missing under the block before. Always empty with one
-    /// validator. Evidence of double signing comes as a transaction.
+    /// Validators whose signature is missing in the certificate of the block before that this block
+    /// carries. Evidence of double signing comes as a transaction.
     pub absent: Vec<PublicKey>,
 }
 
@@ -95,6 +84,8 @@ pub struct BlockContext {
 #[derive(Clone, Debug)]
 pub struct Executed<Outcome> {
     pub app_hash: Hash32,
+    /// Who decides the next block.
+    pub next_validators: ValidatorSet,
     /// One per transaction of the block.
     pub outcomes: Vec<Outcome>,
     /// The outcomes and whatever else the application wants to keep with the block.
@@ -115,13 +106,6 @@ pub struct Tip {
     pub height: Height,
     pub time: TimeMs,
     pub app_hash: Hash32,
-}
-
-/// A validator's key and its weight.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ValidatorPower {
-    pub key: PublicKey,
-    pub power: u64,
 }
 
 /// Why a transaction is not taken. Its sender's fault: no reason to stop.

@@ -1,31 +1,63 @@
 //! What makes a block follow another: the checks that need no application.
 
 use keys::Ed25519;
+use light::{CertificateError, verify_certificate};
+use store::{BlockStore, StoreError, StoredBlock};
 use types::{
     ChainId, Hash32, Height, PublicKey, TimeMs,
-    block::{Block, BlockHeader, Commit},
+    block::{Block, BlockHeader},
+    consensus::{Certificate, ValidatorSet},
     genesis::Genesis,
 };
 
-use crate::ValidatorPower;
-use store::StoredBlock;
-
 /// What the next block refers to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Parent {
     pub height: Height,
     pub hash: Hash32,
     pub time: TimeMs,
+    /// Who decided it, and that they did. `None`: it is the genesis document.
+    pub decided: Option<Decided>,
+}
+
+/// Who decided a block, and the proof.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Decided {
+    pub validators: ValidatorSet,
+    pub certificate: Certificate,
 }
 
 impl Parent {
     /// The genesis document stands before block 1.
     pub fn of_genesis(genesis: &Genesis) -> Parent {
-        Parent { height: Height(0), hash: genesis.hash(), time: genesis.time }
+        Parent { height: Height(0), hash: genesis.hash(), time: genesis.time, decided: None }
     }
 
-    pub fn of_header(header: &BlockHeader) -> Parent {
-        Parent { height: header.height, hash: header.hash(), time: header.time }
+    pub fn of_block(header: &BlockHeader, decided: Decided) -> Parent {
+        let BlockHeader { height, time, .. } = *header;
+        Parent { height, hash: header.hash(), time, decided: Some(decided) }
+    }
+
+    /// The block at `height` of a store, or the genesis document at height 0. `None`: it is not there.
+    pub fn stored(store: &BlockStore, height: Height) -> Result<Option<Parent>, StoreError> {
+        if height == Height(0) {
+            return Ok(Some(Parent::of_genesis(store.genesis())));
+        }
+        let Some(block) = store.block(height)? else { return Ok(None) };
+        let Some(validators) = store.validators(block.header.validators)? else {
+            return Ok(None);
+        };
+        let decided = Decided { validators, certificate: block.certificate };
+        Ok(Some(Parent::of_block(&block.header, decided)))
+    }
+
+    /// Whose signature is missing in `certificate`, the one of this block that its successor carries.
+    pub fn absent(&self, certificate: Option<&Certificate>) -> Vec<PublicKey> {
+        let (Some(decided), Some(certificate)) = (&self.decided, certificate) else {
+            return Vec::new();
+        };
+        let members = decided.validators.as_slice().iter().map(|validator| validator.key);
+        members.filter(|key| !certificate.is_signed_by(key)).collect()
     }
 }
 
@@ -40,42 +72,42 @@ pub enum BlockFault {
     Time { height: Height, given: TimeMs, parent: TimeMs },
     #[error("the transactions of block {height} are not those that its header names")]
     TxsRoot { height: Height },
+    #[error("block {height} names other validators than the state before it")]
+    Validators { height: Height },
     #[error("{proposer}, who proposed block {height}, is not a validator of it")]
     Proposer { height: Height, proposer: PublicKey },
-    #[error("the certificate of block {height} is for block {given} of height {given_height}")]
-    OtherBlock { height: Height, given: Hash32, given_height: Height },
-    #[error("the certificate of block {height} is not validly signed by {signer}")]
-    Signature { height: Height, signer: PublicKey },
-    #[error(
-        "the certificate of block {height} has {signed} of {total} power, more than two thirds are needed"
-    )]
-    Power { height: Height, signed: u64, total: u64 },
+    #[error("the certificate of its parent that block {height} carries is not the one it names")]
+    LastCertificate { height: Height },
+    #[error("the certificate of its parent that block {height} carries proves nothing")]
+    ParentUndecided { height: Height, source: Box<CertificateError> },
+    #[error("the certificate of block {height} proves nothing")]
+    Undecided { height: Height, source: Box<CertificateError> },
 }
 
 impl BlockFault {
-    /// Whether it is about the certificate rather than the header.
+    /// Whether it is about a certificate rather than the header.
     pub fn is_of_certificate(&self) -> bool {
         match self {
-            BlockFault::OtherBlock { .. }
-            | BlockFault::Signature { .. }
-            | BlockFault::Power { .. } => true,
+            BlockFault::LastCertificate { .. }
+            | BlockFault::ParentUndecided { .. }
+            | BlockFault::Undecided { .. } => true,
             BlockFault::Height { .. }
             | BlockFault::Parent { .. }
             | BlockFault::Time { .. }
             | BlockFault::TxsRoot { .. }
+            | BlockFault::Validators { .. }
             | BlockFault::Proposer { .. } => false,
         }
     }
 }
 
-/// Checks header and certificate of `block`. `validators` are those of its height.
-pub fn verify_block(
+/// Checks all of a proposed block that needs no execution. `validators` are those of its height.
+pub fn verify_proposed(
     chain_id: &ChainId,
     parent: &Parent,
-    block: &StoredBlock,
-    validators: &[ValidatorPower],
+    (header, txs, carried): (&BlockHeader, &[Vec<u8>], Option<&Certificate>),
+    validators: &ValidatorSet,
 ) -> Result<(), BlockFault> {
-    let header = &block.header;
     let height = header.height;
     if height != parent.height.next() {
         return Err(BlockFault::Height { given: height, parent: parent.height });
@@ -86,41 +118,42 @@ pub fn verify_block(
     if header.time < parent.time {
         return Err(BlockFault::Time { height, given: header.time, parent: parent.time });
     }
-    if header.txs_root != Block::txs_root(&block.txs) {
+    if header.txs_root != Block::txs_root(txs) {
         return Err(BlockFault::TxsRoot { height });
     }
-    if !validators.iter().any(|validator| validator.key == header.proposer) {
+    if header.validators != validators.hash() {
+        return Err(BlockFault::Validators { height });
+    }
+    if !validators.contains(&header.proposer) {
         return Err(BlockFault::Proposer { height, proposer: header.proposer });
     }
-    verify_certificate(chain_id, block, validators)
+    if header.last_certificate != Block::certificate_hash(carried) {
+        return Err(BlockFault::LastCertificate { height });
+    }
+    match (&parent.decided, carried) {
+        (None, None) => Ok(()),
+        // The very one that was verified when the parent was decided.
+        (Some(decided), Some(carried)) if decided.certificate == *carried => Ok(()),
+        (Some(decided), Some(carried)) => {
+            let named = (parent.height, parent.hash);
+            verify_certificate(chain_id, named, carried, &decided.validators, &Ed25519)
+                .map_err(|error| BlockFault::ParentUndecided { height, source: error.into() })
+        }
+        (None, Some(_)) | (Some(_), None) => Err(BlockFault::LastCertificate { height }),
+    }
 }
 
-fn verify_certificate(
+/// Checks all of a decided block that needs no execution.
+pub fn verify_decided(
     chain_id: &ChainId,
+    parent: &Parent,
     block: &StoredBlock,
-    validators: &[ValidatorPower],
+    validators: &ValidatorSet,
 ) -> Result<(), BlockFault> {
-    let height = block.header.height;
-    let certificate = &block.certificate;
-    let Commit { height: given_height, block: given } = certificate.value;
-    if given_height != height || given != block.header.hash() {
-        return Err(BlockFault::OtherBlock { height, given, given_height });
-    }
-    let signer = certificate.signer;
-    if certificate.clone().verify(chain_id, &Ed25519).is_err() {
-        return Err(BlockFault::Signature { height, signer });
-    }
-    let sum = |power: &mut dyn Iterator<Item = u64>| power.fold(0u64, u64::saturating_add);
-    let total = sum(&mut validators.iter().map(|validator| validator.power));
-    let signed = validators.iter().filter(|validator| validator.key == signer);
-    let signed = sum(&mut signed.map(|validator| validator.power));
-    if !is_quorum(signed, total) {
-        return Err(BlockFault::Power { height, signed, total });
-    }
-    Ok(())
-}
-
-/// More than two thirds.
-pub fn is_quorum(signed: u64, total: u64) -> bool {
-    u128::from(signed) * 3 > u128::from(total) * 2
+    let header = &block.header;
+    let proposed = (header, block.txs.as_slice(), block.last_certificate.as_ref());
+    verify_proposed(chain_id, parent, proposed, validators)?;
+    let named = (header.height, header.hash());
+    verify_certificate(chain_id, named, &block.certificate, validators, &Ed25519)
+        .map_err(|error| BlockFault::Undecided { height: header.height, source: error.into() })
 }

@@ -1,27 +1,47 @@
 //! What others hold of a replica: submit, and see where it stands.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use store::{BlockStore, StoreError};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use types::{Hash32, Height, TxId};
+use types::{Hash32, Height, PublicKey, TxId};
 
-use crate::{Application, Refusal, Tip, Transaction, mempool::Full};
+use replication::mempool::{Full, Transaction};
+
+use crate::{Application, Refusal, Tip};
 
 /// A handle to a running replica. Cheap to clone.
 pub struct Replica<A: Application> {
     pub(crate) submissions: mpsc::Sender<Submission<A>>,
     pub(crate) status: watch::Receiver<Status>,
     pub(crate) store: Arc<BlockStore>,
+    pub(crate) punished: mpsc::Sender<Punished>,
     /// As many signatures are checked at once as there are cores.
     pub(crate) verifiers: Arc<Semaphore>,
 }
 
 /// A transaction on its way to the mempool.
 pub(crate) struct Submission<A: Application> {
-    pub(crate) tx: A::Tx,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) tx: Arc<A::Tx>,
+    pub(crate) bytes: Arc<[u8]>,
     pub(crate) waiter: Waiter<A>,
+}
+
+/// A double signing that needs no report any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Punished {
+    pub(crate) signer: PublicKey,
+    pub(crate) height: Height,
+}
+
+/// What a replica's thread is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stop {
+    Run,
+    /// Put what waits into blocks, if that depends on nobody else, and stop.
+    Drain,
+    /// Stop where it stands.
+    Kill,
 }
 
 /// Where the answer goes. Nobody may be listening any more.
@@ -44,6 +64,15 @@ pub struct Status {
     /// Digest of the newest block's header, of the genesis document before the first.
     pub block: Hash32,
     pub mempool_txs: u64,
+    /// The round that consensus is in.
+    pub round: u32,
+    /// Nodes that are connected for the exchange of transactions.
+    pub peers: u64,
+    /// Blocks decided since the start, and of these, those that came by catching up.
+    pub decided: u64,
+    pub caught_up: u64,
+    /// From the beginning of a height to the durable block: of all that were decided here, together.
+    pub decision_time: Duration,
     /// It has stopped; see whoever owns its task for the reason.
     pub halted: bool,
 }
@@ -65,17 +94,33 @@ pub enum SubmitError {
     Store { source: StoreError },
 }
 
-fn not_taken(reason: &Full) -> &'static str {
+fn not_taken(reason: &Full) -> String {
     match reason {
-        Full::Pool => "too many transactions are waiting for a block; try again in a second",
-        Full::Sender => "too many transactions of this account are waiting; wait for them",
-        Full::Waiters => "too many are waiting for this very transaction; look it up by its id",
+        Full::Pool => {
+            "too many transactions are waiting for a block; try again in a second, or with a tip".into()
+        }
+        Full::Sender => "too many transactions of this account are waiting; wait for them".into(),
+        Full::Waiters => {
+            "too many are waiting for this very transaction; look it up by its id".into()
+        }
         Full::Gap => {
-            "transactions of this account with smaller nonces are missing; send them first"
+            "transactions of this account with smaller nonces are missing; send them first".into()
         }
-        Full::NonceTaken => {
-            "another transaction of this account with the same nonce is waiting; wait for it"
+        Full::NonceTaken { tip_min } => format!(
+            "another transaction of this account with the same nonce is waiting; wait for it, or replace it \
+             with a tip of at least {} uwatt", tip_min.0
+        ),
+        Full::OutOfTurn => {
+            "another transaction of this account stands in its place now; sign it again with the next nonce"
+                .into()
         }
+        Full::Replaced => {
+            "another transaction of this account took the nonce; sign it again with the next one".into()
+        }
+        Full::Evicted => {
+            "it had to make room for transactions with a higher tip; try again later, or with a tip".into()
+        }
+        Full::Expired => "it waited for too long; look why, then sign it again".into(),
     }
 }
 
@@ -87,6 +132,7 @@ impl<A: Application> Replica<A> {
         let (tx, bytes) = self.verify(bytes).await?;
         let id = tx.id();
         let (waiter, answer) = oneshot::channel();
+        let (tx, bytes) = (Arc::new(tx), bytes.into());
         match self.submissions.try_send(Submission { tx, bytes, waiter }) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
@@ -128,6 +174,13 @@ impl<A: Application> Replica<A> {
         read.map_err(|source| SubmitError::Store { source })
     }
 
+    /// Tells that what `signer` did at `height` needs no report any more. Until then it is reported
+    /// again and again.
+    pub async fn punished(&self, signer: PublicKey, height: Height) {
+        // A replica that has stopped reports nothing.
+        let _ = self.punished.send(Punished { signer, height }).await;
+    }
+
     pub fn status(&self) -> Status {
         *self.status.borrow()
     }
@@ -142,6 +195,7 @@ impl<A: Application> Clone for Replica<A> {
     fn clone(&self) -> Replica<A> {
         Replica {
             submissions: self.submissions.clone(),
+            punished: self.punished.clone(),
             status: self.status.clone(),
             store: Arc::clone(&self.store),
             verifiers: Arc::clone(&self.verifiers),

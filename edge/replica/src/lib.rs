@@ -1,26 +1,31 @@
-//! Puts transactions into an order, makes blocks durable and answers whoever submitted.
+//! Puts transactions into an order that more than two thirds of the validators' power agree on, makes
+//! blocks durable and answers whoever submitted.
 //!
-//! What a transaction means is the [`Application`]'s business; here it has bytes, an id, a sender
-//! and a nonce. `solo` is the one engine: a single validator that decides alone
-//! (`docs/adr/0002-solo-sequencer.md`). The traits are shaped so that one with many validators can
-//! take its place.
+//! What a transaction means is the [`Application`]'s business; here it has bytes, an id, a sender,
+//! a nonce and a tip. The engine is Malachite (`docs/adr/0009-malachite.md`), in a folder of its own;
+//! one validator in one process and forty on forty machines run the same code.
 //!
-//! Invariants: a submitter is answered only after its block survives a power cut; the application
-//! commits a block only after that; one key never signs two blocks of one height.
+//! Invariants: a submitter is answered only after its block was decided and survives a power cut; the
+//! application commits a block only after that; a key never signs two statements for one step of one
+//! round.
 
 mod app;
 pub mod chain;
 mod clock;
 mod handle;
-pub mod mempool;
+mod malachite;
+mod peers;
 mod recover;
-mod solo;
+mod start;
+mod worker;
 
-pub use app::{
-    AppError, Application, BlockContext, Executed, Proposal, Refusal, Tip, Transaction,
-    ValidatorPower,
-};
+pub use app::{AppError, Application, BlockContext, Executed, Proposal, Refusal, Tip};
 pub use clock::{Clock, SystemClock};
 pub use handle::{Included, Replica, Status, SubmitError};
+pub use malachite::{EngineConfig, LastSigned, Mark, MarkError, Peer, Step, Timeouts};
+pub use peers::{PEER_MESSAGE_BYTES_MAX, PeerCommand, PeerEvent, PeerLinks, PeerMessage, PeerSaid};
 pub use recover::{RecoverError, Recovered, ReplayError, recover, replay_block, verify_all};
-pub use solo::{ReplicaError, Solo, SoloConfig, SoloTask, start};
+pub use replication::evidence::subject as evidence_subject;
+pub use replication::mempool::{Full, MempoolLimits, Transaction};
+pub use start::{ReplicaConfig, ReplicaParts, ReplicaTask, start};
+pub use worker::ReplicaError;

@@ -1,21 +1,21 @@
 //! From what is on the disk to a running application: the newest snapshot, then every block after
 //! it, each checked as if a stranger had sent it.
 
-use std::{num::NonZero, thread};
+use std::{num::NonZero, sync::Arc, thread};
 
 use store::{BlockStore, StoreError, StoredBlock};
-use types::{ChainId, Hash32, Height};
+use types::{ChainId, Hash32, Height, block::BlockHeader};
 
 use crate::{
     AppError, Application, BlockContext, Executed, Refusal,
-    chain::{self, BlockFault, Parent},
+    chain::{self, BlockFault, Decided, Parent},
 };
 
 /// Fewer signatures than this are checked on one thread.
 const PARALLEL_FROM: usize = 16;
 
 /// What recovering did.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recovered {
     /// What the next block refers to.
     pub parent: Parent,
@@ -46,6 +46,8 @@ pub enum ReplayError {
     App { source: AppError },
     #[error("it leads to the state {found}, its header says {stated}")]
     AppHash { stated: Hash32, found: Hash32 },
+    #[error("it leads to other validators than its header says")]
+    NextValidators,
 }
 
 /// Brings `app`, which stands at genesis, to the newest block of `store`.
@@ -57,9 +59,9 @@ pub fn recover<A: Application>(app: &mut A, store: &BlockStore) -> Result<Recove
     while parent.height < tip {
         let height = parent.height.next();
         let block = stored(store, height)?;
-        replay_block(app, chain_id, &parent, &block)
+        let (_, decided) = replay_block(app, chain_id, &parent, &block)
             .map_err(|source| RecoverError::Replay { height, source })?;
-        parent = Parent::of_header(&block.header);
+        parent = Parent::of_block(&block.header, decided);
     }
     Ok(Recovered { parent, snapshot, blocks_replayed: tip.0.saturating_sub(snapshot.0) })
 }
@@ -78,6 +80,8 @@ fn restore_snapshot<A: Application>(
     let snapshot = store.snapshot().map_err(|source| RecoverError::Store { source })?;
     let Some((height, bytes)) = snapshot else { return Ok(genesis) };
     let header = stored(store, height)?.header;
+    let parent = Parent::stored(store, height).map_err(|source| RecoverError::Store { source })?;
+    let parent = parent.ok_or(RecoverError::Missing { height })?;
     match app.restore(&bytes) {
         Ok(()) => {}
         Err(error) => {
@@ -90,62 +94,92 @@ fn restore_snapshot<A: Application>(
         let source = ReplayError::AppHash { stated: header.app_hash, found: found.app_hash };
         return Err(RecoverError::Replay { height, source });
     }
-    Ok(Parent::of_header(&header))
+    Ok(parent)
 }
 
-/// Checks a block completely, executes it and commits it. On an error `app` is as before.
+/// Checks a decided block completely, executes it and commits it. On an error `app` is as before.
 pub fn replay_block<A: Application>(
     app: &mut A,
     chain_id: &ChainId,
     parent: &Parent,
     block: &StoredBlock,
-) -> Result<Executed<A::Outcome>, ReplayError> {
-    let header = &block.header;
-    chain::verify_block(chain_id, parent, block, &app.validators(header.height))
+) -> Result<(Executed<A::Outcome>, Decided), ReplayError> {
+    let validators = app.validators();
+    chain::verify_decided(chain_id, parent, block, &validators)
         .map_err(|source| ReplayError::Block { source })?;
     let txs =
         verify_all::<A>(&block.txs).map_err(|(index, source)| ReplayError::Tx { index, source })?;
-    let context = BlockContext {
+    let txs: Vec<Arc<A::Tx>> = txs.into_iter().map(Arc::new).collect();
+    let context = context(parent, &block.header, block.last_certificate.as_ref());
+    let executed = execute(app, &context, &block.header, &txs)?;
+    app.commit();
+    Ok((executed, Decided { validators, certificate: block.certificate.clone() }))
+}
+
+/// What a block with this header is executed with.
+pub(crate) fn context(
+    parent: &Parent,
+    header: &BlockHeader,
+    last_certificate: Option<&types::consensus::Certificate>,
+) -> BlockContext {
+    BlockContext {
         height: header.height,
         time: header.time,
         proposer: header.proposer,
-        absent: Vec::new(),
-    };
-    let executed = app.execute(&context, &txs).map_err(|source| ReplayError::App { source })?;
-    if executed.app_hash != header.app_hash {
+        absent: parent.absent(last_certificate),
+    }
+}
+
+/// Executes a block and leaves it open if it leads where its header says.
+pub(crate) fn execute<A: Application>(
+    app: &mut A,
+    context: &BlockContext,
+    header: &BlockHeader,
+    txs: &[Arc<A::Tx>],
+) -> Result<Executed<A::Outcome>, ReplayError> {
+    let executed = app.execute(context, txs).map_err(|source| ReplayError::App { source })?;
+    let (stated, found) = (header.app_hash, executed.app_hash);
+    if stated != found {
         app.rollback();
-        let (stated, found) = (header.app_hash, executed.app_hash);
         return Err(ReplayError::AppHash { stated, found });
     }
-    app.commit();
+    if header.next_validators != executed.next_validators.hash() {
+        app.rollback();
+        return Err(ReplayError::NextValidators);
+    }
     Ok(executed)
 }
 
 /// The stateless phase of many transactions on all cores, in their order. The first that fails is
 /// named by its place.
 pub fn verify_all<A: Application>(txs: &[Vec<u8>]) -> Result<Vec<A::Tx>, (usize, Refusal)> {
-    let verify = |(index, tx): (usize, &Vec<u8>)| A::verify(tx).map_err(|refusal| (index, refusal));
-    if txs.len() < PARALLEL_FROM {
-        return txs.iter().enumerate().map(verify).collect();
+    let verified = on_all_cores(txs.iter().collect(), |tx: &Vec<u8>| A::verify(tx));
+    let named = verified.into_iter().enumerate();
+    named.map(|(index, tx)| tx.map_err(|refusal| (index, refusal))).collect()
+}
+
+/// Maps a list, in order, on as many threads as there are cores.
+pub(crate) fn on_all_cores<T: Send, R: Send>(items: Vec<T>, map: impl Fn(T) -> R + Sync) -> Vec<R> {
+    if items.len() < PARALLEL_FROM {
+        return items.into_iter().map(map).collect();
     }
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    let share = txs.len().div_ceil(threads);
-    let indexed: Vec<(usize, &Vec<u8>)> = txs.iter().enumerate().collect();
+    let share = items.len().div_ceil(threads);
+    let mut items = items.into_iter().peekable();
+    let map = &map;
     thread::scope(|scope| {
-        let workers: Vec<_> = indexed
-            .chunks(share)
-            .map(|chunk| {
-                scope
-                    .spawn(move || chunk.iter().copied().map(verify).collect::<Result<Vec<_>, _>>())
-            })
-            .collect();
-        let mut verified = Vec::with_capacity(txs.len());
+        let mut workers = Vec::with_capacity(threads);
+        while items.peek().is_some() {
+            let share: Vec<T> = items.by_ref().take(share).collect();
+            workers.push(scope.spawn(move || share.into_iter().map(map).collect::<Vec<R>>()));
+        }
+        let mut mapped = Vec::new();
         for worker in workers {
             match worker.join() {
-                Ok(share) => verified.extend(share?),
+                Ok(share) => mapped.extend(share),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
-        Ok(verified)
+        mapped
     })
 }

@@ -1,13 +1,14 @@
-//! The blocks of a validator in one redb file: blocks by height, where each transaction is,
-//! snapshots of the state and the last-signed mark. One durable transaction per block.
+//! The blocks of a node in one redb file: blocks by height with their certificates, where each
+//! transaction is, validator sets by digest, snapshots of the state, and blocks that were proposed and
+//! are not decided. One durable transaction per decided block.
 //!
 //! What is in a block means nothing here: transactions, outcomes and snapshots are bytes. Every
 //! value carries a digest that is checked when it is read, so that a flipped bit on the disk is an
 //! error and never an answer.
 //!
-//! Invariants: heights are 1, 2, 3 … without gaps; the last-signed mark names the newest block, so
-//! whoever signs only above the mark never signs two blocks of one height; a block that
-//! [`BlockStore::append`] has returned from survives a power cut.
+//! Invariants: heights have no gaps, and begin at 1 or where a snapshot was adopted or older ones were
+//! pruned; the set of validators that decided a block is there as long as the block; what
+//! [`BlockStore::append`] and [`BlockStore::keep_undecided`] have returned from survives a power cut.
 
 mod overlay;
 
@@ -25,24 +26,28 @@ use redb::{
 };
 use types::{
     Hash32, Height, TxId,
-    block::{BlockHeader, Commit},
+    block::{Block, BlockHeader},
+    consensus::{Certificate, ValidatorSet},
     genesis::Genesis,
     sha256,
-    sign::Signed,
 };
 
 const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
 /// From transaction to height and place in the block.
 const TXS: TableDefinition<'_, &[u8; 32], (u64, u32)> = TableDefinition::new("txs");
 const SNAPSHOTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("snapshots");
+/// From the digest that headers name.
+const VALIDATORS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("validators");
+/// Proposed blocks by height, round and digest.
+const UNDECIDED: TableDefinition<'_, (u64, u32, &[u8; 32]), &[u8]> =
+    TableDefinition::new("undecided");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 const FORMAT: &str = "format";
 const GENESIS: &str = "genesis";
-const SIGNED: &str = "signed";
 
 /// The layout of the tables and of the values in them.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 /// Snapshots kept: the newest, and the one before it in case the newest cannot be read.
 const SNAPSHOTS_KEPT: usize = 2;
 /// Memory for pages of the file. Blocks are read again rarely.
@@ -54,15 +59,29 @@ pub struct StoredBlock {
     pub header: BlockHeader,
     /// Canonical bytes of the transactions, in order.
     pub txs: Vec<Vec<u8>>,
-    pub certificate: Signed<Commit>,
+    /// The parent's, as the proposer knew it.
+    pub last_certificate: Option<Certificate>,
+    /// This block's, as this node knows it.
+    pub certificate: Certificate,
     /// What the application said about the block, in its own form.
     pub outcomes: Vec<u8>,
+}
+
+/// A proposed block and the round it was proposed in.
+#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct Undecided {
+    pub round: u32,
+    /// The round in which two thirds wanted it before.
+    pub valid_round: Option<u32>,
+    pub block: Block,
 }
 
 /// What one durable transaction adds.
 #[derive(Clone, Copy, Debug)]
 pub struct Append<'a> {
     pub block: &'a StoredBlock,
+    /// Who decided it.
+    pub validators: &'a ValidatorSet,
     /// The ids of the block's transactions, in order.
     pub tx_ids: &'a [TxId],
     /// A state to start from later: that after the block of the given height, which is this one or
@@ -108,8 +127,10 @@ pub enum StoreError {
     Empty { path: PathBuf },
     #[error("block {given} does not follow block {tip} in {path}", path = path.display())]
     NotNext { path: PathBuf, given: Height, tip: Height },
-    #[error("block {height} has the certificate of another block; it is not written to {path}", path = path.display())]
+    #[error("block {height} comes with the certificate or the validators of another block; it is not written to {path}", path = path.display())]
     OtherCertificate { path: PathBuf, height: Height },
+    #[error("{path} has blocks already; a snapshot can only be adopted by an empty store", path = path.display())]
+    NotEmpty { path: PathBuf },
 }
 
 /// An open file of blocks. Cheap reads from many threads, one writer.
@@ -181,7 +202,7 @@ impl BlockStore {
         let database = database.map_err(|error| opening(path, error))?;
         let genesis = stored_genesis(&database, path)?;
         let genesis = genesis.ok_or_else(|| StoreError::Empty { path: path.to_owned() })?;
-        BlockStore { database, path: path.to_owned(), genesis }.checked()
+        Ok(BlockStore { database, path: path.to_owned(), genesis })
     }
 
     fn begin(database: Database, path: &Path, genesis: &Genesis) -> Result<BlockStore, StoreError> {
@@ -192,7 +213,7 @@ impl BlockStore {
                 found: found.hash(),
                 expected: genesis.hash(),
             }),
-            Some(_) => store.checked(),
+            Some(_) => Ok(store),
             None => {
                 store.initialise().map_err(|error| store.failed("make the tables for", error))?;
                 Ok(store)
@@ -207,22 +228,13 @@ impl BlockStore {
             write.open_table(BLOCKS)?;
             write.open_table(TXS)?;
             write.open_table(SNAPSHOTS)?;
+            write.open_table(VALIDATORS)?;
+            write.open_table(UNDECIDED)?;
             let mut meta = write.open_table(META)?;
             meta.insert(FORMAT, FORMAT_VERSION.to_le_bytes().as_slice())?;
             meta.insert(GENESIS, seal(&self.genesis).as_slice())?;
         }
         Ok(write.commit()?)
-    }
-
-    /// Refuses a store whose mark does not name its newest block.
-    fn checked(self) -> Result<BlockStore, StoreError> {
-        let tip = self.tip()?;
-        let newest = tip.as_ref().map(|block| (block.header.height, block.header.hash()));
-        let signed = self.last_signed()?.map(|commit| (commit.height, commit.block));
-        if newest != signed {
-            return Err(self.damaged("the last-signed mark does not name the newest block"));
-        }
-        Ok(self)
     }
 
     pub fn path(&self) -> &Path {
@@ -242,25 +254,48 @@ impl BlockStore {
         if given != tip.next() {
             return Err(StoreError::NotNext { path: self.path.clone(), given, tip });
         }
-        let named = Commit { height: given, block: append.block.header.hash() };
-        if append.block.certificate.value != named {
-            return Err(StoreError::OtherCertificate { path: self.path.clone(), height: given });
-        }
+        self.check_belongs(append)?;
         guarded(|| self.write(append)).map_err(|error| self.failed("write", error))
     }
 
+    /// Begins an empty store at a block whose state is known: what came before is not there.
+    pub fn adopt(&self, append: Append<'_>) -> Result<(), StoreError> {
+        if self.height()? != Height(0) {
+            return Err(StoreError::NotEmpty { path: self.path.clone() });
+        }
+        self.check_belongs(append)?;
+        guarded(|| self.write(append)).map_err(|error| self.failed("write", error))
+    }
+
+    fn check_belongs(&self, append: Append<'_>) -> Result<(), StoreError> {
+        let StoredBlock { header, certificate, .. } = append.block;
+        let height = header.height;
+        let named = (certificate.height, certificate.block) == (height, header.hash());
+        if !named || append.validators.hash() != header.validators {
+            return Err(StoreError::OtherCertificate { path: self.path.clone(), height });
+        }
+        Ok(())
+    }
+
     fn write(&self, append: Append<'_>) -> Result<(), redb::Error> {
-        let Append { block, tx_ids, snapshot } = append;
+        let Append { block, validators, tx_ids, snapshot } = append;
         let height = block.header.height.0;
         let mut write = self.database.begin_write()?;
         write.set_durability(Durability::Immediate)?;
         {
             write.open_table(BLOCKS)?.insert(height, seal(block).as_slice())?;
+            let mut sets = write.open_table(VALIDATORS)?;
+            let digest = &block.header.validators.0;
+            // Of most blocks it is the set of the one before.
+            if sets.get(digest)?.is_none() {
+                sets.insert(digest, seal(validators).as_slice())?;
+            }
             let mut txs = write.open_table(TXS)?;
             for (index, id) in (0u32..).zip(tx_ids) {
                 txs.insert(&id.0, (height, index))?;
             }
-            write.open_table(META)?.insert(SIGNED, seal(&block.certificate.value).as_slice())?;
+            let mut undecided = write.open_table(UNDECIDED)?;
+            undecided.retain_in(..=(height, u32::MAX, &[0xff; 32]), |_, _| false)?;
             if let Some((height, snapshot)) = snapshot {
                 let mut snapshots = write.open_table(SNAPSHOTS)?;
                 snapshots.insert(height.0, seal_bytes(snapshot).as_slice())?;
@@ -270,6 +305,85 @@ impl BlockStore {
             }
         }
         Ok(write.commit()?)
+    }
+
+    /// Keeps a proposed block until its height is decided; durable when this returns.
+    pub fn keep_undecided(&self, undecided: &Undecided) -> Result<(), StoreError> {
+        let write = || -> Result<(), redb::Error> {
+            let mut write = self.database.begin_write()?;
+            write.set_durability(Durability::Immediate)?;
+            let header = &undecided.block.header;
+            let key = (header.height.0, undecided.round, &header.hash().0);
+            write.open_table(UNDECIDED)?.insert(key, seal(undecided).as_slice())?;
+            Ok(write.commit()?)
+        };
+        guarded(write).map_err(|error| self.failed("write", error))
+    }
+
+    /// The proposed blocks above the tip. One that cannot be read is passed over.
+    pub fn undecided(&self) -> Result<Vec<Undecided>, StoreError> {
+        let values = self.read("read", |read| {
+            let table = read.open_table(UNDECIDED)?;
+            let values = table.range::<(u64, u32, &[u8; 32])>(..)?;
+            values
+                .map(|entry| Ok(entry?.1.value().to_vec()))
+                .collect::<Result<Vec<_>, redb::Error>>()
+        })?;
+        Ok(values.iter().filter_map(|value| unseal(value)).collect())
+    }
+
+    /// Forgets blocks below `height`, the newest excepted, with the places of their transactions;
+    /// `tx_ids` tells those of a block. Validator sets stay: they are small, and prove old headers.
+    pub fn prune(
+        &self,
+        height: Height,
+        tx_ids: impl Fn(&StoredBlock) -> Vec<TxId>,
+    ) -> Result<u64, StoreError> {
+        let last = height.min(self.height()?);
+        let mut pruned = 0;
+        // A block at a time: whoever runs this for the first time has many.
+        loop {
+            let first = self.first_height()?;
+            if first >= last {
+                return Ok(pruned);
+            }
+            let Some(block) = self.block(first)? else { return Ok(pruned) };
+            let ids = tx_ids(&block);
+            guarded(|| self.forget(&block, &ids)).map_err(|error| self.failed("prune", error))?;
+            pruned += 1;
+        }
+    }
+
+    fn forget(&self, block: &StoredBlock, tx_ids: &[TxId]) -> Result<(), redb::Error> {
+        let height = block.header.height.0;
+        let write = self.database.begin_write()?;
+        {
+            let mut blocks = write.open_table(BLOCKS)?;
+            blocks.remove(height)?;
+            let mut txs = write.open_table(TXS)?;
+            for id in tx_ids {
+                txs.remove(&id.0)?;
+            }
+        }
+        Ok(write.commit()?)
+    }
+
+    /// The set that headers name by this digest, if one of the blocks here was decided by it.
+    pub fn validators(&self, digest: Hash32) -> Result<Option<ValidatorSet>, StoreError> {
+        let value = self.read("read", |read| {
+            Ok(read.open_table(VALIDATORS)?.get(&digest.0)?.map(|value| value.value().to_vec()))
+        })?;
+        let Some(value) = value else { return Ok(None) };
+        let unreadable = || self.damaged(&format!("the validators {digest} cannot be read"));
+        unseal(&value).map(Some).ok_or_else(unreadable)
+    }
+
+    /// Of the oldest block here; 1 without one.
+    pub fn first_height(&self) -> Result<Height, StoreError> {
+        let height = self.read("read", |read| {
+            Ok(read.open_table(BLOCKS)?.first()?.map(|(height, _)| Height(height.value())))
+        })?;
+        Ok(height.unwrap_or(Height(1)))
     }
 
     /// Of the newest block; 0 without one.
@@ -330,16 +444,6 @@ impl BlockStore {
             }
         }
         Ok(None)
-    }
-
-    /// What was signed last. Sign only above it.
-    pub fn last_signed(&self) -> Result<Option<Commit>, StoreError> {
-        let value = self.read("read", |read| {
-            Ok(read.open_table(META)?.get(SIGNED)?.map(|value| value.value().to_vec()))
-        })?;
-        let Some(value) = value else { return Ok(None) };
-        let unreadable = || self.damaged("the last-signed mark cannot be read");
-        unseal(&value).map(Some).ok_or_else(unreadable)
     }
 
     fn read<T>(

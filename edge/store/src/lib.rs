@@ -6,5 +6,5 @@ pub mod journal;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use blocks::{Append, BlockStore, StoreError, StoredBlock, TxPlace};
+pub use blocks::{Append, BlockStore, StoreError, StoredBlock, TxPlace, Undecided};
 pub use journal::{Journal, JournalConfig, JournalError, RecordId};

@@ -4,7 +4,9 @@
 mod client;
 mod follow;
 pub mod openapi;
+mod proof;
 mod sender;
+mod verified;
 mod view;
 
 use async_trait::async_trait;
@@ -14,15 +16,20 @@ use types::{
     block::BlockHeader,
     genesis::Genesis,
     sign::Signed,
+    state::StateKey,
     tx::{SignedTx, Tx},
 };
 
 pub use client::HttpChain;
+pub use light::LightBlock;
+pub use proof::{EntryError, KnownEntry, ProvenEntry, StateProof, StateProofs};
 pub use sender::{Applied, SendError, TxSender};
+pub use verified::{
+    Clock, KeepTrust, Unproven, VerifiedChain, VerifiedConfig, compare, follow, follow_to,
+};
 pub use view::{
     AccountView, BudgetView, ChainStatus, ChannelView, GatewayView, LaneView, OperatorView,
-    OracleView, ParamView, ProviderView, StakeView, StateProof, SupplyView, UnbondingView,
-    ValidatorView,
+    OracleView, ParamView, ProviderView, StakeView, SupplyView, UnbondingView, ValidatorView,
 };
 
 /// Entries in one page of a list. Lists are in the order of their keys; a client asks for the next
@@ -87,6 +94,21 @@ pub trait Chain: Send + Sync + std::fmt::Debug {
     /// Submits and waits until the transaction is in a durable block or refused.
     async fn submit(&self, tx: &SignedTx) -> Result<TxOutcome, ChainError>;
     async fn tx(&self, id: TxId) -> Result<Option<TxOutcome>, ChainError>;
+}
+
+/// A chain that proves what it says. Implemented by [`HttpChain`], and in memory by the tests of
+/// [`VerifiedChain`].
+#[async_trait]
+pub trait ProvingChain: Chain {
+    /// Names it in errors.
+    fn url(&self) -> &str;
+    /// The header of a height, or the newest, with what certifies it. `None`: it is not there, or not
+    /// any more.
+    async fn light_block(&self, height: Option<Height>) -> Result<Option<LightBlock>, ChainError>;
+    /// An entry with its proof, whether it exists or not.
+    async fn prove(&self, key: StateKey) -> Result<StateProof, ChainError>;
+    /// A channel's entry and those of all its lanes.
+    async fn prove_channel(&self, id: ChannelId) -> Result<StateProofs, ChainError>;
 }
 
 /// What became of a transaction.
@@ -175,6 +197,12 @@ pub enum ChainError {
     Protocol { url: String, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("{}", body.message)]
     Refused { status: u16, body: ErrorBody },
+    #[error("what the chain API at {url} says is not proven")]
+    Unproven { url: String, source: Box<Unproven> },
+    #[error(
+        "the chain API at {url} knows no block from {known} on, which is known already; is its validator catching up?"
+    )]
+    Behind { url: String, known: Height },
 }
 
 impl ChainError {
@@ -184,7 +212,9 @@ impl ChainError {
             ChainError::Refused { body, .. } => Some(&body.code),
             ChainError::BadUrl { .. }
             | ChainError::Unreachable { .. }
-            | ChainError::Protocol { .. } => None,
+            | ChainError::Protocol { .. }
+            | ChainError::Unproven { .. }
+            | ChainError::Behind { .. } => None,
         }
     }
 
@@ -192,7 +222,10 @@ impl ChainError {
     pub fn leaves_outcome_open(&self) -> bool {
         match self {
             ChainError::BadUrl { .. } => false,
-            ChainError::Unreachable { .. } | ChainError::Protocol { .. } => true,
+            ChainError::Unreachable { .. }
+            | ChainError::Protocol { .. }
+            | ChainError::Unproven { .. }
+            | ChainError::Behind { .. } => true,
             ChainError::Refused { body, .. } => {
                 matches!(body.code.as_str(), code::SUBMIT_TIMEOUT | code::HALTED | code::INTERNAL)
             }

@@ -1,6 +1,7 @@
 //! What crosses a process boundary, by version: p2p messages, the chain API, OpenAI and Ollama JSON.
 //! The only place that knows JSON. It decides nothing: whether a message is *good* is the question
-//! of the shell that receives it; here it is only bounded and well-formed.
+//! of the shell that receives it; here it is only bounded and well-formed. What the chain API says is
+//! the exception: [`chain::VerifiedChain`] hands out only what `light` finds proven.
 
 pub mod frame;
 pub mod serve;

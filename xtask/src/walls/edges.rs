@@ -22,13 +22,15 @@ pub(super) const ALLOWED: Table = &[
     ("ledger", &["types"]),
     ("market", &["types"]),
     ("light", &["types"]),
+    ("replication", &["types"]),
     ("keys", &["types"]),
-    ("wire", &["types", "keys"]),
+    // `light`: its client of the chain API believes what is proven.
+    ("wire", &["types", "light", "keys"]),
     ("net", &["types", "wire"]),
     ("store", &["types"]),
-    ("replica", &["types", "keys", "store"]),
+    ("replica", &["types", "light", "replication", "keys", "store"]),
     ("engine", &["types", "wire"]),
-    ("validator", &["types", "ledger", "keys", "wire", "replica", "store"]),
+    ("validator", &["types", "ledger", "replication", "keys", "wire", "net", "replica", "store"]),
     ("provider", &["types", "market", "keys", "wire", "net", "store", "engine"]),
     ("gateway", &["types", "market", "keys", "wire", "net", "store"]),
     // `keys`: the page recomputes the signatures of the receipts it shows.

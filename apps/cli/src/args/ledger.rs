@@ -3,10 +3,13 @@
 //! A command that changes the ledger is signed by the key of whoever may do it. Each says which key
 //! that is when `--key` names no other.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, str::FromStr};
 
 use clap::{Args, Subcommand};
-use types::{Address, ChannelId, Hash32, Height, Nusd, Ppm, PublicKey, Watt, stake::OperatorId};
+use types::{
+    Address, ChannelId, Hash32, Height, Nusd, Ppm, PublicKey, Watt,
+    stake::{CommissionTerms, OperatorId},
+};
 
 use super::amount::{parse_percent, parse_tag, parse_usd, parse_watt};
 
@@ -127,6 +130,8 @@ pub(crate) enum ProviderCommand {
         #[arg(long, value_name = "WATT", default_value = "0", value_parser = parse_watt)]
         bond: Watt,
         #[command(flatten)]
+        commission: ProviderCommissionArgs,
+        #[command(flatten)]
         tx: TxArgs,
     },
     /// Add WATT to its bond, which is its own stake
@@ -153,6 +158,33 @@ pub(crate) enum ProviderCommand {
     Show(WhoseArgs),
     /// List all providers
     List(AtArgs),
+}
+
+/// What a provider declares with its first registration, for good but for the rate.
+#[derive(Args)]
+pub(crate) struct ProviderCommissionArgs {
+    /// Share of its income that it keeps before its delegators receive theirs, in per cent [default:
+    /// 100, or what it has]
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
+    commission: Option<Ppm>,
+    /// It will never keep more, in per cent [default: 100]
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent, requires = "commission")]
+    commission_max: Option<Ppm>,
+    /// The most that one change may move the commission by, in per cent [default: 1]
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent, requires = "commission")]
+    commission_change_max: Option<Ppm>,
+}
+
+impl ProviderCommissionArgs {
+    /// `None`: the registration says nothing about it.
+    pub(crate) fn terms(&self) -> Option<CommissionTerms> {
+        let CommissionTerms { rate: _, rate_max, change_max } = CommissionTerms::ALL;
+        Some(CommissionTerms {
+            rate: self.commission?,
+            rate_max: self.commission_max.unwrap_or(rate_max),
+            change_max: self.commission_change_max.unwrap_or(change_max),
+        })
+    }
 }
 
 #[derive(Subcommand)]
@@ -295,18 +327,67 @@ pub(crate) enum ProofCommand {
         #[command(flatten)]
         at: AtArgs,
     },
-    /// Check a proof without asking anybody, and print the entry. Trusts the root or the key that is
-    /// given, else the validators of the data folder's genesis document
+    /// Check a proof without asking anybody, and print the entry. Trusts what is given, else what
+    /// `peerwatt light sync` verified, else the validators of the data folder's genesis document
     Verify {
         /// What `proof get` printed; `-` reads stdin
         file: PathBuf,
         /// The root of the state that is trusted, 64 hexadecimal digits
-        #[arg(long, value_name = "HEX", conflicts_with = "validator")]
+        #[arg(long, value_name = "HEX", group = "trusted")]
         root: Option<Hash32>,
-        /// The key of the validator whose signature is trusted
-        #[arg(long, value_name = "KEY")]
-        validator: Option<PublicKey>,
+        /// The height and the digest of the proof's header, which is trusted
+        #[arg(long, value_name = "HEIGHT:HASH", group = "trusted")]
+        trust: Option<TrustPoint>,
+        /// The digest of the validator set that is trusted to decide the proof's block
+        #[arg(long, value_name = "HEX", group = "trusted")]
+        validators: Option<Hash32>,
     },
+}
+
+/// A header that the user trusts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct TrustPoint {
+    pub(crate) height: Height,
+    pub(crate) hash: Hash32,
+}
+
+impl FromStr for TrustPoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<TrustPoint, String> {
+        let bad = || "a height and a digest, such as 1200:5fd9…".to_owned();
+        let (height, hash) = text.split_once(':').ok_or_else(bad)?;
+        let height = Height(height.parse().map_err(|_| bad())?);
+        Ok(TrustPoint { height, hash: hash.parse().map_err(|_| bad())? })
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct LightArgs {
+    #[command(subcommand)]
+    pub(crate) command: LightCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum LightCommand {
+    /// Follow the chain to its newest block by what validators signed
+    Sync(LightSyncArgs),
+    /// Show what is trusted, asking nobody
+    Status,
+}
+
+#[derive(Args)]
+pub(crate) struct LightSyncArgs {
+    /// Chain APIs; the first that answers is followed, the others are compared with it [default: the
+    /// one that runs from this data folder]
+    #[arg(long, env = "PEERWATT_CHAIN", value_name = "URL", value_delimiter = ',')]
+    pub(crate) at: Vec<String>,
+    /// Begin with this header instead of what was trusted before
+    #[arg(long, value_name = "HEIGHT:HASH")]
+    pub(crate) trust: Option<TrustPoint>,
+    /// The genesis document, if the data folder has none [default: that of the nodes]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) genesis: Option<PathBuf>,
 }
 
 #[derive(Subcommand, Clone, Copy)]
@@ -319,6 +400,8 @@ pub(crate) enum ProofEntry {
     Provider { address: Address },
     /// The stake behind an operator, `validator/watt1…` or `provider/watt1…`
     Operator { operator: OperatorId },
+    /// A gateway's entry
+    Gateway { address: Address },
 }
 
 #[derive(Args)]

@@ -1,7 +1,10 @@
 //! What is written and what is meant by it.
 
 use clap::{CommandFactory, Parser};
-use types::{Address, ChannelId, Hash32, Height, Nusd, Ppm, Watt, stake::OperatorId};
+use types::{
+    Address, ChannelId, Hash32, Height, Nusd, Ppm, Watt,
+    stake::{CommissionTerms, OperatorId},
+};
 
 use super::*;
 
@@ -69,6 +72,20 @@ fn providers_and_validators() {
         })
         if (&*moniker, &*region, &*class) == ("attic", "eu-west", "rtx-4090")
             && bond == Watt::whole(50));
+    check!("provider register --commission 90 --commission-change-max 5" =>
+    Command::Provider(ProviderArgs {
+        command: ProviderCommand::Register { commission, .. }
+    })
+    if commission.terms() == Some(CommissionTerms {
+        rate: Ppm::new(900_000).unwrap(),
+        rate_max: Ppm::ONE,
+        change_max: Ppm::new(50_000).unwrap(),
+    }));
+    check!("provider register" =>
+        Command::Provider(ProviderArgs {
+            command: ProviderCommand::Register { commission, .. }
+        })
+        if commission.terms().is_none());
     check!("provider bond 5" =>
         Command::Provider(ProviderArgs { command: ProviderCommand::Bond { amount, .. } })
         if amount == Watt::whole(5));
@@ -110,8 +127,18 @@ fn channels_prices_events_and_proofs() {
         })
         if operator == OperatorId::validator(ACCOUNT));
     check!("proof verify - --root ROOT" =>
-        Command::Proof(ProofArgs { command: ProofCommand::Verify { root, validator: None, .. } })
+        Command::Proof(ProofArgs { command: ProofCommand::Verify { root, trust: None, .. } })
         if root == Some(Hash32([3; 32])));
+    check!("proof verify file --trust 12:ROOT" =>
+        Command::Proof(ProofArgs { command: ProofCommand::Verify { trust, root: None, .. } })
+        if trust == Some(TrustPoint { height: Height(12), hash: Hash32([3; 32]) }));
+    check!("proof verify file --validators ROOT" =>
+        Command::Proof(ProofArgs { command: ProofCommand::Verify { validators: Some(_), .. } })
+        if true);
+    check!("light sync --at http://a,http://b --trust 7:ROOT" =>
+        Command::Light(LightArgs { command: LightCommand::Sync(LightSyncArgs { at, trust, .. }) })
+        if at == ["http://a", "http://b"] && trust.is_some_and(|it| it.height == Height(7)));
+    check!("light status" => Command::Light(LightArgs { command: LightCommand::Status }) if true);
     check!("ledger import state.bin --genesis genesis.json" =>
         Command::Ledger(LedgerArgs { command: LedgerCommand::Import { genesis, root: None, .. } })
         if genesis.is_some());
@@ -125,13 +152,17 @@ fn what_cannot_be_meant_is_refused() {
         "stake delegate validator/ADDRESS -1",
         "provider register --region EU",
         "provider commission 101",
+        "provider register --commission-max 50",
         "validator commission",
         "validator commission 5 --withdraw",
         "validator --listen 127.0.0.1:0 list",
         "channel close 0b",
         "events --from minus",
-        "proof get gateway ADDRESS",
-        "proof verify file --root ROOT --validator ROOT",
+        "proof get lane ADDRESS",
+        "proof verify file --root ROOT --validators ROOT",
+        "proof verify file --trust ROOT",
+        "light sync --trust 7:",
+        "light sync --trust seven:ROOT",
     ] {
         assert!(parse(line).is_err(), "`{line}` is taken");
     }

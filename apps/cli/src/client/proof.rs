@@ -1,28 +1,29 @@
-//! `peerwatt proof`: entries of the ledger that anybody can check who trusts one root or one key.
+//! `peerwatt proof`: entries of the ledger that anybody can check who trusts a root, a header, a set
+//! of validators or a genesis document.
 
 use std::{fs, io::Read, path::Path};
 
 use anyhow::{Context, bail};
 use keys::Ed25519;
-use light::{ProofError, verify_entry, verify_header};
+use light::{LightError, Rules, TrustedState};
 use serde::Serialize;
 use types::{
-    ChainId, Hash32, Height, Nusd, PublicKey, TimeMs,
-    hash::from_hex,
-    limits,
-    state::{Account, Channel, Operator, Provider, StateKey},
+    ChainId, Hash32, Height, Nusd, TimeMs, limits,
+    state::{Account, Channel, Gateway, Operator, Provider, StateKey},
 };
 use wire::chain::StateProof;
 
 use super::actor::connect;
 use crate::{
-    args::{Common, ProofArgs, ProofCommand, ProofEntry},
+    args::{Common, ProofArgs, ProofCommand, ProofEntry, TrustPoint},
     home::Home,
     output::{Output, utc},
+    trust::{TrustFile, now},
 };
 
-/// Bytes of a file that is read as a proof: a path of 256 nodes and an entry are far below.
-const PROOF_BYTES_MAX: u64 = 256 * 1024;
+/// Bytes of a file that is read as a proof: a path of 256 nodes, an entry, and the signatures and
+/// keys of 256 validators are below.
+const PROOF_BYTES_MAX: u64 = 512 * 1024;
 /// Bytes of one entry; the largest is a provider with 64 models.
 const ENTRY_BYTES_MAX: usize = 16 * 1024;
 
@@ -34,9 +35,8 @@ struct Verified {
     height: Height,
     time: TimeMs,
     root: Hash32,
-    /// What was trusted: the root itself, or this key's signature.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    signed_by: Option<PublicKey>,
+    /// Why the root is trusted.
+    trusted: Ground,
     key: StateKey,
     /// `null`: it is proven that there is none.
     entry: Option<Entry>,
@@ -51,6 +51,7 @@ enum Entry {
     Lane(Nusd),
     Provider(Box<Provider>),
     Operator(Operator),
+    Gateway(Gateway),
 }
 
 pub(crate) async fn run(common: Common, args: ProofArgs, output: Output) -> anyhow::Result<()> {
@@ -61,14 +62,15 @@ pub(crate) async fn run(common: Common, args: ProofArgs, output: Output) -> anyh
             let text = serde_json::to_string_pretty(&proof).context("printing the proof")?;
             output.result(&proof, text)
         }
-        ProofCommand::Verify { file, root, validator } => {
+        ProofCommand::Verify { file, root, trust, validators } => {
             let proof = read(&file)?;
-            let trusted = match (root, validator) {
-                (Some(root), _) => Trusted::Root(root),
-                (None, Some(key)) => Trusted::Key(key),
-                (None, None) => Trusted::of_genesis(&Home::open(&common)?, &proof)?,
+            let trusted = match (root, trust, validators) {
+                (Some(root), _, _) => check_root(&proof, root)?,
+                (None, Some(point), _) => check_header(&proof, point)?,
+                (None, None, Some(digest)) => check_set(&proof, digest)?,
+                (None, None, None) => follow(&Home::open(&common)?, &proof)?,
             };
-            let verified = verify(proof, trusted)?;
+            let verified = verify(&proof, trusted)?;
             let text = describe(&verified)?;
             output.result(&verified, text)
         }
@@ -81,65 +83,86 @@ fn key(entry: ProofEntry) -> StateKey {
         ProofEntry::Channel { id } => StateKey::Channel { id },
         ProofEntry::Provider { address } => StateKey::Provider { operator: address },
         ProofEntry::Operator { operator } => StateKey::Operator { id: operator },
+        ProofEntry::Gateway { address } => StateKey::Gateway { operator: address },
     }
 }
 
-/// What a proof is held against.
-enum Trusted {
-    Root(Hash32),
-    Key(PublicKey),
+/// Why the root of a proof is trusted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Ground {
+    /// The user gave it.
+    Root,
+    /// The user gave the header's height and digest.
+    Header,
+    /// The validators that the user named decided it.
+    Validators { digest: Hash32 },
+    /// It follows from the header of this height; 0 is the genesis document.
+    Chain { from: Height },
 }
 
-impl Trusted {
-    /// The validator of the folder's genesis document that signed the proof's block.
-    fn of_genesis(home: &Home, proof: &StateProof) -> anyhow::Result<Trusted> {
-        let genesis = home.genesis()?.context(
-            "this data folder belongs to no network; say whom to trust with --validator or --root",
-        )?;
-        if genesis.chain_id != proof.chain_id {
-            bail!("the proof is of {}, this data folder of {}", proof.chain_id, genesis.chain_id);
+fn check_root(proof: &StateProof, expected: Hash32) -> anyhow::Result<Ground> {
+    let root = proof.header.app_hash;
+    if root != expected {
+        bail!("the proof is of the root {root}, not of {expected}");
+    }
+    Ok(Ground::Root)
+}
+
+fn check_header(
+    proof: &StateProof,
+    TrustPoint { height, hash }: TrustPoint,
+) -> anyhow::Result<Ground> {
+    let chain_id = proof.chain_id.clone();
+    TrustedState::from_header(chain_id, (height, hash), proof.block(), &Ed25519)
+        .context(INVALID)?;
+    Ok(Ground::Header)
+}
+
+fn check_set(proof: &StateProof, digest: Hash32) -> anyhow::Result<Ground> {
+    let given = proof.header.validators;
+    if given != digest {
+        bail!("the proof's block was decided by the validators {given}, not by {digest}");
+    }
+    proof.block().verify(&proof.chain_id, &Ed25519).context(INVALID)?;
+    Ok(Ground::Validators { digest })
+}
+
+/// From what the folder trusts, or from its genesis document if the proof is older than that.
+fn follow(home: &Home, proof: &StateProof) -> anyhow::Result<Ground> {
+    let genesis = home.genesis()?.context(
+        "this data folder belongs to no network; say what to trust with --trust, --validators or --root",
+    )?;
+    if genesis.chain_id != proof.chain_id {
+        bail!("the proof is of {}, this data folder of {}", proof.chain_id, genesis.chain_id);
+    }
+    let kept = TrustFile::of(home).load(&genesis)?;
+    let kept = kept.filter(|kept| kept.height() <= proof.header.height);
+    let state = kept.unwrap_or_else(|| TrustedState::from_genesis(&genesis));
+    match state.advance(&proof.block(), now(), &Rules::of(&genesis.params), &Ed25519) {
+        Ok(_) => Ok(Ground::Chain { from: state.height() }),
+        Err(error @ LightError::TooFar { .. }) => {
+            Err(error).context("run `peerwatt light sync` first, then try again")
         }
-        let signer = proof.commit.signer;
-        if !genesis.validators.iter().any(|it| it.consensus_key == signer) {
-            bail!(
-                "the block is signed by {signer}, which is no validator of the genesis document; \
-                 if you trust it, name it with --validator"
-            );
-        }
-        Ok(Trusted::Key(signer))
+        Err(error @ LightError::Expired { .. }) => Err(error)
+            .context("say what to trust with --trust or --root, or get a proof of a newer block"),
+        Err(error) => Err(error).context(INVALID),
     }
 }
 
-fn verify(proof: StateProof, trusted: Trusted) -> anyhow::Result<Verified> {
-    let StateProof { chain_id, key, value, proof, header, commit } = proof;
-    let root = header.app_hash;
-    let signed_by = match trusted {
-        Trusted::Root(expected) if expected != root => {
-            bail!("the proof is of the root {root}, not of {expected}")
-        }
-        Trusted::Root(_) => None,
-        Trusted::Key(trusted) => {
-            verify_header(&chain_id, &header, &commit, &trusted, &Ed25519).context(INVALID)?;
-            Some(trusted)
-        }
-    };
-    let value = match value {
-        Some(hex) => Some(unhex(&hex).context("the value is not hexadecimal")?),
-        None => None,
-    };
-    let checked: Result<(), ProofError> = verify_entry(root, &key, value.as_deref(), &proof);
-    checked.context(INVALID)?;
-    let entry = value.map(|bytes| decode(&key, &bytes)).transpose()?;
-    let (height, time) = (header.height, header.time);
-    Ok(Verified { valid: true, chain_id, height, time, root, signed_by, key, entry })
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let byte = |pair: &[u8]| {
-        let [byte] = from_hex::<1>(std::str::from_utf8(pair).ok()?)?;
-        Some(byte)
-    };
-    text.as_bytes().chunks(2).map(byte).collect()
+fn verify(proof: &StateProof, trusted: Ground) -> anyhow::Result<Verified> {
+    let value = proof.entry().context(INVALID)?;
+    let entry = value.map(|bytes| decode(&proof.key, &bytes)).transpose()?;
+    Ok(Verified {
+        valid: true,
+        chain_id: proof.chain_id.clone(),
+        height: proof.header.height,
+        time: proof.header.time,
+        root: proof.header.app_hash,
+        trusted,
+        key: proof.key,
+        entry,
+    })
 }
 
 const INVALID: &str = "the proof does not hold";
@@ -153,22 +176,26 @@ fn decode(key: &StateKey, bytes: &[u8]) -> anyhow::Result<Entry> {
             limits::decode(bytes, ENTRY_BYTES_MAX).map(|it| Entry::Provider(Box::new(it)))
         }
         StateKey::Operator { .. } => limits::decode(bytes, ENTRY_BYTES_MAX).map(Entry::Operator),
+        StateKey::Gateway { .. } => limits::decode(bytes, ENTRY_BYTES_MAX).map(Entry::Gateway),
     };
     entry.context("the proven value cannot be read; this program may be older than the ledger")
 }
 
 fn describe(verified: &Verified) -> anyhow::Result<String> {
-    let Verified { chain_id, height, time, root, signed_by, entry, .. } = verified;
-    let who = match signed_by {
-        Some(key) => format!("signed by {key}"),
-        None => "as the root that was given".to_owned(),
+    let Verified { chain_id, height, time, root, trusted, entry, .. } = verified;
+    let why = match trusted {
+        Ground::Root => "as the root that was given".to_owned(),
+        Ground::Header => "as the header that was given".to_owned(),
+        Ground::Validators { .. } => "decided by the validators that were given".to_owned(),
+        Ground::Chain { from: Height(0) } => "which follows from the genesis document".to_owned(),
+        Ground::Chain { from } => format!("which follows from block {from}"),
     };
     let what = match entry {
         Some(entry) => serde_json::to_string_pretty(entry).context("printing the entry")?,
         None => "there is no such entry".to_owned(),
     };
     Ok(format!(
-        "valid: in block {height} of {chain_id}, {}, {who}\nroot {root}\n{what}",
+        "valid: in block {height} of {chain_id}, {}, {why}\nroot {root}\n{what}",
         utc(*time)
     ))
 }

@@ -22,7 +22,7 @@ pub(crate) async fn run(common: Common, args: ProviderArgs, output: Output) -> a
     let home = Home::open(&common)?;
     let open = |tx: &TxArgs| Actor::open(&home, tx, KEY);
     match args.command {
-        ProviderCommand::Register { moniker, region, class, bond, tx } => {
+        ProviderCommand::Register { moniker, region, class, bond, commission, tx } => {
             let actor = open(&tx)?;
             let listed = actor.chain().provider(actor.address()).await?;
             // `provide` lists the models that its engines have.
@@ -31,7 +31,8 @@ pub(crate) async fn run(common: Common, args: ProviderArgs, output: Output) -> a
             let profile = ProviderProfile { moniker, region, class, models, price_max };
             let node_key = home.key("provider-node")?.public_key();
             let done = format!("{} is registered as a provider", actor.address());
-            let action = Action::RegisterProvider { node_key, profile, bond };
+            let commission = commission.terms();
+            let action = Action::RegisterProvider { node_key, profile, commission, bond };
             actor.act(action, &done, output).await
         }
         ProviderCommand::Bond { amount, tx } => {

@@ -19,6 +19,7 @@ use crate::{
     home::{Home, read_genesis},
     output::Output,
     run::stop,
+    trust,
 };
 
 /// The name of the key that is made at the first start.
@@ -49,36 +50,53 @@ pub(crate) struct GatewayPart {
     server: AbortOnDropHandle<std::io::Result<()>>,
 }
 
+/// A network that was joined.
+pub(crate) struct Joined {
+    /// Believed only as far as it is proven, unless the user trusts the node.
+    pub(crate) chain: Arc<dyn Chain>,
+    /// The first node: the page shows what it says.
+    pub(crate) node: Arc<HttpChain>,
+}
+
+impl From<Arc<HttpChain>> for Joined {
+    /// A node that is believed, such as one in this very process.
+    fn from(node: Arc<HttpChain>) -> Joined {
+        Joined { chain: node.clone(), node }
+    }
+}
+
 /// Connects to the chain and makes sure that it is the network of this folder.
 pub(crate) async fn join(
     home: &Home,
     args: &ChainArgs,
-) -> anyhow::Result<(Arc<HttpChain>, Genesis)> {
-    let chain = HttpChain::new(&args.chain)?;
-    let genesis = chain.genesis().await?;
-    if let Some(path) = &args.genesis {
-        let expected = read_genesis(path)?;
-        if expected.hash() != genesis.hash() {
-            anyhow::bail!(
-                "{} runs the network {}, the genesis document {} is that of {}",
-                args.chain,
-                genesis.chain_id,
-                path.display(),
-                expected.chain_id
-            );
+    output: Output,
+) -> anyhow::Result<(Joined, Genesis)> {
+    let nodes = trust::nodes(&args.chain)?;
+    let node = Arc::clone(nodes.first().context("give a --chain")?);
+    let given = args.genesis.as_deref().map(read_genesis).transpose()?;
+    let (genesis, contact) = trust::network(home, given, &nodes, output).await?;
+    if args.trust_node {
+        let runs = node.genesis().await?;
+        if runs.hash() != genesis.hash() {
+            anyhow::bail!("{} runs {}, not {}", node.url(), runs.chain_id, genesis.chain_id);
         }
+        return Ok((node.into(), genesis));
     }
-    home.keep_genesis(&genesis)?;
-    Ok((Arc::new(chain), genesis))
+    let trusted = trust::begin(home, &genesis, &nodes, args.trust, contact, output).await?;
+    let chain = Arc::new(trust::verified(home, &genesis, &nodes, trusted));
+    // Now rather than with the first request: whether its nodes are up, of this network, and proven.
+    chain.status().await?;
+    Ok((Joined { chain, node }, genesis))
 }
 
 /// Starts the gateway of `home` and serves it.
 pub(crate) async fn start(
     home: &Home,
-    chain: Arc<HttpChain>,
+    joined: impl Into<Joined>,
     genesis: &Genesis,
     plan: GatewayPlan,
 ) -> anyhow::Result<GatewayPart> {
+    let Joined { chain, node: page_node } = joined.into();
     let listener = TcpListener::bind(plan.listen).await.with_context(|| {
         format!(
             "binding {}; is another gateway running? --listen 127.0.0.1:0 takes a free port",
@@ -99,7 +117,7 @@ pub(crate) async fn start(
         payer: Arc::new(home.key("payer")?),
         endpoint,
         advertise: plan.advertise.iter().map(SocketAddr::to_string).collect(),
-        chain: chain.clone(),
+        chain,
         moniker: moniker.clone(),
         limits: Limits::standard(),
         timeouts: Timeouts::standard(),
@@ -121,7 +139,7 @@ pub(crate) async fn start(
         base_url: base_url.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let mut source = web::LiveSource::new(handle.clone(), chain, site);
+    let mut source = web::LiveSource::new(handle.clone(), page_node, site);
     for (name, address) in plan.accounts {
         source = source.with_account(&name, address);
     }
@@ -177,10 +195,10 @@ impl GatewayPart {
 pub(crate) async fn run(common: Common, args: GatewayArgs, output: Output) -> anyhow::Result<()> {
     let home = Home::open(&common)?;
     let stop = stop::on_signal(output)?;
-    let (chain, genesis) = join(&home, &args.chain).await?;
+    let (joined, genesis) = join(&home, &args.chain, output).await?;
     let account = home.key("gateway")?;
     let funded = tokio::select! {
-        funded = wait_for_funds(&account, &chain, output) => funded,
+        funded = wait_for_funds(&account, &*joined.chain, output) => funded,
         () = stop.cancelled() => return Ok(()),
     };
     funded?;
@@ -193,7 +211,7 @@ pub(crate) async fn run(common: Common, args: GatewayArgs, output: Output) -> an
         public_hosts: args.public_host,
         accounts: Vec::new(),
     };
-    let part = start(&home, chain, &genesis, plan).await?;
+    let part = start(&home, joined, &genesis, plan).await?;
     let ready = serde_json::json!({
         "base_url": part.base_url, "api_key": part.api_key, "dashboard_url": part.dashboard_url,
     });
@@ -209,7 +227,7 @@ pub(crate) async fn run(common: Common, args: GatewayArgs, output: Output) -> an
 }
 
 /// A gateway pays providers, so it cannot begin without money.
-async fn wait_for_funds(key: &SecretKey, chain: &HttpChain, output: Output) -> anyhow::Result<()> {
+async fn wait_for_funds(key: &SecretKey, chain: &dyn Chain, output: Output) -> anyhow::Result<()> {
     let mut told = false;
     loop {
         let account = chain.account(key.address()).await?;

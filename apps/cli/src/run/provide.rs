@@ -9,7 +9,7 @@ use engine::SharedEngine;
 use net::IrohConfig;
 use provider::{Provider, ProviderConfig, ProviderHandle};
 use types::{Nusd, Watt, genesis::Genesis, price::Price};
-use wire::chain::HttpChain;
+use wire::chain::Chain;
 
 use crate::{
     args::{Common, ProvideArgs},
@@ -33,7 +33,7 @@ pub(crate) struct ProviderPlan {
 /// Starts the provider of `home`.
 pub(crate) async fn start(
     home: &Home,
-    chain: Arc<HttpChain>,
+    chain: Arc<dyn Chain>,
     genesis: &Genesis,
     plan: ProviderPlan,
 ) -> anyhow::Result<ProviderHandle> {
@@ -63,7 +63,7 @@ pub(crate) async fn start(
 pub(crate) async fn run(common: Common, args: ProvideArgs, output: Output) -> anyhow::Result<()> {
     let home = Home::open(&common)?;
     let stop = stop::on_signal(output)?;
-    let (chain, genesis) = gateway::join(&home, &args.chain).await?;
+    let (joined, genesis) = gateway::join(&home, &args.chain, output).await?;
     let plan = ProviderPlan {
         engines: engines::open(&args.engines, output).await?,
         price: engines::price(&args.engines),
@@ -71,10 +71,10 @@ pub(crate) async fn run(common: Common, args: ProvideArgs, output: Output) -> an
         moniker: args.moniker,
         region: args.region,
         class: args.class,
-        peer_listen: args.peer_listen.unwrap_or_else(|| leave_from(chain.url())),
+        peer_listen: args.peer_listen.unwrap_or_else(|| leave_from(joined.node.url())),
         redeem_at: args.redeem_at,
     };
-    let handle = start(&home, chain, &genesis, plan).await?;
+    let handle = start(&home, joined.chain, &genesis, plan).await?;
     let operator = home.key("provider")?.address();
     let ready = serde_json::json!({ "operator": operator, "chain_id": genesis.chain_id });
     output.result(&ready, format_args!("providing to {} as {operator}", genesis.chain_id))?;

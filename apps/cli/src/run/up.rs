@@ -19,7 +19,8 @@ use crate::{
         engines,
         gateway::{self, GatewayPart, GatewayPlan},
         provide::{self, ProviderPlan},
-        stop, validator,
+        stop,
+        validator::{self, ValidatorPlan},
     },
 };
 
@@ -53,7 +54,8 @@ pub(crate) async fn run(common: Common, args: UpArgs, output: Output) -> anyhow:
         if args.no_provider { Vec::new() } else { engines::open(&args.engines, output).await? };
 
     output.progress("starting the ledger …");
-    let ledger = validator::start(&home, listen(args.chain_listen, CHAIN_PORT), None).await?;
+    let chain_listen = listen(args.chain_listen, CHAIN_PORT);
+    let ledger = validator::start(&home, ValidatorPlan::alone(chain_listen)).await?;
     let chain = Arc::new(HttpChain::new(&ledger.chain_url)?);
     output.progress("starting the gateway …");
     let plan = GatewayPlan {

@@ -1,14 +1,21 @@
 //! `peerwatt validator`: the ledger and its chain API.
 
-use std::{net::SocketAddr, path::Path};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use types::{
-    Address, Nusd, Watt,
+    Address, Height, Nusd, Watt,
     genesis::{Genesis, GenesisAccount},
     sign::Sign,
 };
-use validator::{PriceVote, Validator, ValidatorConfig, ValidatorHandle, genesis::LocalNetwork};
+use validator::{
+    ConsensusKey, Peer, Timeouts, Validator, ValidatorConfig, ValidatorHandle,
+    genesis::{LOCAL_STAKE, LocalNetwork, LocalValidator},
+};
 
 use crate::{
     args::{Common, ValidatorArgs},
@@ -17,6 +24,9 @@ use crate::{
     output::Output,
     run::stop,
 };
+
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8401);
+const PEER_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8403);
 
 /// What the wallet of the folder owns in a network that is made in it.
 const WALLET_GRANT: Watt = Watt::whole(1_000_000);
@@ -31,21 +41,73 @@ pub(crate) struct ValidatorPart {
     pub(crate) genesis: Genesis,
 }
 
-/// Starts the validator of `home`, whose genesis document must be there. It votes for `vote_price`,
-/// or for what [`price_vote`] says.
-pub(crate) async fn start(
-    home: &Home,
-    listen: SocketAddr,
-    vote_price: Option<Nusd>,
-) -> anyhow::Result<ValidatorPart> {
+/// How a validator is started.
+pub(crate) struct ValidatorPlan {
+    /// Of the chain API.
+    pub(crate) listen: SocketAddr,
+    /// Of the connections to other nodes.
+    pub(crate) peer_listen: SocketAddr,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) peers_only: bool,
+    /// Decides nothing.
+    pub(crate) full_node: bool,
+    pub(crate) vote_price: Option<Nusd>,
+    pub(crate) heartbeat: Option<Duration>,
+    /// Begins no height after this one.
+    pub(crate) halt_at: Option<Height>,
+    pub(crate) blocks_kept: Option<u64>,
+}
+
+impl ValidatorPlan {
+    /// A validator without others, which listens for them on any port.
+    pub(crate) fn alone(listen: SocketAddr) -> ValidatorPlan {
+        ValidatorPlan {
+            listen,
+            peer_listen: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0),
+            peers: Vec::new(),
+            peers_only: false,
+            full_node: false,
+            vote_price: None,
+            heartbeat: None,
+            halt_at: None,
+            blocks_kept: None,
+        }
+    }
+}
+
+/// Starts the validator of `home`, whose genesis document must be there. It votes for the plan's
+/// price, or for what [`price_vote`] says.
+pub(crate) async fn start(home: &Home, plan: ValidatorPlan) -> anyhow::Result<ValidatorPart> {
     let genesis = home.genesis()?.context("the data folder has no genesis document")?;
+    let vote_price = price_vote(home, &genesis, &plan)?;
+    let consensus = match plan.full_node {
+        true => None,
+        false => {
+            let mark = home.key_path(Path::new("consensus")).with_extension("mark");
+            Some(ConsensusKey { key: home.key("consensus")?, mark })
+        }
+    };
     let config = ValidatorConfig {
         home: home.part("validator"),
         genesis: genesis.clone(),
-        consensus_key: home.key("consensus")?,
-        listen,
-        heartbeat: None,
-        price_vote: price_vote(home, &genesis, vote_price)?,
+        // Without anything to do for it the operator's key need not lie here, nor be readable.
+        operator: match &consensus {
+            Some(_) if home.has_key("validator") || vote_price.is_some() => {
+                Some(home.key("validator")?)
+            }
+            Some(_) | None => None,
+        },
+        consensus,
+        node_key: home.key("validator-node")?,
+        listen: plan.listen,
+        peer_listen: plan.peer_listen,
+        peers: plan.peers,
+        peers_only: plan.peers_only,
+        timeouts: Timeouts::STANDARD,
+        heartbeat: plan.heartbeat,
+        halt_at: plan.halt_at,
+        blocks_kept: plan.blocks_kept,
+        vote_price,
     };
     let handle = Validator::start(config).await?;
     let chain_url = handle.chain_api_url();
@@ -59,17 +121,15 @@ pub(crate) async fn start(
 fn price_vote(
     home: &Home,
     genesis: &Genesis,
-    given: Option<Nusd>,
-) -> anyhow::Result<Option<PriceVote>> {
+    plan: &ValidatorPlan,
+) -> anyhow::Result<Option<Nusd>> {
     let is_local = genesis.chain_id.as_str().starts_with(LOCAL_CHAIN);
-    if given.is_none() && !is_local {
-        // Without a vote the operator's key need not lie here, nor be readable.
-        return Ok(None);
+    if plan.full_node || plan.vote_price.is_some() || !is_local {
+        return Ok(plan.vote_price.filter(|_| !plan.full_node));
     }
-    let operator = home.key("validator")?;
-    let is_ours = genesis.validators.iter().any(|it| it.operator == operator.address());
-    let price = given.or(is_ours.then_some(genesis.nusd_per_watt));
-    Ok(price.map(|nusd_per_watt| PriceVote { operator, nusd_per_watt }))
+    let operator = home.key("validator")?.address();
+    let is_ours = genesis.validators.iter().any(|it| it.operator == operator);
+    Ok(is_ours.then_some(genesis.nusd_per_watt))
 }
 
 impl ValidatorPart {
@@ -104,8 +164,12 @@ pub(crate) fn prepare_genesis(
     let account = |(address, balance)| GenesisAccount { address, balance };
     let genesis = validator::genesis::local(LocalNetwork {
         time: gateway::system_clock()(),
-        consensus_key: home.key("consensus")?.public_key(),
-        validator_operator: home.key("validator")?.address(),
+        validators: vec![LocalValidator {
+            moniker: "local".to_owned(),
+            consensus_key: home.key("consensus")?.public_key(),
+            operator: home.key("validator")?.address(),
+            stake: LOCAL_STAKE,
+        }],
         holder: home.key("holder")?.address(),
         gateway: home.key("gateway")?.address(),
         accounts: accounts.into_iter().map(account).collect(),
@@ -121,11 +185,24 @@ pub(crate) async fn run(common: Common, args: ValidatorArgs, output: Output) -> 
     let home = Home::open(&common)?;
     prepare_genesis(&home, args.genesis.as_deref(), &args.fund, output)?;
     let stop = stop::on_signal(output)?;
-    let part = start(&home, args.listen, args.vote_price).await?;
-    let ready =
-        serde_json::json!({ "chain_url": part.chain_url, "chain_id": part.genesis.chain_id });
-    let network = &part.genesis.chain_id;
-    output.result(&ready, format_args!("keeping the ledger of {network} at {}", part.chain_url))?;
+    let settings = home.validator_settings()?;
+    let plan = ValidatorPlan {
+        listen: args.listen.or(settings.listen).unwrap_or(LISTEN),
+        peer_listen: args.peer_listen.or(settings.peer_listen).unwrap_or(PEER_LISTEN),
+        peers: if args.peer.is_empty() { settings.peers()? } else { args.peer },
+        peers_only: args.peers_only || settings.peers_only,
+        full_node: args.full_node || settings.full_node,
+        vote_price: args.vote_price,
+        heartbeat: args.heartbeat.map(Duration::from_secs),
+        halt_at: args.halt_at.map(Height),
+        blocks_kept: args.blocks_kept,
+    };
+    let peer = format!("{}@{}", home.key("validator-node")?.public_key(), plan.peer_listen);
+    let part = start(&home, plan).await?;
+    let (chain_url, network) = (&part.chain_url, &part.genesis.chain_id);
+    let ready = serde_json::json!({ "chain_url": chain_url, "chain_id": network, "peer": peer });
+    output.progress(format_args!("other nodes reach it as --peer {peer}"));
+    output.result(&ready, format_args!("keeping the ledger of {network} at {chain_url}"))?;
     stop.cancelled().await;
     part.stop(&home).await
 }

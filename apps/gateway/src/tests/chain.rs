@@ -65,6 +65,7 @@ impl TestChain {
             leaving: false,
             jailed: false,
             heartbeats: 0,
+            seen_period: 0,
             channels_open: 0,
         };
         self.lock().providers.insert(operator, view);

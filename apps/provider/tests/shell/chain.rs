@@ -7,6 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use keys::Ed25519;
+use provider::Clock;
 use types::{
     Address, ChainId, ChannelId, Hash32, Height, Lane, Nonce, Nusd, PublicKey, TimeMs, TxId, Watt,
     channel::ChannelTerms,
@@ -18,6 +19,8 @@ use wire::chain::{
     AccountView, Chain, ChainError, ChainStatus, ChannelView, ErrorBody, GatewayView, LaneView,
     OracleView, ProviderView, SupplyView, TxOutcome, TxResult,
 };
+
+use super::{TimerClock, gateway::NOW};
 
 pub(crate) fn chain_id() -> ChainId {
     "peerwatt-test.1".parse().unwrap()
@@ -35,6 +38,11 @@ pub(crate) struct State {
     pub(crate) nonces: BTreeMap<Address, u64>,
     pub(crate) registrations: usize,
     pub(crate) redemptions: usize,
+    /// The periods in which heartbeats arrived.
+    pub(crate) heartbeats: Vec<u64>,
+    /// What every account has.
+    pub(crate) balance: Watt,
+    pub(crate) clock: Option<TimerClock>,
 }
 
 impl TestChain {
@@ -75,9 +83,15 @@ impl TestChain {
 }
 
 impl State {
+    /// The heartbeat period of now.
+    pub(crate) fn period(&self) -> u64 {
+        let now = self.clock.map_or(NOW, |clock| clock.now());
+        now.0 / Params::standard().providers.heartbeat_ms
+    }
+
     fn apply(&mut self, sender: Address, action: &Action) -> Result<(), String> {
         match action {
-            Action::RegisterProvider { node_key, profile, bond } => {
+            Action::RegisterProvider { node_key, profile, commission: None, bond } => {
                 let profile = profile.clone();
                 let entry = ProviderView {
                     operator: sender,
@@ -97,6 +111,7 @@ impl State {
                     leaving: false,
                     jailed: false,
                     heartbeats: 0,
+                    seen_period: self.period(),
                     channels_open: 0,
                 };
                 self.providers.insert(sender, entry);
@@ -106,6 +121,13 @@ impl State {
             Action::RedeemVouchers { claims } => {
                 claims.iter().try_for_each(|claim| self.claim(sender, claim))?;
                 self.redemptions += 1;
+                Ok(())
+            }
+            Action::Heartbeat => {
+                let period = self.period();
+                let entry = self.providers.get_mut(&sender).ok_or("not registered")?;
+                entry.seen_period = period;
+                self.heartbeats.push(period);
                 Ok(())
             }
             other => Err(format!("a provider does not send {other:?}")),
@@ -171,10 +193,11 @@ impl Chain for TestChain {
     }
 
     async fn account(&self, address: Address) -> Result<AccountView, ChainError> {
-        let nonce = self.lock().nonces.get(&address).copied().unwrap_or(0);
+        let state = self.lock();
+        let nonce = state.nonces.get(&address).copied().unwrap_or(0);
         Ok(AccountView {
             address,
-            watt: Watt::ZERO,
+            watt: state.balance,
             credits: Nusd::ZERO,
             nonce: Nonce(nonce),
             fee_debt: Watt::ZERO,

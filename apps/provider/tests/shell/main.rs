@@ -5,6 +5,7 @@
 
 mod chain;
 mod gateway;
+mod heartbeat;
 mod hostile;
 mod links;
 mod recovery;
@@ -30,6 +31,19 @@ struct StoppedClock;
 impl Clock for StoppedClock {
     fn now(&self) -> TimeMs {
         NOW
+    }
+}
+
+/// A clock that goes with tokio's timers, for what is planned by the time of day.
+#[derive(Clone, Copy, Debug)]
+struct TimerClock {
+    started: tokio::time::Instant,
+}
+
+impl Clock for TimerClock {
+    fn now(&self) -> TimeMs {
+        let passed = self.started.elapsed().as_millis();
+        NOW.plus_ms(u64::try_from(passed).unwrap())
     }
 }
 

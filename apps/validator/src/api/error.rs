@@ -5,7 +5,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use replica::{Refusal, SubmitError, mempool::Full};
+use replica::{Full, Refusal, SubmitError};
 use wire::chain::{ErrorBody, code};
 
 use crate::views::ViewError;
@@ -90,7 +90,11 @@ impl ApiError {
                 Full::Sender => (StatusCode::TOO_MANY_REQUESTS, code::MEMPOOL_SENDER_FULL),
                 Full::Waiters => (StatusCode::TOO_MANY_REQUESTS, code::BUSY),
                 Full::Gap => (StatusCode::CONFLICT, code::NONCE_TOO_HIGH),
-                Full::NonceTaken => (StatusCode::CONFLICT, code::NONCE_TAKEN),
+                Full::NonceTaken { .. } | Full::Replaced | Full::OutOfTurn => {
+                    (StatusCode::CONFLICT, code::NONCE_TAKEN)
+                }
+                Full::Evicted => (StatusCode::SERVICE_UNAVAILABLE, code::MEMPOOL_FULL),
+                Full::Expired => (StatusCode::CONFLICT, code::TX_EXPIRED),
             },
             SubmitError::Halted => (StatusCode::SERVICE_UNAVAILABLE, code::HALTED),
             SubmitError::Store { source } => return ApiError::internal(source),

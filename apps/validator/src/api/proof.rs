@@ -1,16 +1,18 @@
-//! Entries with their proofs, and what a transaction would do.
+//! Headers with what certifies them, entries with their proofs, and what a transaction would do.
 
 use axum::{Json, body::Bytes, extract::Path, extract::rejection::BytesRejection};
 use replica::Application;
+use store::StoredBlock;
 use types::{
+    Hash32, Height,
     hash::to_hex,
     stake::{OperatorId, Role},
     state::StateKey,
 };
-use wire::chain::{StateProof, TxOutcome};
+use wire::chain::{LightBlock, ProvenEntry, StateProof, StateProofs, TxOutcome};
 
 use super::{
-    Live,
+    Api, Live,
     error::ApiError,
     read::{parse, read_store},
     submit::body_bytes,
@@ -56,24 +58,82 @@ pub(super) fn operator_id(role: &str, account: &str) -> Result<OperatorId, ApiEr
     Ok(OperatorId { role, account: parse("account", account)? })
 }
 
+pub(super) async fn gateway(live: Live, Path(operator): Path<String>) -> Answer<StateProof> {
+    prove(live, StateKey::Gateway { operator: parse("operator", &operator)? }).await
+}
+
 async fn prove(Live(api): Live, key: StateKey) -> Answer<StateProof> {
     let (height, chain_id, proven) = {
         let state = api.state.read().await;
-        (state.height(), state.chain_id().clone(), state.prove(&key))
+        (state.height(), state.chain_id().clone(), entry(&state, key))
     };
-    let (value, proof) = proven.map_err(|error| ApiError::internal(&error))?;
+    let ProvenEntry { key, value, proof } = proven?;
     // The state that readers see is of a block that is on the disk.
+    let LightBlock { header, certificate, validators } =
+        read_store(api, move |api| proving_block(api, height)).await?;
+    Ok(Json(StateProof { chain_id, key, value, proof, header, certificate, validators }))
+}
+
+/// A channel and its lanes, of which there are at most as many as a voucher can name.
+pub(super) async fn lanes(Live(api): Live, Path(id): Path<String>) -> Answer<StateProofs> {
+    let id = parse("id", &id)?;
+    let (height, chain_id, proven) = {
+        let state = api.state.read().await;
+        let lanes = state.lanes_of(id).map(|(lane, _)| StateKey::Lane { channel: id, lane });
+        let keys = [StateKey::Channel { id }].into_iter().chain(lanes);
+        let proven: Result<Vec<_>, ApiError> = keys.map(|key| entry(&state, key)).collect();
+        (state.height(), state.chain_id().clone(), proven)
+    };
+    let entries = proven?;
+    let LightBlock { header, certificate, validators } =
+        read_store(api, move |api| proving_block(api, height)).await?;
+    Ok(Json(StateProofs { chain_id, entries, header, certificate, validators }))
+}
+
+fn entry(state: &ledger::State, key: StateKey) -> Result<ProvenEntry, ApiError> {
+    let proven = state.prove(&key);
+    let (value, proof) = proven.map_err(|error| ApiError::internal(&error))?;
+    Ok(ProvenEntry { key, value: value.map(|bytes| to_hex(&bytes)), proof })
+}
+
+fn proving_block(api: &Api, height: Height) -> Result<LightBlock, ApiError> {
+    light_block(api, height)?.ok_or_else(|| {
+        ApiError::not_found("block yet whose state could be proven; wait for the first")
+    })
+}
+
+/// The header of a height with what certifies it.
+pub(super) async fn light(Live(api): Live, Path(height): Path<String>) -> Answer<LightBlock> {
+    let height = Height(parse("height", &height)?);
     read_store(api, move |api| {
-        let block = api.store.block(height)?;
-        let block = block.ok_or_else(|| {
-            ApiError::not_found("block yet whose state could be proven; wait for the first")
-        })?;
-        let value = value.map(|bytes| to_hex(&bytes));
-        let (header, commit) = (block.header, block.certificate);
-        Ok(StateProof { chain_id, key, value, proof, header, commit })
+        let missing = || ApiError::not_found(format!("block {height}, or not any more"));
+        light_block(api, height)?.ok_or_else(missing)
     })
     .await
     .map(Json)
+}
+
+/// That of the newest block.
+pub(super) async fn light_latest(Live(api): Live) -> Answer<LightBlock> {
+    read_store(api, |api| proving_block(api, api.store.height()?)).await.map(Json)
+}
+
+fn light_block(api: &Api, height: Height) -> Result<Option<LightBlock>, ApiError> {
+    let Some(block) = api.store.block(height)? else { return Ok(None) };
+    let StoredBlock { header, certificate, .. } = block;
+    let digest = header.validators;
+    let validators = api.store.validators(digest)?;
+    let validators =
+        validators.ok_or_else(|| ApiError::internal(&WithoutValidators { height, digest }))?;
+    Ok(Some(LightBlock { header, certificate, validators }))
+}
+
+/// The store keeps the validators of every block that it has.
+#[derive(Debug, thiserror::Error)]
+#[error("the validators {digest} of block {height} are not in the store")]
+struct WithoutValidators {
+    height: Height,
+    digest: Hash32,
 }
 
 /// What the transaction would do in the next block. One without a place in a block is refused.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use keys::SecretKey;
 use ledger::invariants;
-use replica::{Clock, Solo, SoloConfig, recover, start};
+use replica::{Clock, EngineConfig, Mark, ReplicaConfig, ReplicaParts, Timeouts, recover, start};
 use store::{
     BlockStore, StoreError,
     testing::{Crash, Disk},
@@ -17,7 +17,7 @@ use types::{
 };
 
 use super::*;
-use crate::genesis::{LocalNetwork, local};
+use crate::genesis::{LOCAL_STAKE, LocalNetwork, LocalValidator, local};
 
 #[derive(Debug)]
 struct StandingClock;
@@ -39,8 +39,12 @@ fn genesis() -> Genesis {
         |part| GenesisAccount { address: key(part).address(), balance: Watt::whole(1_000) };
     local(LocalNetwork {
         time: TimeMs(1_000),
-        consensus_key: key(1).public_key(),
-        validator_operator: key(1).address(),
+        validators: vec![LocalValidator {
+            moniker: "local".to_owned(),
+            consensus_key: key(1).public_key(),
+            operator: key(1).address(),
+            stake: LOCAL_STAKE,
+        }],
         holder: key(2).address(),
         gateway: key(3).address(),
         accounts: SENDERS.map(account).to_vec(),
@@ -54,6 +58,7 @@ fn transfer(from: u8, nonce: u64) -> Vec<u8> {
         chain_id: genesis.chain_id.clone(),
         nonce: Nonce(nonce),
         fee_max: Watt::whole(1),
+        tip: Watt::ZERO,
         valid_until: None,
         action: Action::Transfer { to: key(99).address(), amount: Watt::whole(1) },
     };
@@ -69,9 +74,22 @@ async fn run(disk: &Disk) -> u64 {
     let Ok(store) = open(disk) else { return 0 };
     let mut app = LedgerApp::new(&genesis()).unwrap();
     let recovered = recover(&mut app, &store).unwrap();
-    let config = SoloConfig { snapshot_interval: 2, ..SoloConfig::STANDARD };
-    let (key, clock) = (Arc::new(key(1)), Arc::new(StandingClock));
-    let (replica, task) = start(Solo { app, recovered, store, key, clock, config }).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let engine = EngineConfig {
+        moniker: "test".to_owned(),
+        listen: "127.0.0.1:0".parse().unwrap(),
+        peers: Vec::new(),
+        peers_only: false,
+        node_seed: key(7).seed(),
+        wal: folder.path().join("consensus.wal"),
+        timeouts: Timeouts::STANDARD,
+    };
+    let config = ReplicaConfig { snapshot_interval: 2, ..ReplicaConfig::standard(engine) };
+    let mark = Arc::new(Mark::open(&folder.path().join("consensus.mark")).unwrap());
+    let key: Arc<dyn Sign> = Arc::new(key(1));
+    let (signing, clock) = (Some((key, mark)), Arc::new(StandingClock));
+    let parts = ReplicaParts { app, recovered, store, signing, clock, config, evidence: None };
+    let (replica, _, task) = start(parts).await.unwrap();
     let mut answered = 0;
     for nonce in 0..4 {
         let submit = |sender| replica.submit(transfer(sender, nonce));

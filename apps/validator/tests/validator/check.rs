@@ -5,7 +5,8 @@ use std::path::Path;
 use store::{Append, BlockStore, StoreError, StoredBlock};
 use types::{
     Hash32, TimeMs, TxId, Watt,
-    block::{Block, Commit},
+    block::Block,
+    consensus::{Certificate, CommitSignature},
     sign::Signed,
     tx::SignedTx,
 };
@@ -96,10 +97,14 @@ async fn check_forged(forge: impl FnOnce(&mut StoredBlock, &mut Vec<TxId>)) -> S
     block.outcomes = br#"{"results":[],"events":[]}"#.to_vec();
     block.header.height = tip.header.height.next();
     block.header.parent = tip.header.hash();
+    block.header.last_certificate = tip.certificate.hash();
+    block.last_certificate = Some(tip.certificate.clone());
     block.header.txs_root = Block::txs_root(&[]);
     let mut tx_ids = Vec::new();
     forge(&mut block, &mut tx_ids);
-    store.append(Append { block: &block, tx_ids: &tx_ids, snapshot: None }).unwrap();
+    let validators = store.validators(block.header.validators).unwrap().unwrap();
+    let append = Append { block: &block, validators: &validators, tx_ids: &tx_ids, snapshot: None };
+    store.append(append).unwrap();
     drop(store);
     let report = check(&home.config().home).unwrap();
     assert_eq!(report.height.0 + 1, 6, "what came before was replayed");
@@ -108,16 +113,20 @@ async fn check_forged(forge: impl FnOnce(&mut StoredBlock, &mut Vec<TxId>)) -> S
 
 /// Signs the header as it is now.
 fn sign(block: &mut StoredBlock, with: u8) {
-    let commit = Commit { height: block.header.height, block: block.header.hash() };
-    block.certificate = Signed::new(commit, &genesis().chain_id, &key(with));
+    let (height, hash) = (block.header.height, block.header.hash());
+    let mut certificate = Certificate { height, round: 0, block: hash, signatures: Vec::new() };
+    let signed = Signed::new(certificate.vote(), &genesis().chain_id, &key(with));
+    let Signed { signer, signature, .. } = signed;
+    certificate.signatures = vec![CommitSignature { signer, signature }];
+    block.certificate = certificate;
 }
 
 #[tokio::test]
 async fn a_forged_block_is_named_by_what_is_wrong_with_it() {
     let unsigned = check_forged(|block, _| {
-        let signature = block.certificate.signature;
+        let signatures = block.certificate.signatures.clone();
         sign(block, CONSENSUS);
-        block.certificate.signature = signature;
+        block.certificate.signatures = signatures;
     });
     assert_eq!(unsigned.await, "certificate");
     let by_another = check_forged(|block, _| sign(block, HOLDER)).await;
@@ -127,6 +136,17 @@ async fn a_forged_block_is_named_by_what_is_wrong_with_it() {
         sign(block, CONSENSUS);
     });
     assert_eq!(app_hash.await, "app_hash");
+    let last_certificate = check_forged(|block, _| {
+        block.last_certificate = None;
+        block.header.last_certificate = Hash32::default();
+        sign(block, CONSENSUS);
+    });
+    assert_eq!(last_certificate.await, "certificate");
+    let next_validators = check_forged(|block, _| {
+        block.header.next_validators = Hash32([9; 32]);
+        sign(block, CONSENSUS);
+    });
+    assert_eq!(next_validators.await, "app_hash");
     let parent = check_forged(|block, _| {
         block.header.parent = Hash32([9; 32]);
         sign(block, CONSENSUS);
@@ -162,6 +182,7 @@ async fn outcomes_and_index_are_recomputed() {
     let store = BlockStore::open_read_only(&blocks_file(&home)).unwrap();
     let good: Vec<StoredBlock> =
         (1..=5).map(|height| store.block(types::Height(height)).unwrap().unwrap()).collect();
+    let validators = store.validators(good[0].header.validators).unwrap().unwrap();
     drop(store);
     // The same chain once more, told differently.
     let retold = |edit: fn(&mut StoredBlock, &mut Vec<TxId>)| {
@@ -173,7 +194,9 @@ async fn outcomes_and_index_are_recomputed() {
             let id = |tx: &Vec<u8>| SignedTx::decode(tx).unwrap().id();
             let mut tx_ids: Vec<TxId> = block.txs.iter().map(id).collect();
             edit(&mut block, &mut tx_ids);
-            store.append(Append { block: &block, tx_ids: &tx_ids, snapshot: None }).unwrap();
+            let append =
+                Append { block: &block, validators: &validators, tx_ids: &tx_ids, snapshot: None };
+            store.append(append).unwrap();
         }
         drop(store);
         let report = check(&home.config().home).unwrap();

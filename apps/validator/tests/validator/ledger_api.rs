@@ -1,33 +1,37 @@
 //! Proofs, simulations, the stream of events, votes on the price and snapshots, over the real API.
 
+use std::sync::Arc;
+
 use futures::StreamExt;
 use keys::Ed25519;
+use light::{Rules, TrustedState};
 use types::{
     Address, Height, Nusd, Watt,
-    hash::from_hex,
     sign::Sign,
     stake::OperatorId,
     state::StateKey,
     tx::{Action, CreditPurchase},
 };
-use validator::{PriceVote, SnapshotToolError, check_snapshot, export_snapshot};
-use wire::chain::{Chain, StateProof, TxResult};
+use validator::{SnapshotToolError, check_snapshot, export_snapshot};
+use wire::chain::{
+    Chain, EntryError, KeepTrust, StateProof, TxResult, TxSender, VerifiedChain, VerifiedConfig,
+};
 
 use crate::{
     network::{CONSENSUS, HOLDER, Home, START, USERS, genesis, key, sender},
     signed, transfer,
 };
 
-/// Checks a proof as a stranger would who knows nothing but the validator's key.
-fn verify(proof: &StateProof) -> Result<(), light::ProofError> {
-    let trusted = key(CONSENSUS).public_key();
-    light::verify_header(&proof.chain_id, &proof.header, &proof.commit, &trusted, &Ed25519)?;
-    let value = proof.value.as_deref().map(|text| {
-        let pairs = text.as_bytes().chunks(2);
-        let byte = |pair: &[u8]| from_hex::<1>(std::str::from_utf8(pair).unwrap()).unwrap()[0];
-        pairs.map(byte).collect::<Vec<u8>>()
-    });
-    light::verify_entry(proof.header.app_hash, &proof.key, value.as_deref(), &proof.proof)
+/// Checks a proof as a stranger would who knows nothing but the genesis document.
+fn verify(proof: &StateProof) -> Result<Option<Vec<u8>>, EntryError> {
+    assert!(is_certified(proof));
+    proof.entry()
+}
+
+fn is_certified(proof: &StateProof) -> bool {
+    let (trusted, rules) = (TrustedState::from_genesis(&genesis()), Rules::of(&genesis().params));
+    let now = proof.header.time;
+    trusted.advance(&proof.block(), now, &rules, &Ed25519).is_ok()
 }
 
 #[tokio::test]
@@ -39,27 +43,83 @@ async fn an_account_is_proven_to_a_stranger_and_so_is_its_absence() {
     sender(&chain, 10).send(transfer(11, Watt::whole(5))).await.unwrap();
 
     let known = chain.prove(StateKey::Account { address: key(11).address() }).await.unwrap();
-    assert_eq!(verify(&known), Ok(()));
-    let value: Vec<u8> = from_hex::<56>(known.value.as_deref().unwrap()).unwrap().to_vec();
+    let value = verify(&known).unwrap().unwrap();
     let account: types::state::Account = borsh::from_slice(&value).unwrap();
     assert_eq!(account.watt, Watt::whole(1_005));
 
     let validator_pool = OperatorId::validator(key(CONSENSUS).address());
     let pool = chain.prove(StateKey::Operator { id: validator_pool }).await.unwrap();
-    assert_eq!(verify(&pool), Ok(()));
+    assert!(verify(&pool).unwrap().is_some());
     let absent = chain.prove(StateKey::Account { address: Address([9; 20]) }).await.unwrap();
-    assert_eq!((verify(&absent), absent.value.as_ref()), (Ok(()), None));
+    assert_eq!(verify(&absent), Ok(None));
 
     let mut richer = known.clone();
     richer.value = richer.value.map(|text| format!("ff{}", &text[2..]));
-    assert_eq!(verify(&richer), Err(light::ProofError::Value));
+    assert_eq!(verify(&richer), Err(EntryError::Proof(light::ProofError::Value)));
     let mut other = known.clone();
     other.key = StateKey::Account { address: key(12).address() };
     assert!(verify(&other).is_err());
     let mut forged = known;
     forged.header.app_hash.0[0] ^= 1;
-    assert!(verify(&forged).is_err());
+    assert!(!is_certified(&forged));
     validator.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn every_header_comes_with_what_certifies_it() {
+    let home = Home::new();
+    let (validator, chain) = home.start().await;
+    assert_eq!(chain.light_block(None).await.unwrap(), None, "there is no block yet");
+    let sender = sender(&chain, 10);
+    for amount in 1..=3 {
+        sender.send(transfer(11, Watt(amount))).await.unwrap();
+    }
+    let rules = Rules::of(&genesis().params);
+    let mut trusted = TrustedState::from_genesis(&genesis());
+    for height in (1..=3).map(Height) {
+        let block = chain.light_block(Some(height)).await.unwrap().unwrap();
+        trusted = trusted.advance(&block, block.header.time, &rules, &Ed25519).unwrap();
+    }
+    let newest = chain.light_block(None).await.unwrap();
+    assert_eq!(newest.as_ref(), trusted.block());
+    assert_eq!(chain.light_block(Some(Height(99))).await.unwrap(), None);
+    validator.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_chain_that_is_only_believed_when_proven_answers_the_same() {
+    let home = Home::new();
+    let (validator, chain) = home.start().await;
+    let verified = VerifiedChain::new(VerifiedConfig {
+        nodes: vec![chain.clone()],
+        genesis: genesis(),
+        trusted: TrustedState::from_genesis(&genesis()),
+        clock: Arc::new(|| START.plus_ms(1_000)),
+        keeper: Arc::new(Forgets),
+    });
+    // Before the first block the genesis document answers.
+    let address = key(10).address();
+    assert_eq!(verified.account(address).await.unwrap(), chain.account(address).await.unwrap());
+    let register = Action::RegisterGateway {
+        node_key: key(77).public_key(),
+        moniker: "door".to_owned(),
+        addrs: vec!["127.0.0.1:1".to_owned()],
+    };
+    let verified = Arc::new(verified);
+    TxSender::new(verified.clone(), Arc::new(key(10))).send(register).await.unwrap();
+    assert_eq!(verified.account(address).await.unwrap(), chain.account(address).await.unwrap());
+    assert_eq!(verified.gateways().await.unwrap(), chain.gateways().await.unwrap());
+    assert_eq!(verified.providers().await.unwrap(), chain.providers().await.unwrap());
+    assert_eq!(verified.status().await.unwrap(), chain.status().await.unwrap());
+    assert_eq!(verified.channels_of(address).await.unwrap(), []);
+    validator.shutdown().await.unwrap();
+}
+
+#[derive(Debug)]
+struct Forgets;
+
+impl KeepTrust for Forgets {
+    fn keep(&self, _: &TrustedState) {}
 }
 
 #[tokio::test]
@@ -123,7 +183,8 @@ async fn a_validator_that_votes_keeps_the_price_fresh() {
     config.genesis.params.oracle.twap_ms = 10_000;
     config.genesis.params.oracle.max_age_ms = 30_000;
     let nusd_per_watt = Nusd(105_000_000);
-    config.price_vote = Some(PriceVote { operator: key(CONSENSUS), nusd_per_watt });
+    config.operator = Some(key(CONSENSUS));
+    config.vote_price = Some(nusd_per_watt);
     home.clock.advance(3_600_000);
     let validator = home.start_with(config).await.unwrap();
     let chain = wire::chain::HttpChain::new(&validator.chain_api_url()).unwrap();

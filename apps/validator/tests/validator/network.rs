@@ -13,8 +13,8 @@ use types::{
     sign::Sign,
 };
 use validator::{
-    Validator, ValidatorConfig, ValidatorError, ValidatorHandle,
-    genesis::{LocalNetwork, local},
+    ConsensusKey, Timeouts, Validator, ValidatorConfig, ValidatorError, ValidatorHandle,
+    genesis::{LOCAL_STAKE, LocalNetwork, LocalValidator, local},
 };
 use wire::chain::{HttpChain, TxSender};
 
@@ -43,6 +43,7 @@ pub(crate) fn key(part: u8) -> SecretKey {
 pub(crate) const CONSENSUS: u8 = 1;
 pub(crate) const HOLDER: u8 = 2;
 pub(crate) const GATEWAY: u8 = 3;
+pub(crate) const NODE: u8 = 4;
 /// Accounts from here on have 1 000 WATT each.
 pub(crate) const USERS: std::ops::Range<u8> = 10..26;
 
@@ -51,8 +52,12 @@ pub(crate) fn genesis() -> Genesis {
         .map(|user| GenesisAccount { address: key(user).address(), balance: Watt::whole(1_000) });
     local(LocalNetwork {
         time: START,
-        consensus_key: key(CONSENSUS).public_key(),
-        validator_operator: key(CONSENSUS).address(),
+        validators: vec![LocalValidator {
+            moniker: "local".to_owned(),
+            consensus_key: key(CONSENSUS).public_key(),
+            operator: key(CONSENSUS).address(),
+            stake: LOCAL_STAKE,
+        }],
         holder: key(HOLDER).address(),
         gateway: key(GATEWAY).address(),
         accounts: accounts.collect(),
@@ -76,10 +81,21 @@ impl Home {
         ValidatorConfig {
             home: self.folder.path().join("validator"),
             genesis: genesis(),
-            consensus_key: key(CONSENSUS),
+            consensus: Some(ConsensusKey {
+                key: key(CONSENSUS),
+                mark: self.folder.path().join("consensus.mark"),
+            }),
+            node_key: key(NODE),
             listen: "127.0.0.1:0".parse().unwrap(),
+            peer_listen: "127.0.0.1:0".parse().unwrap(),
+            peers: Vec::new(),
+            peers_only: false,
+            timeouts: Timeouts::STANDARD,
             heartbeat: None,
-            price_vote: None,
+            halt_at: None,
+            blocks_kept: None,
+            operator: None,
+            vote_price: None,
         }
     }
 

@@ -84,7 +84,8 @@ pub(crate) fn detail(action: &Action) -> Option<Markup> {
         Action::WithdrawRewards { operator: id } => operator(*id),
         Action::WithdrawCommission { role } | Action::Unjail { role } => html! { (role) },
         Action::SubmitEvidence { evidence } => match evidence {
-            Evidence::DoubleSign { .. } => html! { "two blocks of one height" },
+            Evidence::DoubleVote { .. } => html! { "two votes in one round" },
+            Evidence::DoubleProposal { .. } => html! { "two proposals in one round" },
             Evidence::DoubleClaim { .. } => html! { "two totals for one request" },
         },
         Action::RevealPrice { nusd_per_watt, .. } => show::usd(*nusd_per_watt),

@@ -531,6 +531,7 @@ fn blocks() -> Vec<BlockView> {
                     moniker: "attic".to_owned(),
                     ..ProviderProfile::default()
                 },
+                commission: None,
                 bond: Watt::ZERO,
             },
             TxResult::Applied { events: Vec::new() },
@@ -552,6 +553,7 @@ fn block(height: u64, sender: u8, action: Action, result: TxResult) -> BlockView
         chain_id: chain_id(),
         nonce: Nonce(1),
         fee_max: Watt(10_000_000),
+        tip: Watt::ZERO,
         valid_until: None,
         action,
     };
@@ -561,6 +563,9 @@ fn block(height: u64, sender: u8, action: Action, result: TxResult) -> BlockView
         time: TimeMs(NOW.0 - 42_000 - (1_284 - height.0) * 600_000),
         parent: Hash32([1; 32]),
         txs_root: Hash32([2; 32]),
+        last_certificate: Hash32::default(),
+        validators: Hash32::default(),
+        next_validators: Hash32::default(),
         app_hash: Hash32([3; 32]),
         proposer: key(4).public_key(),
     };

@@ -175,88 +175,88 @@ async fn blocks_with_transactions_and_events() {
         "/ledger",
         "blocks",
         expect![[r#"
-        Latest blocks
-        Latest first. Amounts in events are base units: 10⁻⁹ of a WATT or of a dollar.
-        Block 1 284
-        2026-11-21 03:59:18 UTC
-        · 1 transaction ·
-        efa57b5872…a3a0
-        Redeem vouchers
-        by
-        watt1ysvxc…uy8v
-        · 1 lane · fee
-        0.001 25
-        WATT
-        channel.claimed
-        channel
-        0909090909…0909
-        credits
-        187650
-        channel.settled
-        channel
-        0909090909…0909
-        watt
-        164605
-        burned
-        24690
-        Block 1 283
-        2026-11-21 03:49:18 UTC
-        · 1 transaction ·
-        7a2c763a6a…696b
-        Transfer
-        by
-        watt1wx3hg…mxmj
-        ·
-        2.5
-        WATT
-        to
-        watt1k9elw…zvxg
-        · fee
-        0.001 25
-        WATT
-        balance.too_low
-        the account holds 1.2 WATT, 2.5 are needed
-        Block 1 282
-        2026-11-21 03:39:18 UTC
-        · 1 transaction ·
-        ad59fff32a…06a7
-        Open channel
-        by
-        watt1k9elw…zvxg
-        ·
-        $5.00
-        to
-        watt1ysvxc…uy8v
-        · fee
-        0.001 25
-        WATT
-        Block 1 281
-        2026-11-21 03:29:18 UTC
-        · 1 transaction ·
-        8b60be004b…70ee
-        Buy credits
-        by
-        watt1k9elw…zvxg
-        ·
-        $100.00
-        · fee
-        0.001 25
-        WATT
-        Block 1 280
-        2026-11-21 03:19:18 UTC
-        · 1 transaction ·
-        57c8348c46…00d7
-        Register provider
-        by
-        watt1ysvxc…uy8v
-        ·
-        attic
-        , bond
-        0
-        WATT
-        · fee
-        0.001 25
-        WATT"#]],
+            Latest blocks
+            Latest first. Amounts in events are base units: 10⁻⁹ of a WATT or of a dollar.
+            Block 1 284
+            2026-11-21 03:59:18 UTC
+            · 1 transaction ·
+            cf83d0ce44…d129
+            Redeem vouchers
+            by
+            watt1ysvxc…uy8v
+            · 1 lane · fee
+            0.001 25
+            WATT
+            channel.claimed
+            channel
+            0909090909…0909
+            credits
+            187650
+            channel.settled
+            channel
+            0909090909…0909
+            watt
+            164605
+            burned
+            24690
+            Block 1 283
+            2026-11-21 03:49:18 UTC
+            · 1 transaction ·
+            8a4a8ad2c5…053c
+            Transfer
+            by
+            watt1wx3hg…mxmj
+            ·
+            2.5
+            WATT
+            to
+            watt1k9elw…zvxg
+            · fee
+            0.001 25
+            WATT
+            balance.too_low
+            the account holds 1.2 WATT, 2.5 are needed
+            Block 1 282
+            2026-11-21 03:39:18 UTC
+            · 1 transaction ·
+            e565cbb2ed…5aa0
+            Open channel
+            by
+            watt1k9elw…zvxg
+            ·
+            $5.00
+            to
+            watt1ysvxc…uy8v
+            · fee
+            0.001 25
+            WATT
+            Block 1 281
+            2026-11-21 03:29:18 UTC
+            · 1 transaction ·
+            8df979b08c…d2c6
+            Buy credits
+            by
+            watt1k9elw…zvxg
+            ·
+            $100.00
+            · fee
+            0.001 25
+            WATT
+            Block 1 280
+            2026-11-21 03:19:18 UTC
+            · 1 transaction ·
+            082b409f3b…e0fe
+            Register provider
+            by
+            watt1ysvxc…uy8v
+            ·
+            attic
+            , bond
+            0
+            WATT
+            · fee
+            0.001 25
+            WATT"#]],
     )
     .await;
 }

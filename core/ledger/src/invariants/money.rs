@@ -63,10 +63,13 @@ pub(super) fn credits_are_somewhere(state: &State) -> Result<(), String> {
     let free: Nusd = state.accounts().map(|(_, account)| account.credits).sum();
     let held: Nusd = state.channels().map(|(_, channel)| channel.balance()).sum();
     let pending: Nusd = state.pending().map(|(_, _, pending)| pending.credits).sum();
-    let refunding: Nusd = state.refunds().map(|(_, refund)| refund.credits).sum();
+    let arrears: Nusd = state.arrears().map(|(_, refund)| refund.credits).sum();
+    let due: Nusd = state.refunds().map(|(_, refund)| refund.credits).sum();
+    let refunding = due.saturating_add(arrears);
     let credit = state.credit.get();
     equal("pending claims and their sum", credit.pending, pending)?;
     equal("refunds and their sum", credit.refunding, refunding)?;
+    equal("refunds in arrears and their sum", credit.arrears, arrears)?;
     let sum = [free, held, pending, refunding].into_iter().sum::<Nusd>();
     let outstanding = state.supply().credits_outstanding;
     equal("free, held, pending and refunding credits, and outstanding", sum, outstanding)
@@ -95,13 +98,11 @@ pub(super) fn emission_is_within_its_budget(state: &State) -> Result<(), String>
         format!("{all:?} of emission, at most {budget:?}")
     })?;
     let epoch = emission.epoch;
-    let work: Nusd = state
-        .epoch_work
-        .iter()
-        .filter(|((worked_in, _), _)| *worked_in == epoch)
-        .map(|(_, work)| *work)
-        .sum();
-    equal("an epoch's work and that of its providers", emission.work, work)
+    let works = || state.epoch_work.iter().filter(|((worked_in, _), _)| *worked_in == epoch);
+    let credits: Nusd = works().map(|(_, work)| work.credits).sum();
+    equal("an epoch's work and that of its providers", emission.work.credits, credits)?;
+    let weight = works().map(|(_, work)| work.weight.0).fold(0, u128::saturating_add);
+    equal("an epoch's weight and that of its providers", emission.work.weight.0, weight)
 }
 
 pub(super) fn channels_add_up(state: &State) -> Result<(), String> {

@@ -7,6 +7,10 @@ use types::{Address, Nusd, state::Stage};
 use super::{ensure, equal};
 use crate::{provider::is_unbonded, state::State};
 
+pub(super) fn parameters_are_within_their_bounds(state: &State) -> Result<(), String> {
+    state.params().check().map_err(|error| error.to_string())
+}
+
 pub(super) fn providers_count_their_channels(state: &State) -> Result<(), String> {
     let mut counted: BTreeMap<Address, (u64, Nusd)> = BTreeMap::new();
     for (_, channel) in state.channels() {

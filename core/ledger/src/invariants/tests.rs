@@ -15,12 +15,13 @@ use types::{
 
 use super::*;
 use crate::{
+    Weight, Work,
     bank::Module,
     channel,
     credits::{self, Breaker},
     execute::Context,
     gateway, oracle,
-    provider::{self, NodeRole},
+    provider::{self, NodeRole, Registration},
     settlement, slashing, stake,
     stake::Delegation,
     validator::{self, ActiveValidator},
@@ -89,9 +90,13 @@ fn state() -> State {
     credits::buy(&mut state, payer, purchase).unwrap();
     credits::request_refund(&mut state, payer, Nusd::whole(5)).unwrap();
     let full = Watt::whole(50);
-    provider::register(&mut state, operator, KEY, &profile("o"), full).unwrap();
-    let node_key = PublicKey([4; 32]);
-    provider::register(&mut state, payer, node_key, &profile("p"), Watt::ZERO).unwrap();
+    let registration =
+        |node_key, profile, bond| Registration { node_key, profile, commission: None, bond };
+    let entry = profile("o");
+    provider::register(&mut state, operator, registration(KEY, &entry, full)).unwrap();
+    let entry = profile("p");
+    let unbonded = registration(PublicKey([4; 32]), &entry, Watt::ZERO);
+    provider::register(&mut state, payer, unbonded).unwrap();
     gateway::register(&mut state, payer, KEY, "g", &[]).unwrap();
     for salt in [1, 2] {
         channel::open(&mut state, payer, &terms(salt), Nusd::whole(10)).unwrap();
@@ -114,7 +119,7 @@ fn state() -> State {
     vesting::claim(&mut state, payer, Bucket::Team).unwrap();
     oracle::commit(&mut state, payer, Hash32([1; 32])).unwrap();
     let block = crate::BlockInfo { height: Height(1), time: TimeMs(500), absent: &[KEY] };
-    state.execute_block(block, &[]).unwrap();
+    state.execute_block::<types::tx::VerifiedTx>(block, &[]).unwrap();
     state.commit();
     state
 }
@@ -161,6 +166,12 @@ fn change_credit(state: &mut State, change: fn(&mut credits::Credit)) {
     state.credit.set(credit);
 }
 
+fn change_params(state: &mut State, change: fn(&mut Params)) {
+    let mut rules = state.rules.get().clone();
+    change(&mut rules.params);
+    state.rules.set(rules);
+}
+
 fn change_oracle(state: &mut State, change: fn(&mut crate::Oracle)) {
     let mut oracle = state.oracle.get().clone();
     change(&mut oracle);
@@ -194,13 +205,17 @@ const DAMAGES: &[(&str, Damage)] = &[
     ("BME1", |state| change_account(state, PAYER, |account| account.credits.0 += 1)),
     ("BME1", |state| change_credit(state, |credit| credit.refunding.0 += 1)),
     ("BME1", |state| change_credit(state, |credit| credit.pending.0 += 1)),
+    ("BME1", |state| change_credit(state, |credit| credit.arrears.0 += 1)),
     ("BME2", |state| change_account(state, Module::Vault.address(), |vault| vault.watt.0 -= 1)),
     ("BME5", |state| change_supply(state, |supply| supply.credits_settled.0 += 1)),
     ("BME7", |state| {
-        let emission = crate::Emission { work: Nusd(1), ..*state.emission.get() };
-        state.emission.set(emission);
+        let work = Work { credits: Nusd(1), weight: Weight(0) };
+        state.emission.set(crate::Emission { work, ..*state.emission.get() });
     }),
-    ("BME7", |state| state.epoch_work.insert((0, OPERATOR), Nusd(1))),
+    ("BME7", |state| {
+        let work = Work { credits: Nusd(0), weight: Weight(1) };
+        state.epoch_work.insert((0, OPERATOR), work);
+    }),
     ("CH1", |state| change_channel(state, |channel| channel.claimed.0 += 1)),
     ("CH1", |state| change_channel(state, |channel| channel.settled.0 += 1)),
     ("CH1", |state| change_channel(state, |channel| channel.open = false)),
@@ -209,6 +224,10 @@ const DAMAGES: &[(&str, Damage)] = &[
     ("CH1", |state| state.lanes.insert((open_channel(state), Lane(256)), Nusd(0))),
     ("CH3", |state| change_supply(state, |supply| supply.credits_settled.0 += 1)),
     ("CH3", |state| change_channel(state, |channel| channel.claimed.0 -= 1)),
+    ("PA1", |state| change_params(state, |params| params.oracle.twap_ms = 0)),
+    ("PA1", |state| {
+        change_params(state, |params| params.stake.unbonding_ms = params.slashing.evidence_age_ms);
+    }),
     ("VE1", |state| {
         let vesting = *state.vesting.get(&Bucket::Team).unwrap();
         let claimed = vesting.total;
@@ -228,6 +247,7 @@ const DAMAGES: &[(&str, Damage)] = &[
     ("IX1", |state| state.candidates.remove(&state.candidates.first().unwrap().0.clone())),
     ("IX1", |state| state.maturing.remove(&state.maturing.first().unwrap().0.clone())),
     ("IX1", |state| state.stakes.remove(&(OPERATOR, OperatorId::validator(PAYER)))),
+    ("IX1", |state| state.departures.remove(&(OPERATOR, OperatorId::validator(PAYER)))),
     ("IX1", |state| {
         let [from, to] = [OPERATOR, PAYER].map(OperatorId::validator);
         state.returning.insert((TimeMs(5), from, PAYER, to), ());
@@ -258,7 +278,7 @@ const DAMAGES: &[(&str, Damage)] = &[
         state.active.insert(BURIED_KEY, seat);
     }),
     ("ST3", |state| change_delegation(state, |delegation| delegation.shares = Shares(0))),
-    ("ST3", |state| change_delegation(state, |delegation| delegation.reward_index = u128::MAX)),
+    ("ST3", |state| change_delegation(state, |delegation| delegation.reward_index.0 = u128::MAX)),
     ("ST4", |state| change_delegation(state, |delegation| delegation.shares.0 += 1)),
     ("ST4", |state| change_operator(state, PAYER, |operator| operator.shares.0 += 1)),
     ("SL5", |state| {

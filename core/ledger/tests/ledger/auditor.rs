@@ -264,6 +264,7 @@ impl Auditor {
             | Event::ProviderUnbonded { .. }
             | Event::ProviderRemoved { .. }
             | Event::GatewayRegistered { .. }
+            | Event::RefundDeferred { .. }
             | Event::WithdrawRequested { .. }
             | Event::EpochEnded { .. }
             | Event::ValidatorRegistered { .. }

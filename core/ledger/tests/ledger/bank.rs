@@ -41,7 +41,7 @@ fn a_transfer_is_bounded_by_what_is_left_after_the_fee() {
         address("gina"),
         Watt::whole(1_000),
         expect![
-            "failed account.insufficient_watt: alice has 999.998825 WATT and needs 1000 WATT; send it WATT or use less"
+            "failed account.insufficient_watt: alice has 999.998809 WATT and needs 1000 WATT; send it WATT or use less"
         ],
     );
     check(
@@ -49,7 +49,7 @@ fn a_transfer_is_bounded_by_what_is_left_after_the_fee() {
         address("gina"),
         Watt(u128::MAX),
         expect![
-            "failed account.insufficient_watt: alice has 999.998825 WATT and needs 340282366920938463463374607431.768211455 WATT; send it WATT or use less"
+            "failed account.insufficient_watt: alice has 999.998809 WATT and needs 340282366920938463463374607431.768211455 WATT; send it WATT or use less"
         ],
     );
 }

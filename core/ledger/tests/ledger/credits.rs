@@ -100,7 +100,7 @@ fn what_buys_nothing_or_cannot_be_paid_is_refused() {
         World::new(),
         CreditPurchase::Pay { watt: Watt::whole(1_000) },
         expect![
-            "failed account.insufficient_watt: gina has 999.998844 WATT and needs 1000 WATT; send it WATT or use less"
+            "failed account.insufficient_watt: gina has 999.998828 WATT and needs 1000 WATT; send it WATT or use less"
         ],
     );
     check(

@@ -3,7 +3,8 @@
 use expect_test::{Expect, expect};
 use ledger::{Module, Readiness};
 use types::{
-    Nusd, TimeMs, Watt,
+    Nusd, Ppm, TimeMs, Watt,
+    stake::CommissionTerms,
     state::Account,
     tx::{Action, Tx},
 };
@@ -46,7 +47,7 @@ fn what_does_not_belong_here_and_now_has_no_place_in_a_block() {
     check_refused(
         |tx| tx.fee_max = Watt(0),
         expect![
-            "skipped fee.max_too_low: the fee is 0.001175 WATT and `fee_max` is 0 WATT; raise `fee_max`"
+            "skipped fee.max_too_low: the fee with the tip is 0.001191 WATT and `fee_max` is 0 WATT; raise `fee_max`"
         ],
     );
     check_refused(
@@ -117,6 +118,58 @@ fn a_failed_transaction_pays_and_uses_its_nonce() {
 }
 
 #[test]
+fn a_tip_is_paid_with_the_fee_to_the_stakers() {
+    let mut world = World::new();
+    let tip = Watt(5_000_001);
+    let before = world.watt("alice");
+    let tipped = |tx: &mut Tx| tx.tip = tip;
+    let tx = world.tx_with("alice", transfer(), tipped);
+    let fee = world.state.fee(tx.bytes_len());
+    let outcome = world.block(&[tx]);
+    assert_eq!(outcome.results[0].fee.0, fee.0 + tip.0);
+    assert_eq!(world.watt("alice").0, before.0 - fee.0 - tip.0 - 1);
+    let held = [Module::Stakers, Module::Rewards].map(|module| world.state.module_balance(module));
+    assert_eq!(held[0].0 + held[1].0, fee.0 + tip.0);
+}
+
+#[test]
+fn fee_and_tip_together_are_at_most_what_the_sender_allows() {
+    let mut world = World::new();
+    let with = |fee_max, tip| {
+        move |tx: &mut Tx| {
+            tx.fee_max = fee_max;
+            tx.tip = tip;
+        }
+    };
+    let fee = world.state.fee(world.tx("alice", transfer()).bytes_len());
+    let fee_max = Watt(fee.0 + 7);
+    for (fee_max, tip, expected) in [
+        (fee_max, Watt(8), "fee.max_too_low"),
+        (fee, Watt(1), "fee.max_too_low"),
+        (Watt(u128::MAX), Watt(u128::MAX), "amount.overflow"),
+        (Watt(u128::MAX), Watt::whole(1_000), "fee.cannot_pay"),
+    ] {
+        let tx = world.tx_with("alice", transfer(), with(fee_max, tip));
+        assert_eq!(world.state.check(&tx).unwrap_err().code(), expected, "{fee_max:?} {tip:?}");
+        let outcome = world.block(&[tx]);
+        let shown = world.show(&outcome.results[0]);
+        assert!(shown.starts_with(&format!("skipped {expected}: ")), "{shown}");
+    }
+    let exact = world.tx_with("alice", transfer(), with(fee_max, Watt(7)));
+    assert_eq!(world.block(&[exact]).results[0].fee, fee_max);
+}
+
+#[test]
+fn nobody_tips_on_credit() {
+    let mut world = World::new();
+    let tx = world.tx_with("poor", register("poor", Watt::ZERO), |tx| tx.tip = Watt(1));
+    assert_eq!(world.state.check(&tx).unwrap_err().code(), "fee.cannot_pay");
+    let outcome = world.block(&[tx]);
+    assert!(world.show(&outcome.results[0]).starts_with("skipped fee.cannot_pay: "));
+    assert_eq!(world.state.account(&address("poor")), Account::default());
+}
+
+#[test]
 fn who_has_nothing_can_only_begin_to_provide() {
     let mut world = World::new();
     let terms = world.terms("poor", "paul", 1);
@@ -145,7 +198,7 @@ fn a_registration_on_credit_is_paid_by_the_first_redemption() {
         "poor",
         register("poor", Watt::ZERO),
         expect![[r#"
-            fee.owed: account=poor fee=1208000 debt=1208000
+            fee.owed: account=poor fee=1225000 debt=1225000
             provider.registered: operator=poor node_key=poor/node moniker=poor bond=0"#]],
     );
     let channel = world.open("gina", "poor", 1, Nusd::whole(10));
@@ -154,18 +207,18 @@ fn a_registration_on_credit_is_paid_by_the_first_redemption() {
     // Too little to pay for both: no place in a block, and nothing happened.
     let tx = world.tx("poor", total(Nusd(1_000_000)));
     assert_eq!(world.state.check(&tx).unwrap_err().code(), "fee.cannot_pay");
-    world.check("poor", total(Nusd(1_000_000)), expect!["skipped fee.cannot_pay: poor has 0 WATT and the fee is 0.002523 WATT; send it WATT, or redeem more at once so that the payment covers the fee"]);
+    world.check("poor", total(Nusd(1_000_000)), expect!["skipped fee.cannot_pay: poor has 0 WATT and the fee is 0.002556 WATT; send it WATT, or redeem more at once so that the payment covers the fee"]);
     assert_eq!(world.state.channel(&channel).unwrap().claimed, Nusd::ZERO);
 
     let tx = world.tx("poor", total(Nusd::whole(1)));
     assert_eq!(world.state.check(&tx), Ok(Readiness::Ready));
     world.check_block("poor", total(Nusd::whole(1)), expect![[r#"
-        fee.owed: account=poor fee=1315000 debt=2523000
+        fee.owed: account=poor fee=1331000 debt=2556000
         channel.claimed: channel=gina>poor/1 payer=gina receiver=poor credits=1000000000 settles_at=1000000
         -- end --
-        fee.debt_paid: account=poor amount=2523000 debt=0
-        stake.delegated: delegator=poor operator=provider/poor amount=59495400 shares=59495400000000000
-        channel.settled: channel=gina>poor/1 payer=gina receiver=poor credits=1000000000 watt=500000000 provider=300000000 stakers=75000000 burned=75000000 treasury=50000000 withheld=59495400 minted=0"#]]);
+        fee.debt_paid: account=poor amount=2556000 debt=0
+        stake.delegated: delegator=poor operator=provider/poor amount=59488800 shares=59488800000000000
+        channel.settled: channel=gina>poor/1 payer=gina receiver=poor credits=1000000000 watt=500000000 provider=300000000 stakers=75000000 burned=75000000 treasury=50000000 withheld=59488800 minted=0"#]]);
     assert_eq!(world.state.account(&address("poor")).fee_debt, Watt::ZERO);
     // From now on it pays like everybody else, also for what fails.
     world.check(
@@ -185,6 +238,13 @@ fn a_registration_on_credit_that_fails_leaves_nothing() {
         Action::RegisterProvider {
             node_key: types::PublicKey([1; 32]),
             profile: profile(""),
+            commission: None,
+            bond: Watt::ZERO,
+        },
+        Action::RegisterProvider {
+            node_key: types::PublicKey([1; 32]),
+            profile: profile("poor"),
+            commission: Some(CommissionTerms { rate_max: Ppm::default(), ..CommissionTerms::ALL }),
             bond: Watt::ZERO,
         },
     ] {
@@ -205,7 +265,7 @@ fn debt_is_bounded() {
         let result = world.run("poor", register("poor", Watt::ZERO));
         assert!(!world.show(&result).starts_with("skipped"), "{n}: {}", world.show(&result));
     }
-    world.check("poor", register("poor", Watt::ZERO), expect!["skipped fee.debt_too_high: poor owes 0.010872 WATT in fees, the most for a transaction like this is 0.009664 WATT; earn or send it WATT first"]);
+    world.check("poor", register("poor", Watt::ZERO), expect!["skipped fee.debt_too_high: poor owes 0.011025 WATT in fees, the most for a transaction like this is 0.0098 WATT; earn or send it WATT first"]);
     let refused = world.state.check(&world.tx("poor", register("poor", Watt::ZERO))).unwrap_err();
     assert_eq!(refused.code(), "fee.debt_too_high");
 }
@@ -227,8 +287,8 @@ fn debt_survives_expiry_and_is_taken_from_a_bond() {
     world.check_end(expect![[r#"
         provider.unbonded: operator=poor
         provider.removed: operator=poor
-        fee.debt_paid: account=poor amount=1208000 debt=0
-        stake.unbonded: delegator=poor operator=provider/poor amount=4998792000
-        rewards.distributed: amount=1208001 carried=0"#]]);
+        fee.debt_paid: account=poor amount=1225000 debt=0
+        stake.unbonded: delegator=poor operator=provider/poor amount=4998775000
+        rewards.distributed: amount=1225000 carried=1"#]]);
     assert_eq!(world.state.account(&address("poor")).fee_debt, Watt::ZERO);
 }

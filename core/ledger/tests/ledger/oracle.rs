@@ -3,7 +3,7 @@
 use expect_test::expect;
 use ledger::PRICE_MIN;
 use types::{
-    Hash32, Nusd,
+    Hash32, Nusd, Watt,
     stake::price_commitment,
     tx::{Action, CreditPurchase},
 };
@@ -35,13 +35,13 @@ fn counted(world: &mut World, voters: &[&str], price: &str) -> String {
 }
 
 #[test]
-fn the_price_moves_by_an_eighth_at_most_and_when_half_of_the_power_voted() {
-    let mut world = World::new();
-    expect!["oracle.counted: period=17 before=2000000000 after=2100000000 median=2100000000 revealed=30000"].assert_eq(&counted(&mut world, &["vera", "vito"], "2.1"));
-    expect!["oracle.counted: period=19 before=2100000000 after=2362500000 median=100000000000 revealed=30000"].assert_eq(&counted(&mut world, &["vera", "vito"], "100"));
-    expect!["oracle.counted: period=21 before=2362500000 after=2067187500 median=100000000 revealed=20000"].assert_eq(&counted(&mut world, &["vera"], "0.1"));
+fn the_price_moves_by_an_eighth_at_most_and_when_two_thirds_of_the_power_voted() {
+    let mut world = World::with(|genesis| genesis.validators[0].stake = Watt::whole(20_001));
+    expect!["oracle.counted: period=17 before=2000000000 after=2100000000 median=2100000000 revealed=30001"].assert_eq(&counted(&mut world, &["vera", "vito"], "2.1"));
+    expect!["oracle.counted: period=19 before=2100000000 after=2362500000 median=100000000000 revealed=30001"].assert_eq(&counted(&mut world, &["vera", "vito"], "100"));
+    expect!["oracle.counted: period=21 before=2362500000 after=2067187500 median=100000000 revealed=20001"].assert_eq(&counted(&mut world, &["vera"], "0.1"));
     // A third of the power is not enough.
-    expect!["oracle.not_counted: period=23 revealed=10000 total=30000"].assert_eq(&counted(
+    expect!["oracle.not_counted: period=23 revealed=10000 total=30001"].assert_eq(&counted(
         &mut world,
         &["vito"],
         "2",
@@ -50,8 +50,19 @@ fn the_price_moves_by_an_eighth_at_most_and_when_half_of_the_power_voted() {
 }
 
 #[test]
-fn a_vote_is_revealed_one_period_after_its_commitment_and_once() {
+fn two_thirds_are_rounded_up() {
     let mut world = World::new();
+    // 20 000 of 30 000 are less than 666 667 millionths.
+    expect!["oracle.not_counted: period=17 revealed=20000 total=30000"].assert_eq(&counted(
+        &mut world,
+        &["vera"],
+        "2.1",
+    ));
+}
+
+#[test]
+fn a_vote_is_revealed_one_period_after_its_commitment_and_once() {
+    let mut world = World::with(|genesis| genesis.validators[0].stake = Watt::whole(20_001));
     let price = usd("2.1");
     world.check("vera", reveal(price, 1), expect!["failed oracle.uncommitted: there is no commitment of yours from period 15; commit now and reveal in the next period"]);
     world.check(
@@ -88,7 +99,7 @@ fn a_vote_is_revealed_one_period_after_its_commitment_and_once() {
         ],
     );
     world.wait(MINUTE_MS);
-    world.check_end(expect!["oracle.counted: period=17 before=2000000000 after=2100000000 median=2100000000 revealed=20000"]);
+    world.check_end(expect!["oracle.counted: period=17 before=2000000000 after=2100000000 median=2100000000 revealed=20001"]);
 }
 
 #[test]
@@ -135,7 +146,7 @@ fn an_old_price_stops_purchases_and_settlements_but_no_claims() {
         genesis.params.oracle.max_age_ms = DAY_MS;
         genesis.params.channels.holdback_ms = MINUTE_MS;
     });
-    world.apply("paul", register("paul", types::Watt::whole(10)));
+    world.apply("paul", register("paul", Watt::whole(10)));
     let channel = world.open("gina", "paul", 1, Nusd::whole(10));
     world.wait(DAY_MS + 1);
     let purchase = CreditPurchase::Receive { credits: Nusd(5), watt_max: types::Watt(9) };
@@ -159,12 +170,14 @@ fn who_gives_too_few_good_votes_is_jailed() {
     let mut world = World::with(|genesis| {
         genesis.params.oracle.window_counts = 4;
         genesis.params.oracle.good_min = crate::world::ppm(500_000);
-        genesis.params.stake.validator_bond_min = types::Watt::whole(100);
+        genesis.params.stake.validator_bond_min = Watt::whole(100);
+        // Enough to count without the others.
+        genesis.validators[0].stake = Watt::whole(20_500);
     });
     for round in 0..3 {
         world.vote(&["vera"], usd("2"));
         if round == 1 {
-            let stake = types::Watt::whole(200);
+            let stake = Watt::whole(200);
             world.apply("alice", crate::world::register_validator("alice", stake));
         }
     }

@@ -47,6 +47,7 @@ fn a_claim_waits_out_the_holdback_and_is_split_then() {
     assert!(world.watt("paul") < before);
     let entry = world.state.channel(&channel).unwrap();
     assert_eq!((entry.claimed, entry.pending()), (Nusd::whole(2), Nusd::whole(2)));
+    assert_eq!(world.state.pending_credits(), Nusd::whole(2));
     assert_eq!(world.state.next_due(), Some(world.now.plus_ms(DAY_MS)));
     world.wait(DAY_MS - 1);
     world.check_end(expect![[""]]);
@@ -127,6 +128,114 @@ fn a_refund_waits_and_pays_at_the_better_price_for_those_who_stay() {
     let refunded = outcome.events.iter().find(|event| event.kind() == "credits.refunded").unwrap();
     let expected = Watt::worth(Nusd::whole(50), average, types::Rounding::Down).unwrap();
     assert_eq!(refunded.fields()[2], ("watt", expected.to_string()));
+}
+
+/// Refunds out of a vault that covers half of what is outstanding: each receives its share and keeps
+/// its claim on the rest, which comes after those who stayed.
+#[test]
+fn a_refund_that_the_vault_cannot_pay_in_full_is_owed_on() {
+    let mut world = plain(CreditPolicy::Vault);
+    world.apply("gina", pay(Watt::whole(100)));
+    world.apply("alice", pay(Watt::whole(50)));
+    world.set_price(Nusd::whole(1));
+    // The average follows: 150 WATT for 300 USD.
+    world.wait(HOUR_MS);
+    let refund = |usd| Action::RefundCredits { credits: Nusd::whole(usd) };
+    let txs = [("gina", 200), ("alice", 40)].map(|(name, usd)| world.tx(name, refund(usd)));
+    world.block(&txs);
+    world.wait(HOUR_MS);
+    world.check_end(expect![[r#"
+        credits.refunded: owner=gina credits=100000000000 watt=100000000000
+        credits.refund_deferred: owner=gina credits=100000000000
+        credits.refunded: owner=alice credits=20000000000 watt=20000000000
+        credits.refund_deferred: owner=alice credits=20000000000"#]]);
+    let arrears = |world: &World| -> Vec<Nusd> {
+        world.state.arrears().map(|(_, refund)| refund.credits).collect()
+    };
+    assert_eq!(arrears(&world), [Nusd::whole(100), Nusd::whole(20)]);
+    assert_eq!(world.state.next_due(), None);
+    world.wait(DAY_MS);
+    world.check_end(expect![[""]]);
+    // alice stayed with 60 USD and 30 WATT in the vault. At 2.25 USD they cover 7.5 USD more, the
+    // oldest first; its average is what refunds are paid at, so wait until it has followed.
+    world.set_price(Nusd::from_decimal("1.5").unwrap());
+    world.set_price(Nusd::from_decimal("2.25").unwrap());
+    world.wait(HOUR_MS);
+    world.check_end(expect!["credits.refunded: owner=gina credits=7500000000 watt=3333333333"]);
+    assert_eq!(world.state.next_due(), None);
+    for usd in ["3.3", "4.9", "7.3"] {
+        world.set_price(Nusd::from_decimal(usd).unwrap());
+    }
+    world.wait(HOUR_MS);
+    world.block(&[]);
+    assert_eq!(arrears(&world), []);
+    assert_eq!(world.state.supply().credits_outstanding, world.credits("alice"));
+}
+
+/// What cannot be paid is not due, so a chain with nothing else to do rests.
+#[test]
+fn a_refund_is_due_while_there_is_a_price_and_something_in_the_vault() {
+    let asked = |policy| {
+        let mut world = World::with(|genesis| {
+            genesis.params.credits.policy = policy;
+            genesis.params.credits.spread = ppm(0);
+            genesis.params.oracle.step = ppm(500_000);
+            genesis.params.oracle.max_age_ms = 2 * DAY_MS;
+            genesis.params.supply.settlement_reserve = Watt::ZERO;
+        });
+        world.apply("paul", register("paul", Watt::whole(10)));
+        let channel = world.open("gina", "paul", 1, Nusd::whole(100));
+        world.apply("alice", pay(Watt::whole(50)));
+        world.set_price(Nusd::whole(1));
+        world.apply("alice", Action::RefundCredits { credits: Nusd::whole(100) });
+        assert_eq!(world.state.next_due(), Some(world.now.plus_ms(HOUR_MS)));
+        (world, channel)
+    };
+    for policy in [CreditPolicy::Vault, CreditPolicy::Split] {
+        let (mut world, _) = asked(policy);
+        world.wait(3 * DAY_MS);
+        world.check_end(expect![[""]]);
+        assert_eq!(world.state.next_due(), None, "the price is stale");
+    }
+    let (mut world, channel) = asked(CreditPolicy::Vault);
+    world.apply("paul", total(channel, 100));
+    assert_eq!(world.state.next_due(), None, "the claim took the whole vault");
+    world.wait(HOUR_MS);
+    world.check_end(expect![[""]]);
+    assert_eq!(world.state.refunds().count(), 1);
+}
+
+/// A vault that holds next to nothing pays next to nothing, and nobody loses a claim for it.
+#[test]
+fn a_refund_from_a_nearly_empty_vault_keeps_its_claim() {
+    let mut world = plain(CreditPolicy::Vault);
+    let channel = world.open("gina", "paul", 1, Nusd::whole(100));
+    world.apply("alice", pay(Watt::whole(50)));
+    world.set_price(Nusd::from_decimal("1.000000001").unwrap());
+    world.apply("paul", total(channel, 100));
+    assert!(world.state.module_balance(Module::Vault) < Watt(200));
+    world.wait(HOUR_MS);
+    world.apply("alice", Action::RefundCredits { credits: Nusd::whole(100) });
+    world.wait(HOUR_MS);
+    world.check_end(expect![[r#"
+        credits.refunded: owner=alice credits=101 watt=100
+        credits.refund_deferred: owner=alice credits=99999999899"#]]);
+    // Purchases fill the vault for those who make them; arrears are paid when the price has risen.
+    let left = world.state.arrears().next().unwrap().1.credits;
+    assert!(left > Nusd(Nusd::whole(100).0 - 200), "{left:?}");
+}
+
+/// Credits are a share of the vault under P1, and nothing else: the share settles a refund.
+#[test]
+fn under_the_split_policy_a_refund_is_its_share_of_the_vault() {
+    let mut world = plain(CreditPolicy::Split);
+    world.apply("gina", pay(Watt::whole(100)));
+    world.set_price(Nusd::whole(1));
+    world.wait(HOUR_MS);
+    world.apply("gina", Action::RefundCredits { credits: Nusd::whole(50) });
+    world.wait(HOUR_MS);
+    world.check_end(expect!["credits.refunded: owner=gina credits=50000000000 watt=25000000000"]);
+    assert_eq!(world.state.refunds().count(), 0);
 }
 
 /// The price and its average differ: who buys gets the lower one, who is refunded the higher one, so
@@ -286,6 +395,60 @@ fn under_the_emission_policy_purchases_burn_and_epochs_pay_by_work() {
     world.check_end(expect![[r#"
         emission.epoch_ended: epoch=2 work=450000000000 budget=15000000000
         emission.paid: epoch=2 operator=paul work=450000000000 watt=15000000000 parts=provider 15000000000, stakers 0, burned 0, treasury 0 withheld=0"#]]);
+}
+
+/// Two do the same work; one was seen in half of the periods since it registered.
+#[test]
+fn under_the_emission_policy_work_counts_by_uptime() {
+    let (mut world, [first, second]) = emitting(1_000);
+    let period_ms = world.genesis.params.providers.heartbeat_ms;
+    for period in 1..10 {
+        world.wait(period_ms);
+        world.apply("paul", Action::Heartbeat);
+        if period % 2 == 0 {
+            world.apply("pia", Action::Heartbeat);
+        }
+    }
+    // The period of its claim is the eleventh, in which both are seen: 11 of 11 and 6 of 11.
+    world.wait(period_ms);
+    let txs = [("paul", total(first, 100)), ("pia", total(second, 100))];
+    let txs = txs.map(|(name, claim)| world.tx(name, claim));
+    world.block(&txs);
+    world.wait(DAY_MS);
+    world.check_end(expect![[r#"
+        emission.epoch_ended: epoch=0 work=200000000000 budget=30000000000
+        emission.paid: epoch=0 operator=paul work=100000000000 watt=19411771557 parts=provider 19411771557, stakers 0, burned 0, treasury 0 withheld=0
+        emission.paid: epoch=0 operator=pia work=100000000000 watt=10588228442 parts=provider 10588228442, stakers 0, burned 0, treasury 0 withheld=0"#]]);
+    let minted = world.state.supply().minted.emission;
+    assert!(Watt::whole(30).0 - minted.0 <= 1, "all but the rounding is paid");
+}
+
+/// It can send no heartbeat any more, so its uptime is that of when it was seen last.
+#[test]
+fn work_of_a_provider_that_leaves_counts_as_before() {
+    let (mut world, [first, second]) = emitting(1_000);
+    world.apply("paul", Action::UnbondProvider);
+    world.wait(10 * world.genesis.params.providers.heartbeat_ms);
+    let txs = [("paul", total(first, 40)), ("pia", total(second, 40))];
+    let txs = txs.map(|(name, claim)| world.tx(name, claim));
+    world.block(&txs);
+    world.wait(DAY_MS);
+    world.check_end(expect![[r#"
+        emission.epoch_ended: epoch=0 work=80000000000 budget=30000000000
+        emission.paid: epoch=0 operator=paul work=40000000000 watt=15000000000 parts=provider 15000000000, stakers 0, burned 0, treasury 0 withheld=0
+        emission.paid: epoch=0 operator=pia work=40000000000 watt=15000000000 parts=provider 15000000000, stakers 0, burned 0, treasury 0 withheld=0"#]]);
+}
+
+/// The smallest unit of work of somebody who was hardly ever there weighs nothing.
+#[test]
+fn work_without_weight_is_paid_nothing_and_forgotten() {
+    let (mut world, [first, _]) = emitting(1_000);
+    world.wait(40 * world.genesis.params.providers.heartbeat_ms);
+    world.apply("paul", redeem(vec![claim("gina", first, 0, Nusd(1), Nusd(1))]));
+    world.wait(DAY_MS);
+    world.check_end(expect![[""]]);
+    assert!(world.state.supply().minted.emission.is_zero());
+    assert_eq!(world.state.next_due(), None);
 }
 
 #[test]

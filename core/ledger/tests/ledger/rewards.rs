@@ -2,9 +2,15 @@
 
 use expect_test::expect;
 use ledger::Module;
-use types::{Watt, stake::Role, tx::Action};
+use types::{
+    Nusd, Watt,
+    stake::{CommissionTerms, Role},
+    tx::Action,
+};
 
-use crate::world::{World, address, register, validator};
+use crate::world::{
+    FREE_TERMS, World, address, claim, ppm, provider, redeem, register, register_with, validator,
+};
 
 fn world() -> World {
     World::with(|genesis| {
@@ -73,13 +79,13 @@ fn a_validator_takes_what_it_earned_and_nobody_else_does() {
     world.check(
         "vera",
         take(),
-        expect!["rewards.withdrawn: delegator=vera operator=validator/vera amount=696000"],
+        expect!["rewards.withdrawn: delegator=vera operator=validator/vera amount=705600"],
     );
     let commission = Action::WithdrawCommission { role: Role::Validator };
     world.check(
         "vera",
         commission.clone(),
-        expect!["rewards.commission: operator=validator/vera amount=154666"],
+        expect!["rewards.commission: operator=validator/vera amount=156800"],
     );
     world.check(
         "mallory",
@@ -108,4 +114,25 @@ fn what_rounding_left_goes_to_the_treasury_with_the_last_share() {
     );
     let pool = world.state.operator(&validator("vito")).unwrap();
     assert_eq!(pool.outstanding, pool.commission_due);
+}
+
+#[test]
+fn what_rounding_left_of_an_income_goes_to_the_treasury_too() {
+    let mut world = World::new();
+    let terms = CommissionTerms { rate: ppm(0), ..FREE_TERMS };
+    world.apply("paul", register_with("paul", Some(terms), Watt::whole(7)));
+    let operator = provider("paul");
+    world.apply("dora", Action::Delegate { operator, amount: Watt::whole(6) });
+    let channel = world.open("gina", "paul", 1, Nusd::whole(10));
+    // 300 000 000 base units over 13 WATT of stake: one is left.
+    let usd = Nusd::whole(1);
+    world.apply("paul", redeem(vec![claim("gina", channel, 0, usd, usd)]));
+    let outstanding = |world: &World| world.state.operator(&operator).unwrap().outstanding;
+    world.apply("dora", Action::Undelegate { operator, amount: Watt::whole(6) });
+    let own = world.state.rewards_of(&address("paul"), &operator);
+    assert_eq!(outstanding(&world).0, own.0 + 1);
+    let before = world.state.module_balance(Module::Treasury);
+    world.apply("paul", Action::UnbondProvider);
+    assert_eq!(outstanding(&world), Watt::ZERO);
+    assert_eq!(world.state.module_balance(Module::Treasury).0, before.0 + 1);
 }

@@ -105,7 +105,7 @@ const ACTIONS: [&str; 26] = [
 ];
 
 /// Every error that histories as long as these reach.
-const CODES: [&str; 66] = [
+const CODES: [&str; 68] = [
     "account.insufficient_credits",
     "account.insufficient_watt",
     "amount.overflow",
@@ -152,6 +152,7 @@ const CODES: [&str; 66] = [
     "registry.profile_tag",
     "rewards.nothing",
     "stake.bond_needed",
+    "stake.commission_differs",
     "stake.commission_early",
     "stake.commission_terms",
     "stake.exchange_rate",
@@ -169,6 +170,7 @@ const CODES: [&str; 66] = [
     "tx.expired",
     "validator.bond",
     "validator.consensus_key",
+    "validator.consensus_key_taken",
     "validator.no_seat",
     "vesting.no_bucket",
     "vesting.nothing",
@@ -390,6 +392,8 @@ fn draw_genesis(seed: u64, rng: &mut Rng, genesis: &mut Genesis) {
     params.credits.refunds = seed != 5;
     params.credits.refund_delay_ms = 20 * MINUTE_MS;
     params.credits.pause_ms = 20 * MINUTE_MS;
+    // So that the price moves although many are away or late.
+    params.oracle.threshold = ppm([500_000, 666_667][(seed / 2 % 2) as usize]);
     params.channels.holdback_ms = [0, 10 * MINUTE_MS, HOUR_MS][(seed / 2 % 3) as usize];
     params.channels.withdraw_delay_ms_min = MINUTE_MS;
     params.channels.withdraw_delay_ms_max = 30 * MINUTE_MS;

@@ -4,7 +4,6 @@ use expect_test::expect;
 use ledger::{Fault, Module, Slashed};
 use types::{
     ChannelId, Hash32, Height, Lane, ModelId, Nusd, RequestId, Signature, TimeMs, Watt,
-    block::Commit,
     inference::{CountMethod, FinishReason},
     price::Price,
     receipt::ServiceReport,
@@ -14,8 +13,8 @@ use types::{
 };
 
 use crate::world::{
-    DAY_MS, MINUTE_MS, World, address, consensus_key, double_sign, key, ppm, provider, redeem,
-    register, register_validator, validator,
+    DAY_MS, MINUTE_MS, World, address, consensus_key, double_sign, key, ppm, precommit, provider,
+    redeem, register, register_validator, validator,
 };
 
 fn stake(name: &str, watt: u64) -> Action {
@@ -189,12 +188,12 @@ fn evidence_proves_one_fault_of_one_signer_and_is_young() {
     let mut world = World::new();
     world.block(&[]);
     let commit = |name: &str, height: u64, block: u8| Signed {
-        value: Commit { height: Height(height), block: Hash32([block; 32]) },
+        value: precommit(Height(height), block),
         signer: consensus_key(name),
         signature: Signature([0; 64]),
     };
     let report =
-        |first, second| Action::SubmitEvidence { evidence: Evidence::DoubleSign { first, second } };
+        |first, second| Action::SubmitEvidence { evidence: Evidence::DoubleVote { first, second } };
     world.check(
         "alice",
         report(commit("vito", 1, 1), commit("vera", 1, 2)),

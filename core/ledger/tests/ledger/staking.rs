@@ -8,8 +8,8 @@ use types::{
 };
 
 use crate::world::{
-    COMMISSION, DAY_MS, World, address, claim, consensus_key, ppm, provider, redeem, register,
-    register_validator, validator,
+    COMMISSION, DAY_MS, FREE_TERMS, World, address, claim, consensus_key, ppm, provider, redeem,
+    register, register_validator, register_with, validator,
 };
 
 fn delegate(operator: OperatorId, amount: Watt) -> Action {
@@ -82,18 +82,57 @@ fn a_validator_keeps_its_key_and_its_terms() {
         commission,
         stake: Watt::ZERO,
     };
-    world.check("dora", register("alice", COMMISSION), expect!["failed registry.node_key_taken: node key alice/consensus belongs to alice; make a new node key"]);
+    world.check("dora", register("alice", COMMISSION), expect!["failed validator.consensus_key_taken: consensus key alice/consensus belongs to the validator of alice; make a new consensus key"]);
     world.check("alice", register("dora", COMMISSION), expect!["failed validator.consensus_key: alice has another consensus key, which does not change; register from another account"]);
     let greedy = CommissionTerms { rate: ppm(500_001), ..COMMISSION };
     world.check("dora", register("dora", greedy), expect!["failed stake.commission_terms: a commission of 500001 ppm after 0 with at most 500000, changed by at most 50000; stay within these terms"]);
+    world.check("alice", register("alice", CommissionTerms::ALL), expect!["failed stake.commission_differs: validator/alice declared a commission of 100000 ppm, at most 500000, changed by at most 50000, and other terms do not replace it; repeat these, and change the rate with `peerwatt validator commission`"]);
     world.check(
         "alice",
-        register("alice", CommissionTerms::ALL),
+        register("alice", COMMISSION),
         expect!["validator.registered: operator=alice consensus_key=alice/consensus moniker=other"],
     );
     assert_eq!(world.state.validator(&address("alice")).unwrap().moniker, "other");
     let kept = world.state.operator(&validator("alice")).unwrap().commission;
     assert_eq!(kept, COMMISSION);
+    // The rate that it has by now is what it repeats.
+    world.wait(DAY_MS);
+    let rate = ppm(150_000);
+    world.apply("alice", Action::SetCommission { role: Role::Validator, rate });
+    world.check("alice", register("alice", COMMISSION), expect!["failed stake.commission_differs: validator/alice declared a commission of 150000 ppm, at most 500000, changed by at most 50000, and other terms do not replace it; repeat these, and change the rate with `peerwatt validator commission`"]);
+    world.apply("alice", register("alice", CommissionTerms { rate, ..COMMISSION }));
+}
+
+#[test]
+fn a_provider_keeps_the_terms_that_it_declared() {
+    let mut world = World::new();
+    let register = |name: &str, commission| register_with(name, commission, Watt::whole(3));
+    let terms = |world: &World, name| world.state.operator(&provider(name)).unwrap().commission;
+    let set = |rate| Action::SetCommission { role: Role::Provider, rate: ppm(rate) };
+    // Nothing declared: it keeps everything, and whoever it invites later is safe from big steps.
+    world.apply("paul", register("paul", None));
+    assert_eq!(terms(&world, "paul"), CommissionTerms::ALL);
+    world.wait(DAY_MS);
+    world.check("paul", set(989_999), expect!["failed stake.commission_terms: a commission of 989999 ppm after 1000000 with at most 1000000, changed by at most 10000; stay within these terms"]);
+    world.apply("paul", set(990_000));
+    world.check("paul", register("paul", Some(CommissionTerms::ALL)), expect!["failed stake.commission_differs: provider/paul declared a commission of 990000 ppm, at most 1000000, changed by at most 10000, and other terms do not replace it; repeat these, and change the rate with `peerwatt provider commission`"]);
+    world.apply("paul", register("paul", None));
+    assert_eq!(terms(&world, "paul").rate, ppm(990_000));
+
+    let greedy = CommissionTerms { rate: ppm(500_001), ..COMMISSION };
+    world.check("pia", register("pia", Some(greedy)), expect!["failed stake.commission_terms: a commission of 500001 ppm after 0 with at most 500000, changed by at most 50000; stay within these terms"]);
+    world.apply("pia", register("pia", Some(COMMISSION)));
+    assert_eq!(terms(&world, "pia"), COMMISSION);
+    world.apply("pia", register("pia", Some(COMMISSION)));
+    // Others have stake here, so a new registration after leaving changes nothing for them either.
+    world.apply("dora", delegate(provider("pia"), Watt::whole(5)));
+    world.apply("pia", Action::UnbondProvider);
+    world.wait(world.genesis.params.stake.unbonding_ms);
+    world.block(&[]);
+    assert!(world.state.provider(&address("pia")).is_none());
+    world.check("pia", register("pia", Some(CommissionTerms::ALL)), expect!["failed stake.commission_differs: provider/pia declared a commission of 100000 ppm, at most 500000, changed by at most 50000, and other terms do not replace it; repeat these, and change the rate with `peerwatt provider commission`"]);
+    world.apply("pia", register("pia", None));
+    assert_eq!(terms(&world, "pia"), COMMISSION);
 }
 
 #[test]
@@ -139,7 +178,7 @@ fn stake_comes_back_after_the_unbonding_time() {
     world.check("dora", delegate(vito, Watt::whole(100)), expect!["stake.delegated: delegator=dora operator=validator/vito amount=100000000000 shares=100000000000000000000"]);
     world.check("dora", undelegate(vito, Watt(Watt::whole(100).0 + 1)), expect!["failed stake.short: dora has 100 WATT behind validator/vito and 100.000000001 WATT are needed; use less"]);
     world.check("dora", undelegate(vito, Watt::whole(30)), expect![[r#"
-        rewards.withdrawn: delegator=dora operator=validator/vito amount=7009
+        rewards.withdrawn: delegator=dora operator=validator/vito amount=7104
         stake.undelegated: delegator=dora operator=validator/vito amount=30000000000 matures_at=1815400000"#]]);
     world.wait(DAY_MS);
     world.apply("dora", undelegate(vito, Watt::whole(30)));
@@ -203,7 +242,7 @@ fn stake_moves_once_and_not_between_roles() {
     world.check("dora", redelegate("vito", "dora", 1), expect!["failed stake.operator_unknown: validator/dora does not exist; check its role and address"]);
     world.check("dora", redelegate("vito", "alice", 101), expect!["failed stake.short: dora has 100 WATT behind validator/vito and 101 WATT are needed; use less"]);
     world.check("dora", redelegate("vito", "alice", 60), expect![[r#"
-        rewards.withdrawn: delegator=dora operator=validator/vito amount=733200
+        rewards.withdrawn: delegator=dora operator=validator/vito amount=743029
         stake.redelegated: delegator=dora from=validator/vito to=validator/alice amount=60000000000 matures_at=1815400000"#]]);
     world.check("dora", redelegate("alice", "vera", 1), expect!["failed stake.redelegation_hop: stake that moved to validator/alice may not move on yet; undelegate, or wait until it has been there for the unbonding time"]);
     // Not even what was there before, or its way would be lost.
@@ -217,7 +256,9 @@ fn stake_moves_once_and_not_between_roles() {
 
 #[test]
 fn those_who_delegate_to_a_provider_share_its_income() {
-    let (mut world, channel) = World::with_channel(Nusd::whole(100));
+    let mut world = World::new();
+    world.apply("paul", register_with("paul", Some(FREE_TERMS), Watt::whole(10)));
+    let channel = world.open("gina", "paul", 1, Nusd::whole(100));
     let paul = provider("paul");
     world.apply("dora", delegate(paul, Watt::whole(30)));
     let total = |usd| redeem(vec![claim("gina", channel, 0, Nusd::whole(100), Nusd::whole(usd))]);
@@ -246,10 +287,9 @@ fn those_who_delegate_to_a_provider_share_its_income() {
 #[test]
 fn a_provider_that_has_nobody_to_share_with_keeps_all() {
     let mut world = World::with(|genesis| genesis.params.providers.withhold = ppm(0));
-    world.apply("paul", register("paul", Watt::ZERO));
+    world.apply("paul", register_with("paul", Some(COMMISSION), Watt::ZERO));
     let channel = world.open("gina", "paul", 1, Nusd::whole(10));
     world.wait(DAY_MS);
-    world.apply("paul", Action::SetCommission { role: Role::Provider, rate: ppm(100_000) });
     let one = Nusd::whole(1);
     world.check_block("paul", redeem(vec![claim("gina", channel, 0, one, one)]), expect![[r#"
         channel.claimed: channel=gina>paul/1 payer=gina receiver=paul credits=1000000000 settles_at=87400000
@@ -306,5 +346,5 @@ fn the_bond_grows_with_what_is_held_back() {
     world.check_end(expect![[r#"
         stake.delegated: delegator=paul operator=provider/paul amount=1200000000 shares=1200000000000000000
         channel.settled: channel=gina>paul/1 payer=gina receiver=paul credits=20000000000 watt=10000000000 provider=6000000000 stakers=1500000000 burned=1500000000 treasury=1000000000 withheld=1200000000 minted=0
-        rewards.distributed: amount=1500000000 carried=1"#]]);
+        rewards.distributed: amount=1500000000 carried=0"#]]);
 }

@@ -12,8 +12,8 @@ use expect_test::Expect;
 use ledger::{BlockInfo, BlockOutcome, Event, State, TxOutcome, TxResult, invariants};
 use types::{
     Address, ChannelId, Hash32, Height, Lane, Nonce, Nusd, Ppm, PublicKey, Signature, TimeMs, Watt,
-    block::Commit,
     channel::{ChannelTerms, Voucher},
+    consensus::{ConsensusVote, VoteKind},
     genesis::{Genesis, GenesisAccount, GenesisValidator, Params},
     sha256,
     sign::{Sign, Signed, VerifySignature},
@@ -84,6 +84,10 @@ pub(crate) fn verified(name: &str, tx: Tx) -> VerifiedTx {
 pub(crate) const COMMISSION: CommissionTerms =
     CommissionTerms { rate: ppm(100_000), rate_max: ppm(500_000), change_max: ppm(50_000) };
 
+/// Those of a provider that may share all of its income from one day to the next.
+pub(crate) const FREE_TERMS: CommissionTerms =
+    CommissionTerms { change_max: Ppm::ONE, ..CommissionTerms::ALL };
+
 /// A genesis with 1000 WATT for everybody but `poor`, at 2 USD for one WATT. `vera` has twice the
 /// power of `vito`.
 pub(crate) fn genesis() -> Genesis {
@@ -120,11 +124,12 @@ pub(crate) fn profile(moniker: &str) -> ProviderProfile {
 }
 
 pub(crate) fn register(name: &str, bond: Watt) -> Action {
-    Action::RegisterProvider {
-        node_key: key(&format!("{name}/node")),
-        profile: profile(name),
-        bond,
-    }
+    register_with(name, None, bond)
+}
+
+pub(crate) fn register_with(name: &str, commission: Option<CommissionTerms>, bond: Watt) -> Action {
+    let node_key = key(&format!("{name}/node"));
+    Action::RegisterProvider { node_key, profile: profile(name), commission, bond }
 }
 
 pub(crate) fn register_validator(name: &str, stake: Watt) -> Action {
@@ -154,15 +159,21 @@ pub(crate) fn claim(
     }
 }
 
+/// A vote of the first round for the block that `block` stands for.
+pub(crate) fn precommit(height: Height, block: u8) -> ConsensusVote {
+    let block = Some(Hash32([block; 32]));
+    ConsensusVote { kind: VoteKind::Precommit, height, round: 0, block }
+}
+
 /// `name` committed to two blocks of one height.
 pub(crate) fn double_sign(name: &str, height: Height) -> Action {
     let commit = |block| Signed {
-        value: Commit { height, block: Hash32([block; 32]) },
+        value: precommit(height, block),
         signer: consensus_key(name),
         signature: Signature([0; 64]),
     };
     Action::SubmitEvidence {
-        evidence: Evidence::DoubleSign { first: commit(1), second: commit(2) },
+        evidence: Evidence::DoubleVote { first: commit(1), second: commit(2) },
     }
 }
 
@@ -296,6 +307,7 @@ impl World {
             chain_id: self.genesis.chain_id.clone(),
             nonce: Nonce(0),
             fee_max: Watt(u128::MAX),
+            tip: Watt::ZERO,
             valid_until: None,
             action,
         };
@@ -460,7 +472,7 @@ fn assert_only_fee_taken(before: &State, after: &State, sender: Address, fee: Wa
             state.delegations().collect::<Vec<_>>(),
             state.unbondings().collect::<Vec<_>>(),
             state.pending().collect::<Vec<_>>(),
-            state.refunds().collect::<Vec<_>>(),
+            (state.refunds().collect::<Vec<_>>(), state.arrears().collect::<Vec<_>>()),
             state
                 .channels()
                 .map(|(id, channel)| (channel, state.lanes_of(*id).collect::<Vec<_>>()))

@@ -3,6 +3,7 @@
 use types::{
     Address, Nusd, PublicKey, Signature, TimeMs, Watt,
     block::Block,
+    consensus::{CommitSignature, ValidatorPower},
     genesis::{GenesisValidator, Params},
     stake::CommissionTerms,
 };
@@ -37,22 +38,44 @@ fn block(height: u64) -> (StoredBlock, Vec<TxId>) {
         time: TimeMs(height),
         parent: Hash32::default(),
         txs_root: Block::txs_root(&txs),
+        last_certificate: Hash32::default(),
+        validators: validators(height).hash(),
+        next_validators: validators(height + 1).hash(),
         app_hash: sha256(&[&height.to_le_bytes()]),
         proposer: PublicKey([1; 32]),
     };
-    let certificate = Signed {
-        value: Commit { height: header.height, block: header.hash() },
-        signer: PublicKey([1; 32]),
-        signature: Signature([2; 64]),
+    let (signer, signature) = (PublicKey([1; 32]), Signature([2; 64]));
+    let certificate = Certificate {
+        height: header.height,
+        round: 0,
+        block: header.hash(),
+        signatures: vec![CommitSignature { signer, signature }],
     };
-    (StoredBlock { header, txs, certificate, outcomes: vec![7; 40] }, ids)
+    let outcomes = vec![7; 40];
+    (StoredBlock { header, txs, last_certificate: None, certificate, outcomes }, ids)
+}
+
+/// One set for even heights, another for odd ones.
+fn validators(height: u64) -> ValidatorSet {
+    ValidatorSet::new([ValidatorPower { key: PublicKey([1; 32]), power: 1 + height % 2 }])
+}
+
+/// A block that nobody has decided.
+fn proposed(height: u64, round: u32) -> Undecided {
+    let StoredBlock { header, txs, last_certificate, .. } = block(height).0;
+    Undecided { round, valid_round: None, block: Block { header, txs, last_certificate } }
 }
 
 fn append(store: &BlockStore, height: u64) -> Result<(), StoreError> {
     let (block, tx_ids) = block(height);
     let state = vec![height as u8; 3_000];
     let snapshot = height.is_multiple_of(2).then_some((block.header.height, state.as_slice()));
-    store.append(Append { block: &block, tx_ids: &tx_ids, snapshot })
+    store.append(Append {
+        block: &block,
+        validators: &validators(height),
+        tx_ids: &tx_ids,
+        snapshot,
+    })
 }
 
 /// Checks that the store holds exactly the blocks `1..=height` and what belongs to them.
@@ -70,8 +93,10 @@ fn check(store: &BlockStore, height: u64) {
     let even = height / 2 * 2;
     let snapshot = (even > 0).then(|| (Height(even), vec![even as u8; 3_000]));
     assert_eq!(store.snapshot().unwrap(), snapshot);
-    let signed = (height > 0).then(|| block(height).0.certificate.value);
-    assert_eq!(store.last_signed().unwrap(), signed);
+    for at in 1..=height {
+        let set = validators(at);
+        assert_eq!(store.validators(set.hash()).unwrap(), Some(set));
+    }
 }
 
 #[test]
@@ -94,8 +119,12 @@ fn a_block_out_of_order_or_with_another_certificate_is_refused() {
     assert!(matches!(append(&store, 1), Err(StoreError::NotNext { .. })));
     let (mut other, _) = block(2);
     other.certificate = block(3).0.certificate;
-    let other = store.append(Append { block: &other, tx_ids: &[], snapshot: None });
-    assert!(matches!(other, Err(StoreError::OtherCertificate { .. })));
+    let set = validators(2);
+    let other = Append { block: &other, validators: &set, tx_ids: &[], snapshot: None };
+    assert!(matches!(store.append(other), Err(StoreError::OtherCertificate { .. })));
+    let (good, set) = (block(2).0, validators(3));
+    let other = Append { block: &good, validators: &set, tx_ids: &[], snapshot: None };
+    assert!(matches!(store.append(other), Err(StoreError::OtherCertificate { .. })));
     check(&store, 1);
 }
 
@@ -234,4 +263,43 @@ fn a_damaged_or_cut_file_is_an_error_and_never_a_wrong_answer() {
             drop(store.snapshot());
         }
     }
+}
+
+#[test]
+fn proposed_blocks_stay_until_their_height_is_decided() {
+    let store = BlockStore::open_on(Disk::new(), Path::new("disk"), &genesis("a")).unwrap();
+    for undecided in [proposed(1, 0), proposed(2, 0), proposed(1, 3), proposed(1, 0)] {
+        store.keep_undecided(&undecided).unwrap();
+    }
+    assert_eq!(store.undecided().unwrap(), [proposed(1, 0), proposed(1, 3), proposed(2, 0)]);
+    append(&store, 1).unwrap();
+    assert_eq!(store.undecided().unwrap(), [proposed(2, 0)]);
+}
+
+#[test]
+fn old_blocks_can_be_forgotten_and_the_newest_cannot() {
+    let store = BlockStore::open_on(Disk::new(), Path::new("disk"), &genesis("a")).unwrap();
+    (1..=6).for_each(|height| append(&store, height).unwrap());
+    let ids = |block: &StoredBlock| super::tests::block(block.header.height.0).1;
+    assert_eq!(store.prune(Height(4), ids).unwrap(), 3);
+    assert_eq!((store.first_height().unwrap(), store.height().unwrap()), (Height(4), Height(6)));
+    assert_eq!(store.block(Height(2)).unwrap(), None);
+    assert_eq!(store.tx_place(block(2).1[0]).unwrap(), None);
+    assert!(store.validators(block(5).0.header.validators).unwrap().is_some());
+    assert_eq!(store.prune(Height(99), ids).unwrap(), 2);
+    assert_eq!(store.first_height().unwrap(), Height(6));
+    append(&store, 7).unwrap();
+}
+
+#[test]
+fn an_empty_store_can_begin_at_a_snapshot() {
+    let store = BlockStore::open_on(Disk::new(), Path::new("disk"), &genesis("a")).unwrap();
+    let (start, tx_ids) = block(40);
+    let snapshot = Some((Height(40), [1, 2, 3].as_slice()));
+    let adopted = Append { block: &start, validators: &validators(40), tx_ids: &tx_ids, snapshot };
+    store.adopt(adopted).unwrap();
+    assert_eq!((store.first_height().unwrap(), store.height().unwrap()), (Height(40), Height(40)));
+    assert!(matches!(store.adopt(adopted), Err(StoreError::NotEmpty { .. })));
+    assert_eq!(store.snapshot().unwrap(), Some((Height(40), vec![1, 2, 3])));
+    append(&store, 41).unwrap();
 }

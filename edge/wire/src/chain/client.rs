@@ -14,8 +14,9 @@ use types::{
 
 use super::{
     ANSWER_BYTES_MAX, AccountView, BlockView, Chain, ChainError, ChainStatus, ChannelView,
-    ErrorBody, EventPage, GatewayView, OperatorView, PAGE_ENTRIES_MAX, ParamView, ProviderView,
-    StakeView, StateProof, SupplyView, TxOutcome, ValidatorView, code,
+    ErrorBody, EventPage, GatewayView, LightBlock, OperatorView, PAGE_ENTRIES_MAX, ParamView,
+    ProviderView, ProvingChain, StakeView, StateProof, StateProofs, SupplyView, TxOutcome,
+    ValidatorView, code,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -106,8 +107,26 @@ impl HttpChain {
             }
             StateKey::Provider { operator } => format!("/v1/proofs/providers/{operator}"),
             StateKey::Operator { id } => format!("/v1/proofs/operators/{id}"),
+            StateKey::Gateway { operator } => format!("/v1/proofs/gateways/{operator}"),
         })
         .await
+    }
+
+    /// A channel and all its lanes, each with its proof, all in one state.
+    pub async fn prove_channel(&self, id: ChannelId) -> Result<StateProofs, ChainError> {
+        self.get(&format!("/v1/proofs/channels/{id}/lanes")).await
+    }
+
+    /// The header of a height, or the newest, with its certificate and validators. `None`: it is not
+    /// there.
+    pub async fn light_block(
+        &self,
+        height: Option<Height>,
+    ) -> Result<Option<LightBlock>, ChainError> {
+        match height {
+            Some(height) => self.get_optional(&format!("/v1/light/{height}")).await,
+            None => self.get_optional("/v1/light/latest").await,
+        }
     }
 
     /// What the transaction would do in the next block, without doing it. A transaction without a
@@ -219,6 +238,25 @@ impl HttpChain {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> ChainError {
         ChainError::Protocol { url: self.url.clone(), source: source.into() }
+    }
+}
+
+#[async_trait]
+impl ProvingChain for HttpChain {
+    fn url(&self) -> &str {
+        HttpChain::url(self)
+    }
+
+    async fn light_block(&self, height: Option<Height>) -> Result<Option<LightBlock>, ChainError> {
+        HttpChain::light_block(self, height).await
+    }
+
+    async fn prove(&self, key: StateKey) -> Result<StateProof, ChainError> {
+        HttpChain::prove(self, key).await
+    }
+
+    async fn prove_channel(&self, id: ChannelId) -> Result<StateProofs, ChainError> {
+        HttpChain::prove_channel(self, id).await
     }
 }
 

@@ -9,8 +9,9 @@ use serde_json::{Map, Value, json};
 use types::{
     Address, ChannelId, Hash32, Height, Lane, ModelId, Nonce, Nusd, PublicKey, Signature, TimeMs,
     TxId, Watt,
-    block::{BlockHeader, Commit},
+    block::BlockHeader,
     channel::ChannelTerms,
+    consensus::{Certificate, CommitSignature, ValidatorPower, ValidatorSet},
     genesis::{Bucket, Genesis, GenesisAccount, GenesisValidator, GenesisVesting, Params},
     price::Price,
     sign::Signed,
@@ -22,8 +23,9 @@ use types::{
 
 use super::{
     AccountView, BlockView, BudgetView, ChainStatus, ChannelView, ErrorBody, Event, EventPage,
-    EventView, GatewayView, LaneView, OperatorView, OracleView, ParamView, ProviderView, StakeView,
-    StateProof, SupplyView, TxOutcome, TxResult, TxView, UnbondingView, ValidatorView,
+    EventView, GatewayView, LaneView, LightBlock, OperatorView, OracleView, ParamView, ProvenEntry,
+    ProviderView, StakeView, StateProof, StateProofs, SupplyView, TxOutcome, TxResult, TxView,
+    UnbondingView, ValidatorView,
 };
 
 /// One path of the API.
@@ -104,6 +106,25 @@ pub const ROUTES: &[Route] = &[
     get("/v1/proofs/channels/{id}/lanes/{lane}", "A lane with its proof", &[], One("StateProof")),
     get("/v1/proofs/providers/{operator}", "A provider with its proof", &[], One("StateProof")),
     get("/v1/proofs/operators/{role}/{account}", "A pool with its proof", &[], One("StateProof")),
+    get("/v1/proofs/gateways/{operator}", "A gateway with its proof", &[], One("StateProof")),
+    get(
+        "/v1/proofs/channels/{id}/lanes",
+        "A channel and all its lanes, each with its proof",
+        &[],
+        One("StateProofs"),
+    ),
+    get(
+        "/v1/light/latest",
+        "The newest header with its certificate and validators",
+        &[],
+        One("LightBlock"),
+    ),
+    get(
+        "/v1/light/{height}",
+        "The header of a height with its certificate and validators",
+        &[],
+        One("LightBlock"),
+    ),
     get("/v1/blocks", "Blocks from a height upwards", &["from", "limit"], Many("BlockView")),
     get("/v1/blocks/{height}", "A block", &[], One("BlockView")),
     get("/v1/txs/{id}", "What became of a transaction", &[], One("TxOutcome")),
@@ -197,6 +218,8 @@ fn schemas() -> Value {
     add("ValidatorView", sample(validator()));
     add("OperatorView", sample(operator()));
     add("StateProof", sample(proof()));
+    add("StateProofs", sample(proofs()));
+    add("LightBlock", sample(light_block()));
     add("BlockView", sample(block()));
     add("TxOutcome", sample(outcome()));
     add("EventPage", sample(events()));
@@ -254,7 +277,7 @@ fn chain_id() -> types::ChainId {
     name().parse().expect("a plain name is a chain id")
 }
 
-fn status() -> ChainStatus {
+pub(super) fn status() -> ChainStatus {
     ChainStatus {
         chain_id: chain_id(),
         genesis_hash: HASH,
@@ -270,7 +293,7 @@ fn status() -> ChainStatus {
     }
 }
 
-fn genesis() -> Genesis {
+pub(super) fn genesis() -> Genesis {
     Genesis {
         chain_id: chain_id(),
         time: TIME,
@@ -361,7 +384,7 @@ fn channel() -> ChannelView {
     }
 }
 
-fn provider() -> ProviderView {
+pub(super) fn provider() -> ProviderView {
     ProviderView {
         operator: ADDRESS,
         node_key: KEY,
@@ -384,6 +407,7 @@ fn provider() -> ProviderView {
         leaving: false,
         jailed: false,
         heartbeats: 0,
+        seen_period: 0,
         channels_open: 0,
     }
 }
@@ -422,8 +446,25 @@ fn header() -> BlockHeader {
         time: TIME,
         parent: HASH,
         txs_root: HASH,
+        last_certificate: HASH,
+        validators: HASH,
+        next_validators: HASH,
         app_hash: HASH,
         proposer: KEY,
+    }
+}
+
+fn light_block() -> LightBlock {
+    let signature = CommitSignature { signer: KEY, signature: Signature([0; 64]) };
+    LightBlock {
+        header: header(),
+        certificate: Certificate {
+            height: Height(1),
+            round: 0,
+            block: HASH,
+            signatures: vec![signature],
+        },
+        validators: ValidatorSet::new([ValidatorPower { key: KEY, power: 1 }]),
     }
 }
 
@@ -431,15 +472,28 @@ fn signed<T>(value: T) -> Signed<T> {
     Signed { value, signer: KEY, signature: Signature([0; 64]) }
 }
 
+fn tree_proof() -> TreeProof {
+    TreeProof { leaf: Some(TreeLeaf { path: HASH, value: HASH }), siblings: vec![HASH] }
+}
+
 fn proof() -> StateProof {
+    let LightBlock { header, certificate, validators } = light_block();
     StateProof {
         chain_id: chain_id(),
         key: StateKey::Account { address: ADDRESS },
         value: Some(name()),
-        proof: TreeProof { leaf: Some(TreeLeaf { path: HASH, value: HASH }), siblings: vec![HASH] },
-        header: header(),
-        commit: signed(Commit { height: Height(1), block: HASH }),
+        proof: tree_proof(),
+        header,
+        certificate,
+        validators,
     }
+}
+
+fn proofs() -> StateProofs {
+    let LightBlock { header, certificate, validators } = light_block();
+    let key = StateKey::Channel { id: CHANNEL };
+    let entries = vec![ProvenEntry { key, value: Some(name()), proof: tree_proof() }];
+    StateProofs { chain_id: chain_id(), entries, header, certificate, validators }
 }
 
 fn event() -> Event {
@@ -460,6 +514,7 @@ fn block() -> BlockView {
         chain_id: chain_id(),
         nonce: Nonce(0),
         fee_max: WATT,
+        tip: WATT,
         valid_until: Some(TIME),
         action: Action::Heartbeat,
     };

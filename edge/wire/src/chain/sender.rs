@@ -142,6 +142,7 @@ impl TxSender {
             chain_id: known.chain_id.clone(),
             nonce: known.nonce,
             fee_max,
+            tip: Watt::ZERO,
             valid_until: None,
             action: action.clone(),
         };

@@ -4,14 +4,11 @@ use serde::{Deserialize, Serialize};
 use types::{
     Address, ChainId, ChannelId, Hash32, Height, Lane, ModelId, Nonce, Nusd, PublicKey, TimeMs,
     Watt,
-    block::BlockHeader,
     channel::ChannelTerms,
     genesis::{Bucket, Params},
     price::Price,
-    sign::Signed,
     stake::{CommissionTerms, OperatorId},
-    state::{Shares, StateKey},
-    tree::TreeProof,
+    state::Shares,
 };
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -117,6 +114,8 @@ pub struct ProviderView {
     pub jailed: bool,
     /// Of the last 64 heartbeat periods, those in which it was seen on the ledger.
     pub heartbeats: u32,
+    /// The newest such period. A time lies in period `time / params.providers.heartbeat_ms`.
+    pub seen_period: u64,
     pub channels_open: u64,
 }
 
@@ -217,18 +216,4 @@ pub struct ParamView {
     pub unit: String,
     pub min: String,
     pub max: String,
-}
-
-/// An entry of the state with all that is needed to check it offline: the value's canonical bytes,
-/// the path through the tree, and a signed header that names the root.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StateProof {
-    pub chain_id: ChainId,
-    pub key: StateKey,
-    /// Hexadecimal; `None`: there is no such entry.
-    pub value: Option<String>,
-    pub proof: TreeProof,
-    pub header: BlockHeader,
-    pub commit: Signed<types::block::Commit>,
 }

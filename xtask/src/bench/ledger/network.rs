@@ -134,6 +134,7 @@ impl Network {
             chain_id: self.chain_id.clone(),
             nonce,
             fee_max: FEE_MAX,
+            tip: Watt::ZERO,
             valid_until: None,
             action,
         };
@@ -193,7 +194,8 @@ impl Network {
             price_max: None,
         };
         let (node_key, bond) = (numbered_key(4, provider), Watt::whole(200));
-        self.tx(provider, Action::RegisterProvider { node_key, profile, bond })
+        let commission = None;
+        self.tx(provider, Action::RegisterProvider { node_key, profile, commission, bond })
     }
 
     pub(super) fn opening(&mut self, payer: usize, provider: usize) -> anyhow::Result<VerifiedTx> {

@@ -69,6 +69,7 @@ fn transfer(chain_id: &ChainId, nonce: Nonce, from: &SecretKey, to: &SecretKey) 
         chain_id: chain_id.clone(),
         nonce,
         fee_max: Watt::whole(1),
+        tip: Watt::ZERO,
         valid_until: None,
         action: Action::Transfer { to: to.address(), amount: Watt(1_000) },
     };

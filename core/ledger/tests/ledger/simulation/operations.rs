@@ -3,8 +3,8 @@
 use ledger::Module;
 use types::{
     ChannelId, Hash32, Height, ModelId, Nusd, PublicKey, Signature, TimeMs, Watt,
-    block::Commit,
     channel::ChannelTerms,
+    consensus::ConsensusVote,
     genesis::Bucket,
     limits::LANES_MAX,
     receipt::ServiceReport,
@@ -16,7 +16,8 @@ use types::{
 use super::Sim;
 use crate::slashing::report;
 use crate::world::{
-    COMMISSION, MINUTE_MS, NAMES, address, claim, consensus_key, key, payer_key, ppm, profile,
+    COMMISSION, FREE_TERMS, MINUTE_MS, NAMES, address, claim, consensus_key, key, payer_key, ppm,
+    precommit, profile, provider,
 };
 
 /// Those who validate or want to.
@@ -118,7 +119,15 @@ impl Sim {
             _ => {}
         }
         let bond = if self.below(2) == 0 { Watt::ZERO } else { self.watt(name) };
-        Action::RegisterProvider { node_key: key(&format!("{owner}/node")), profile, bond }
+        let is_known = self.world.state.operator(&provider(name)).is_some();
+        let commission = match self.below(10) {
+            0 => Some(COMMISSION),
+            _ if is_known => None,
+            // Whoever registers so may share its income from one block to the next.
+            _ => Some(FREE_TERMS),
+        };
+        let node_key = key(&format!("{owner}/node"));
+        Action::RegisterProvider { node_key, profile, commission, bond }
     }
 
     fn gateway_registration(&mut self, name: &str) -> Action {
@@ -282,22 +291,23 @@ impl Sim {
             1 => self.below(tip + 1),
             _ => tip.saturating_sub(self.below(10)),
         });
-        let signed = |value: Commit, signer: PublicKey| Signed {
+        let signed = |value: ConsensusVote, signer: PublicKey| Signed {
             value,
             signer,
             signature: Signature([0; 64]),
         };
-        let first = Commit { height, block: Hash32([1; 32]) };
-        let mut second = Commit { height, block: Hash32([2; 32]) };
+        let first = precommit(height, 1);
+        let mut second = precommit(height, 2);
         let mut signer = consensus_key(name);
-        match self.below(6) {
+        match self.below(7) {
             0 => second.block = first.block,
             1 => second.height = height.next(),
-            2 => signer = consensus_key(self.name()),
+            2 => second.round = 1,
+            3 => signer = consensus_key(self.name()),
             _ => {}
         }
         let first = signed(first, consensus_key(name));
-        Evidence::DoubleSign { first, second: signed(second, signer) }
+        Evidence::DoubleVote { first, second: signed(second, signer) }
     }
 
     fn double_claim(&mut self) -> Evidence {

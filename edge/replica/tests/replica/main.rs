@@ -1,4 +1,5 @@
-//! A solo sequencer over a small application: order, answers, restarts, and crashes at every write.
+//! One validator over a small application, with the real engine: order, answers, restarts, and crashes
+//! at every write.
 
 mod app;
 
@@ -8,18 +9,16 @@ use std::{
     time::Duration,
 };
 
-use app::{Counter, Kind, ManualClock, PausedClock, Tx};
-use keys::SecretKey;
+use app::{Counter, Kind, ManualClock, Tx, validator_key};
 use replica::{
-    Application, Clock, Included, Replica, ReplicaError, Solo, SoloConfig, SoloTask, SubmitError,
-    Tip,
-    mempool::{Full, MempoolLimits},
-    recover, start,
+    Application, Clock, EngineConfig, Full, Included, Mark, MempoolLimits, Replica, ReplicaConfig,
+    ReplicaError, ReplicaParts, ReplicaTask, SubmitError, Timeouts, Tip, recover, start,
 };
 use store::{
     BlockStore,
     testing::{Crash, Disk},
 };
+use tempfile::TempDir;
 use types::{
     Height, Nusd, TimeMs, Watt,
     genesis::{Genesis, GenesisValidator, Params},
@@ -27,13 +26,8 @@ use types::{
     stake::CommissionTerms,
 };
 
-const CONFIG: SoloConfig = SoloConfig { snapshot_interval: 2, ..SoloConfig::STANDARD };
-
-fn key() -> SecretKey {
-    SecretKey::from_seed([1; 32])
-}
-
 fn genesis() -> Genesis {
+    let key = validator_key(1);
     Genesis {
         chain_id: "test".parse().unwrap(),
         time: TimeMs(0),
@@ -42,8 +36,8 @@ fn genesis() -> Genesis {
         accounts: vec![],
         vesting: vec![],
         validators: vec![GenesisValidator {
-            consensus_key: key().public_key(),
-            operator: key().address(),
+            consensus_key: key.public_key(),
+            operator: key.address(),
             moniker: "test".to_owned(),
             stake: Watt::whole(10_000),
             commission: CommissionTerms::ALL,
@@ -51,24 +45,75 @@ fn genesis() -> Genesis {
     }
 }
 
-type Running = (Replica<Counter>, SoloTask);
-
-fn open(disk: &Disk) -> Result<Arc<BlockStore>, store::StoreError> {
-    BlockStore::open_on(disk.clone(), Path::new("disk"), &genesis()).map(Arc::new)
+/// What a node keeps: blocks on a disk that can be made to fail, the engine's log and the mark in a
+/// folder.
+struct Home {
+    disk: Disk,
+    folder: TempDir,
 }
 
-fn begin(store: Arc<BlockStore>, clock: Arc<dyn Clock>, config: SoloConfig) -> Running {
-    let mut app = Counter::new(key().public_key());
-    let recovered = recover(&mut app, &store).unwrap();
-    start(Solo { app, recovered, store, key: Arc::new(key()), clock, config }).unwrap()
+impl Home {
+    fn new() -> Home {
+        Home { disk: Disk::new(), folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn store(&self) -> Result<Arc<BlockStore>, store::StoreError> {
+        BlockStore::open_on(self.disk.clone(), Path::new("disk"), &genesis()).map(Arc::new)
+    }
+
+    fn config(&self) -> ReplicaConfig {
+        let engine = EngineConfig {
+            moniker: "test".to_owned(),
+            listen: "127.0.0.1:0".parse().unwrap(),
+            peers: Vec::new(),
+            peers_only: false,
+            node_seed: zeroize::Zeroizing::new([9; 32]),
+            wal: self.folder.path().join("consensus.wal"),
+            timeouts: Timeouts::STANDARD,
+        };
+        ReplicaConfig { snapshot_interval: 2, ..ReplicaConfig::standard(engine) }
+    }
+
+    /// What a crash leaves of it.
+    fn after(&self, crash: Crash) -> Home {
+        let home = Home { disk: self.disk.after(crash), folder: tempfile::tempdir().unwrap() };
+        for file in ["consensus.wal", "consensus.mark"] {
+            let (from, to) = (self.folder.path().join(file), home.folder.path().join(file));
+            // Neither is there when the disk failed before the engine began.
+            if from.exists() {
+                std::fs::copy(from, to).unwrap();
+            }
+        }
+        home
+    }
+
+    async fn run(&self) -> Running {
+        let store = self.store().unwrap();
+        self.begin(store, ManualClock::at(1_000), self.config()).await
+    }
+
+    async fn begin(
+        &self,
+        store: Arc<BlockStore>,
+        clock: Arc<dyn Clock>,
+        config: ReplicaConfig,
+    ) -> Running {
+        let mut app = Counter::new(&[(1, 1)]);
+        let recovered = recover(&mut app, &store).unwrap();
+        let mark = Arc::new(Mark::open(&self.folder.path().join("consensus.mark")).unwrap());
+        let key: Arc<dyn Sign> = Arc::new(validator_key(1));
+        let signing = Some((key, mark));
+        let parts = ReplicaParts { app, recovered, store, signing, clock, config, evidence: None };
+        // Without peers: nothing comes in, and what goes out is dropped.
+        let (replica, _, task) = start(parts).await.unwrap();
+        (replica, task)
+    }
 }
 
-fn run(disk: &Disk) -> Running {
-    begin(open(disk).unwrap(), ManualClock::at(1_000), CONFIG)
-}
+type Running = (Replica<Counter>, ReplicaTask);
 
 fn tx(sender: u8, nonce: u64, kind: Kind) -> Vec<u8> {
-    Tx { sender, nonce, kind }.bytes()
+    Tx { sender, nonce, kind, arg: 0 }.bytes()
 }
 
 async fn count(replica: &Replica<Counter>, sender: u8, nonce: u64) -> Included<u64> {
@@ -77,21 +122,22 @@ async fn count(replica: &Replica<Counter>, sender: u8, nonce: u64) -> Included<u
 
 /// The tip after replaying everything from genesis, without snapshots.
 fn replayed(store: &BlockStore) -> Tip {
-    let mut app = Counter::new(key().public_key());
+    let mut app = Counter::new(&[(1, 1)]);
     let mut parent = replica::chain::Parent::of_genesis(store.genesis());
     while let Some(block) = store.block(parent.height.next()).unwrap() {
-        replica::replay_block(&mut app, &store.genesis().chain_id, &parent, &block).unwrap();
-        parent = replica::chain::Parent::of_header(&block.header);
+        let chain_id = &store.genesis().chain_id;
+        let replayed = replica::replay_block(&mut app, chain_id, &parent, &block).unwrap();
+        parent = replica::chain::Parent::of_block(&block.header, replayed.1);
     }
     app.tip()
 }
 
 #[tokio::test]
 async fn a_restart_continues_from_the_snapshot_where_it_was() {
-    let disk = Disk::new();
+    let home = Home::new();
     let mut tip = None;
     for nonce in 0..6 {
-        let (replica, task) = run(&disk);
+        let (replica, task) = home.run().await;
         assert_eq!(tip, (nonce > 0).then(|| replica.status().tip), "before {nonce}");
         let included = count(&replica, 1, nonce).await;
         assert_eq!((included.height, included.outcome), (Height(nonce + 1), nonce + 1));
@@ -99,8 +145,8 @@ async fn a_restart_continues_from_the_snapshot_where_it_was() {
         drop(replica);
         task.shutdown().await.unwrap();
     }
-    let store = open(&disk).unwrap();
-    let mut app = Counter::new(key().public_key());
+    let store = home.store().unwrap();
+    let mut app = Counter::new(&[(1, 1)]);
     let recovered = recover(&mut app, &store).unwrap();
     assert_eq!((recovered.snapshot, recovered.blocks_replayed), (Height(4), 2));
     assert_eq!(app.tip(), replayed(&store));
@@ -108,8 +154,8 @@ async fn a_restart_continues_from_the_snapshot_where_it_was() {
 
 #[tokio::test]
 async fn the_same_bytes_are_counted_once_and_answered_alike() {
-    let disk = Disk::new();
-    let (replica, task) = run(&disk);
+    let home = Home::new();
+    let (replica, task) = home.run().await;
     let (first, second) = tokio::join!(count(&replica, 1, 0), count(&replica, 1, 0));
     let later = count(&replica, 1, 0).await;
     assert_eq!((&first, &first), (&second, &later));
@@ -118,8 +164,8 @@ async fn the_same_bytes_are_counted_once_and_answered_alike() {
 
 #[tokio::test]
 async fn what_cannot_be_included_is_answered_and_leaves_no_trace() {
-    let disk = Disk::new();
-    let (replica, task) = run(&disk);
+    let home = Home::new();
+    let (replica, task) = home.run().await;
     let refused = |answer: Result<Included<u64>, SubmitError>| answer.unwrap_err().to_string();
     let no_place = replica.submit(tx(1, 0, Kind::HasNoPlace)).await;
     assert_eq!(refused(no_place), "no_place");
@@ -139,10 +185,11 @@ async fn what_cannot_be_included_is_answered_and_leaves_no_trace() {
 
 #[tokio::test]
 async fn transactions_that_arrive_together_share_a_block_up_to_its_limits() {
-    let disk = Disk::new();
+    let home = Home::new();
     let mempool = MempoolLimits { sender_txs_max: 3, ..MempoolLimits::STANDARD };
-    let config = SoloConfig { mempool, block_txs_max: 4, ..CONFIG };
-    let (replica, task) = begin(open(&disk).unwrap(), ManualClock::at(1_000), config);
+    let config = ReplicaConfig { mempool, block_txs_max: 4, ..home.config() };
+    let store = home.store().unwrap();
+    let (replica, task) = home.begin(store, ManualClock::at(1_000), config).await;
     let submit = |sender: u8, nonce: u64| {
         let replica = replica.clone();
         tokio::spawn(async move { replica.submit(tx(sender, nonce, Kind::Counts)).await })
@@ -162,9 +209,10 @@ async fn transactions_that_arrive_together_share_a_block_up_to_its_limits() {
 
 #[tokio::test]
 async fn block_time_never_goes_back() {
-    let disk = Disk::new();
+    let home = Home::new();
     let clock = ManualClock::at(5_000);
-    let (replica, task) = begin(open(&disk).unwrap(), clock.clone(), CONFIG);
+    let store = home.store().unwrap();
+    let (replica, task) = home.begin(store, clock.clone(), home.config()).await;
     count(&replica, 1, 0).await;
     clock.0.store(2_000, Ordering::SeqCst);
     count(&replica, 1, 1).await;
@@ -172,52 +220,50 @@ async fn block_time_never_goes_back() {
     task.shutdown().await.unwrap();
 }
 
-/// Waits for the block at `height` and returns its time.
-async fn time_of(replica: &Replica<Counter>, height: u64) -> u64 {
+/// Moves the clock, makes the replica look at it and waits for a block.
+async fn block_at(replica: &Replica<Counter>, clock: &ManualClock, ms: u64, height: u64) -> u64 {
+    clock.0.store(ms, Ordering::SeqCst);
+    // Refused, but seen.
+    replica.submit(tx(1, 0, Kind::FailsCheck)).await.unwrap_err();
     let mut status = replica.watch();
     status.wait_for(|status| status.tip.height.0 >= height).await.unwrap().tip.time.0
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_block_is_made_when_something_is_due_and_not_before() {
-    let disk = Disk::new();
-    let clock = Arc::new(PausedClock(tokio::time::Instant::now()));
-    let (replica, task) = begin(open(&disk).unwrap(), clock, CONFIG);
+    let home = Home::new();
+    let clock = ManualClock::at(1_000);
+    let store = home.store().unwrap();
+    let (replica, task) = home.begin(store, clock.clone(), home.config()).await;
     replica.submit(tx(1, 0, Kind::AsksForABlock)).await.unwrap();
-    let asked = replica.status().tip.time.0;
-    assert_eq!(time_of(&replica, 2).await, asked + 1_000);
-    tokio::time::sleep(Duration::from_secs(100)).await;
+    clock.0.store(1_999, Ordering::SeqCst);
+    replica.submit(tx(1, 0, Kind::FailsCheck)).await.unwrap_err();
+    assert_eq!(replica.status().tip.height, Height(1), "nothing is due");
+    assert_eq!(block_at(&replica, &clock, 2_000, 2).await, 2_000);
+    clock.0.store(100_000, Ordering::SeqCst);
+    replica.submit(tx(1, 0, Kind::FailsCheck)).await.unwrap_err();
     assert_eq!(replica.status().tip.height, Height(2), "nothing was due any more");
     task.shutdown().await.unwrap();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_heartbeat_makes_blocks_of_nothing() {
-    let disk = Disk::new();
-    let clock = Arc::new(PausedClock(tokio::time::Instant::now()));
-    let config = SoloConfig { heartbeat: Some(Duration::from_secs(5)), ..CONFIG };
-    let (replica, task) = begin(open(&disk).unwrap(), clock, config);
-    let first = time_of(&replica, 1).await;
-    assert_eq!(time_of(&replica, 3).await, first + 10_000);
+    let home = Home::new();
+    let clock = ManualClock::at(1_000);
+    let config = ReplicaConfig { heartbeat: Some(Duration::from_secs(5)), ..home.config() };
+    let (replica, task) = home.begin(home.store().unwrap(), clock.clone(), config).await;
+    for height in 1..4 {
+        let ms = 1_000 + 5_000 * height;
+        assert_eq!(block_at(&replica, &clock, ms, height).await, ms);
+    }
     task.shutdown().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_key_that_does_not_decide_alone_is_refused() {
-    let disk = Disk::new();
-    let store = open(&disk).unwrap();
-    let mut app = Counter::new(SecretKey::from_seed([2; 32]).public_key());
-    let recovered = recover(&mut app, &store).unwrap();
-    let clock = ManualClock::at(0);
-    let solo = Solo { app, recovered, store, key: Arc::new(key()), clock, config: CONFIG };
-    assert!(matches!(start(solo), Err(ReplicaError::NotSole { power: 0, total: 1, .. })));
-}
-
 /// Submits for three senders at once until the disk fails. Returns how far each was answered.
-async fn run_until_failure(disk: &Disk) -> [u64; 3] {
+async fn run_until_failure(home: &Home) -> [u64; 3] {
     let mut answered = [0; 3];
-    let Ok(store) = open(disk) else { return answered };
-    let (replica, mut task) = begin(store, ManualClock::at(1_000), CONFIG);
+    let Ok(store) = home.store() else { return answered };
+    let (replica, mut task) = home.begin(store, ManualClock::at(1_000), home.config()).await;
     for nonce in 0..4 {
         let submit = |sender| replica.submit(tx(sender, nonce, Kind::Counts));
         let answers: [_; 3] = tokio::join!(submit(0), submit(1), submit(2)).into();
@@ -237,19 +283,19 @@ async fn run_until_failure(disk: &Disk) -> [u64; 3] {
 #[tokio::test]
 async fn a_crash_at_any_write_keeps_everything_that_was_answered() {
     for operation in 1.. {
-        let disk = Disk::new();
-        drop(open(&disk).unwrap());
-        disk.fail_after(operation);
-        let answered = run_until_failure(&disk).await;
-        if !disk.has_failed() {
+        let home = Home::new();
+        drop(home.store().unwrap());
+        home.disk.fail_after(operation);
+        let answered = run_until_failure(&home).await;
+        if !home.disk.has_failed() {
             assert_eq!(answered, [4; 3]);
             assert!(operation > 20, "{operation} operations are too few to show anything");
             return;
         }
         for crash in [Crash::LosesUnsynced, Crash::KeepsUnsynced, Crash::KeepsEveryOther] {
-            let disk = disk.after(crash);
-            let store = open(&disk).unwrap();
-            let mut app = Counter::new(key().public_key());
+            let home = home.after(crash);
+            let store = home.store().unwrap();
+            let mut app = Counter::new(&[(1, 1)]);
             recover(&mut app, &store).unwrap();
             assert_eq!(app.tip(), replayed(&store), "{operation} {crash:?}");
             for (sender, answered) in (0u8..).zip(answered) {
@@ -259,7 +305,7 @@ async fn a_crash_at_any_write_keeps_everything_that_was_answered() {
             }
             // And it goes on from there.
             drop(store);
-            let (replica, task) = run(&disk);
+            let (replica, task) = home.run().await;
             count(&replica, 7, 0).await;
             drop(replica);
             task.shutdown().await.unwrap();

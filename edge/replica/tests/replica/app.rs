@@ -10,9 +10,12 @@ use std::{
 
 use replica::{
     AppError, Application, BlockContext, Clock, Executed, Proposal, Refusal, Tip, Transaction,
-    ValidatorPower,
 };
-use types::{Address, Hash32, Height, Nonce, PublicKey, TimeMs, TxId, sha256};
+use types::{
+    Address, Hash32, Height, Nonce, PublicKey, TimeMs, TxId, Watt,
+    consensus::{ValidatorPower, ValidatorSet},
+    sha256,
+};
 
 /// What a transaction does; the names are behaviours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +27,8 @@ pub(crate) enum Kind {
     FailsCheck = 2,
     /// Counts, and asks for a block one second later.
     AsksForABlock = 3,
+    /// Counts, and gives the validator with the number of the sender the power `arg`.
+    SetsPower = 4,
 }
 
 #[derive(Clone, Debug)]
@@ -31,11 +36,12 @@ pub(crate) struct Tx {
     pub(crate) sender: u8,
     pub(crate) nonce: u64,
     pub(crate) kind: Kind,
+    pub(crate) arg: u8,
 }
 
 impl Tx {
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![self.sender, self.kind as u8];
+        let mut bytes = vec![self.sender, self.kind as u8, self.arg];
         bytes.extend(self.nonce.to_le_bytes());
         bytes
     }
@@ -51,6 +57,17 @@ impl Transaction for Tx {
     fn nonce(&self) -> Nonce {
         Nonce(self.nonce)
     }
+    fn tip(&self) -> Watt {
+        Watt::ZERO
+    }
+    fn valid_until(&self) -> Option<TimeMs> {
+        None
+    }
+}
+
+/// Consensus key of the validator with this number.
+pub(crate) fn validator_key(number: u8) -> keys::SecretKey {
+    keys::SecretKey::from_seed([number; 32])
 }
 
 /// How far every sender has counted, and the digest of how it came to that.
@@ -59,27 +76,36 @@ struct State {
     tip: (u64, u64, Hash32),
     counts: BTreeMap<u8, u64>,
     due: Option<u64>,
+    powers: BTreeMap<u8, u8>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Counter {
-    key: PublicKey,
     committed: State,
     open: Option<State>,
 }
 
 impl Counter {
-    pub(crate) fn new(key: PublicKey) -> Counter {
+    /// Validators by number, with their powers.
+    pub(crate) fn new(powers: &[(u8, u8)]) -> Counter {
         let tip = (0, 0, Hash32::default());
-        Counter { key, committed: State { tip, counts: BTreeMap::new(), due: None }, open: None }
+        let powers = powers.iter().copied().collect();
+        Counter { committed: State { tip, counts: BTreeMap::new(), due: None, powers }, open: None }
     }
 
     pub(crate) fn count(&self, sender: u8) -> u64 {
         self.committed.counts.get(&sender).copied().unwrap_or(0)
     }
 
+    /// Of the open block.
+    fn executed(&self, outcomes: Vec<u64>, app_hash: Hash32) -> Executed<u64> {
+        let stored = outcomes.iter().flat_map(|count| count.to_le_bytes()).collect();
+        let next_validators = self.open.as_ref().expect("a block is open").validators();
+        Executed { app_hash, next_validators, outcomes, stored }
+    }
+
     /// Runs a block and says which transactions had a place in it.
-    fn run(&mut self, context: &BlockContext, txs: &[Tx]) -> (Vec<Option<u64>>, Hash32) {
+    fn run(&mut self, context: &BlockContext, txs: &[Arc<Tx>]) -> (Vec<Option<u64>>, Hash32) {
         assert!(self.open.is_none(), "a block is open");
         assert_eq!(context.height.0, self.committed.tip.0 + 1);
         let mut state = self.committed.clone();
@@ -99,6 +125,9 @@ impl Counter {
                 if tx.kind == Kind::AsksForABlock {
                     state.due = Some(context.time.0 + 1_000);
                 }
+                if tx.kind == Kind::SetsPower {
+                    state.powers.insert(tx.sender, tx.arg);
+                }
                 Some(*count)
             })
             .collect();
@@ -113,9 +142,13 @@ fn refusal(code: &'static str) -> Refusal {
     Refusal { code, message: code.to_owned() }
 }
 
-fn executed(outcomes: Vec<u64>, app_hash: Hash32) -> Executed<u64> {
-    let stored = outcomes.iter().flat_map(|count| count.to_le_bytes()).collect();
-    Executed { app_hash, outcomes, stored }
+impl State {
+    fn validators(&self) -> ValidatorSet {
+        ValidatorSet::new(self.powers.iter().map(|(number, power)| ValidatorPower {
+            key: types::sign::Sign::public_key(&validator_key(*number)),
+            power: u64::from(*power),
+        }))
+    }
 }
 
 impl Application for Counter {
@@ -123,16 +156,21 @@ impl Application for Counter {
     type Outcome = u64;
 
     fn verify(bytes: &[u8]) -> Result<Tx, Refusal> {
-        let [sender, kind, nonce @ ..] = bytes else { return Err(refusal("malformed")) };
+        let [sender, kind, arg, nonce @ ..] = bytes else { return Err(refusal("malformed")) };
         let kind = match kind {
             0 => Kind::Counts,
             1 => Kind::HasNoPlace,
             2 => Kind::FailsCheck,
             3 => Kind::AsksForABlock,
+            4 => Kind::SetsPower,
             _ => return Err(refusal("malformed")),
         };
         let nonce = u64::from_le_bytes(nonce.try_into().map_err(|_| refusal("malformed"))?);
-        Ok(Tx { sender: *sender, nonce, kind })
+        Ok(Tx { sender: *sender, nonce, kind, arg: *arg })
+    }
+
+    fn tx_id(bytes: &[u8]) -> TxId {
+        TxId(sha256(&[bytes]).0)
     }
 
     fn check(&self, tx: &Tx) -> Result<u64, Refusal> {
@@ -145,22 +183,26 @@ impl Application for Counter {
     fn propose(
         &mut self,
         context: &BlockContext,
-        candidates: &[Tx],
+        candidates: &[Arc<Tx>],
     ) -> Result<Proposal<u64>, AppError> {
         let (results, app_hash) = self.run(context, candidates);
         let left_out = results.iter().enumerate().filter(|(_, result)| result.is_none());
         let skipped = left_out.map(|(place, _)| (place, refusal("no_place"))).collect();
         Ok(Proposal {
-            executed: executed(results.into_iter().flatten().collect(), app_hash),
+            executed: self.executed(results.into_iter().flatten().collect(), app_hash),
             skipped,
         })
     }
 
-    fn execute(&mut self, context: &BlockContext, txs: &[Tx]) -> Result<Executed<u64>, AppError> {
+    fn execute(
+        &mut self,
+        context: &BlockContext,
+        txs: &[Arc<Tx>],
+    ) -> Result<Executed<u64>, AppError> {
         let (results, app_hash) = self.run(context, txs);
         let outcomes: Option<Vec<u64>> = results.into_iter().collect();
         match outcomes {
-            Some(outcomes) => Ok(executed(outcomes, app_hash)),
+            Some(outcomes) => Ok(self.executed(outcomes, app_hash)),
             None => {
                 self.rollback();
                 Err(AppError { action: "execute", source: "no place".into() })
@@ -181,8 +223,14 @@ impl Application for Counter {
         Tip { height: Height(height), time: TimeMs(time), app_hash }
     }
 
-    fn validators(&self, _: Height) -> Vec<ValidatorPower> {
-        vec![ValidatorPower { key: self.key, power: 1 }]
+    fn validators(&self) -> ValidatorSet {
+        self.committed.validators()
+    }
+
+    fn next_nonce(&self, account: &Address) -> Nonce {
+        let counts = self.committed.counts.iter();
+        let of = |sender: &u8| Address::of_key(&PublicKey([*sender; 32]));
+        Nonce(counts.filter(|(sender, _)| of(sender) == *account).map(|(_, count)| *count).sum())
     }
 
     fn next_due(&self) -> Option<TimeMs> {
@@ -190,19 +238,21 @@ impl Application for Counter {
     }
 
     fn snapshot(&self) -> Result<Vec<u8>, AppError> {
-        let State { tip: (height, time, digest), counts, due } = &self.committed;
+        let State { tip: (height, time, digest), counts, due, powers } = &self.committed;
         let counts: Vec<(u8, u64)> =
             counts.iter().map(|(sender, count)| (*sender, *count)).collect();
-        borsh::to_vec(&(height, time, digest, counts, due))
+        let powers: Vec<(u8, u8)> = powers.iter().map(|(of, power)| (*of, *power)).collect();
+        borsh::to_vec(&(height, time, digest, counts, due, powers))
             .map_err(|error| AppError { action: "snapshot", source: error.into() })
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), AppError> {
-        type Form = (u64, u64, Hash32, Vec<(u8, u64)>, Option<u64>);
-        let (height, time, digest, counts, due): Form = borsh::from_slice(snapshot)
+        type Form = (u64, u64, Hash32, Vec<(u8, u64)>, Option<u64>, Vec<(u8, u8)>);
+        let (height, time, digest, counts, due, powers): Form = borsh::from_slice(snapshot)
             .map_err(|error| AppError { action: "restore", source: error.into() })?;
         let counts = counts.into_iter().collect();
-        self.committed = State { tip: (height, time, digest), counts, due };
+        let powers = powers.into_iter().collect();
+        self.committed = State { tip: (height, time, digest), counts, due, powers };
         Ok(())
     }
 
@@ -225,15 +275,5 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> TimeMs {
         TimeMs(self.0.load(Ordering::SeqCst))
-    }
-}
-
-/// Follows tokio's time, which tests pause.
-#[derive(Debug)]
-pub(crate) struct PausedClock(pub(crate) tokio::time::Instant);
-
-impl Clock for PausedClock {
-    fn now(&self) -> TimeMs {
-        TimeMs(1_000 + self.0.elapsed().as_millis() as u64)
     }
 }

@@ -1,0 +1,14 @@
+//! The consensus engine: Malachite behind [`crate::start`] (`docs/adr/0009-malachite.md`). No other
+//! folder knows its types.
+
+mod codec;
+mod context;
+mod engine;
+mod host;
+mod part;
+mod signing;
+
+pub(crate) use engine::Engine;
+pub use engine::{EngineConfig, Peer, Timeouts};
+pub(crate) use host::{Host, HostParts};
+pub use signing::{LastSigned, Mark, MarkError, Step};

@@ -1,0 +1,440 @@
+//! The loop between the consensus engine and everything else: one thread that owns the application and
+//! drives the machine of `replication`. Events come in, answers go out; it may wait for the disk and
+//! for nothing else.
+
+mod blocks;
+mod catching_up;
+mod transactions;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use arc_malachitebft_app_channel::{
+    AppMsg, NetworkMsg, Reply,
+    app::{events::RxEvent, types::LocallyProposedValue},
+};
+use arc_malachitebft_core_consensus::SignedConsensusMsg;
+use arc_malachitebft_core_types::{HeightParams, LinearTimeouts};
+use arc_malachitebft_engine::{host::Next, util::events::Event as EngineEvent};
+use keys::Ed25519;
+use replication::{
+    evidence::EvidenceLimits,
+    gossip::GossipLimits,
+    node::{self, Input, Node},
+    pace::Pace,
+    sync::SyncLimits,
+};
+use store::Undecided;
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, watch},
+};
+use types::{PublicKey, TimeMs, TxId, sign::Sign, stake::Evidence};
+
+use super::{
+    codec,
+    context::{At, BlockId, Consensus, Members, round_number},
+    part::BlockPart,
+};
+use crate::{
+    Application, Clock, Included, Refusal, ReplicaConfig, ReplicaError, Status,
+    handle::{Punished, Stop, Submission, Waiter},
+    peers::{PeerEnds, PeerEvent},
+    worker::{Candidate, Worker},
+};
+
+/// Longest sleep. The machine's clock may be set, or stand still while it is suspended.
+const SLEEP_MAX: Duration = Duration::from_secs(30);
+/// Shortest sleep, in milliseconds.
+const SLEEP_MS_MIN: u64 = 1;
+/// Batches of peers whose signatures are being checked.
+const BATCHES_MAX: usize = 64;
+/// Proofs of double signing older than this are not reported any more; the ledger may want them to be
+/// younger still.
+const EVIDENCE_AGE_MS_MAX: u64 = 14 * 24 * 60 * 60 * 1_000;
+
+/// What a host begins with.
+pub(crate) struct HostParts<A: Application> {
+    pub(crate) worker: Worker<A>,
+    /// `None`: it follows, and decides nothing.
+    pub(crate) key: Option<Arc<dyn Sign>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) config: ReplicaConfig,
+    pub(crate) status: watch::Sender<Status>,
+    pub(crate) arriving: mpsc::Receiver<Submission<A>>,
+    pub(crate) stop: watch::Receiver<Stop>,
+    /// Where proofs of double signing go, and what came of them.
+    pub(crate) evidence: Option<mpsc::Sender<Evidence>>,
+    pub(crate) punished: mpsc::Receiver<Punished>,
+    pub(crate) peers: PeerEnds,
+}
+
+/// The ends of the engine that a host holds.
+pub(crate) struct Ends {
+    pub(crate) consensus: mpsc::Receiver<AppMsg<Consensus>>,
+    pub(crate) network: mpsc::Sender<NetworkMsg<Consensus>>,
+    pub(crate) events: RxEvent<Consensus>,
+}
+
+/// Something to react to.
+enum Event<A: Application> {
+    Engine(Box<AppMsg<Consensus>>),
+    EngineGone,
+    /// A peer's vote or proposal, as the engine received it.
+    Heard(Box<SignedConsensusMsg<Consensus>>),
+    Submitted(Submission<A>),
+    Peer(PeerEvent),
+    /// Transactions of a peer whose signatures were checked.
+    Verified(transactions::Batch<A>),
+    Punished(Punished),
+    Stop(Stop),
+    Woken,
+}
+
+/// A block that was proposed in a round of this height.
+struct Proposed<A: Application> {
+    round: u32,
+    valid_round: Option<u32>,
+    candidate: Arc<Candidate<A>>,
+}
+
+/// The engine waits to be told to begin the next height.
+enum Start {
+    First(Reply<(At, HeightParams<Consensus>)>),
+    Next(Reply<Next<Consensus>>),
+}
+
+/// The state of the thread.
+pub(crate) struct Host<A: Application> {
+    parts: HostParts<A>,
+    ends: Ends,
+    node: Node<A::Tx, PublicKey, Waiter<A>>,
+    /// Peers that are connected.
+    connected: BTreeSet<PublicKey>,
+    checking: mpsc::Sender<transactions::Batch<A>>,
+    checked: mpsc::Receiver<transactions::Batch<A>>,
+    /// Who decides this height.
+    members: Members,
+    proposals: Vec<Proposed<A>>,
+    parked: Vec<BlockPart>,
+    waiting: Option<Start>,
+    /// There is something to decide at this height.
+    go: bool,
+    /// What became of the transactions of the block at hand, while their submitters are answered.
+    included: BTreeMap<TxId, Included<A::Outcome>>,
+    refused: BTreeMap<TxId, Refusal>,
+    counts: Counts,
+    runtime: Handle,
+    stopping: bool,
+}
+
+/// What the status says besides where the chain stands.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    round: u32,
+    /// When the height that is being decided began.
+    began: Option<Instant>,
+    decided: u64,
+    caught_up: u64,
+    decision_time: Duration,
+}
+
+impl<A: Application> Host<A> {
+    /// Loads what was proposed before a crash.
+    pub(crate) fn new(
+        parts: HostParts<A>,
+        ends: Ends,
+        runtime: Handle,
+    ) -> Result<Host<A>, ReplicaError> {
+        let members = Members::of(&parts.worker.validators());
+        let height = parts.worker.height();
+        let stored = parts.worker.store.undecided();
+        let stored = stored.map_err(|source| ReplicaError::Store { height, source })?;
+        let node = Node::new(node_config(&parts.config), node_tip(&parts.worker));
+        let (checking, checked) = mpsc::channel(BATCHES_MAX);
+        let node = if is_sole(&parts) { node.alone() } else { node };
+        let mut host = Host {
+            parts,
+            ends,
+            node,
+            connected: BTreeSet::new(),
+            checking,
+            checked,
+            members,
+            proposals: Vec::new(),
+            parked: Vec::new(),
+            waiting: None,
+            go: false,
+            included: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            counts: Counts::default(),
+            runtime,
+            stopping: false,
+        };
+        for Undecided { round, valid_round, block } in stored {
+            if block.header.height == height {
+                // One that is not valid here was kept by another version of this program.
+                if let Some(candidate) = host.validate(block, None) {
+                    host.proposals.push(Proposed { round, valid_round, candidate });
+                }
+            }
+        }
+        Ok(host)
+    }
+
+    /// Runs until it is told to stop or cannot go on. Must be called on a thread of its own.
+    pub(crate) fn run(mut self) -> (HostParts<A>, Result<(), ReplicaError>) {
+        let runtime = self.runtime.clone();
+        let _inside = runtime.enter();
+        let result = self.serve(&runtime);
+        (self.parts, result)
+    }
+
+    fn serve(&mut self, runtime: &Handle) -> Result<(), ReplicaError> {
+        self.step(Input::Tick);
+        loop {
+            if self.stopping && (self.node.mempool().is_empty() || !self.is_sole()) {
+                return Ok(());
+            }
+            self.start_if_due();
+            self.show();
+            match runtime.block_on(self.next_event()) {
+                Event::Engine(message) => self.answer(*message)?,
+                Event::EngineGone => return Err(ReplicaError::EngineStopped),
+                Event::Heard(message) => self.hear(&message),
+                Event::Submitted(submission) => self.admit_all(submission),
+                Event::Peer(event) => self.hear_peer(event),
+                Event::Verified(batch) => self.admit_batch(batch),
+                Event::Punished(Punished { signer, height }) => {
+                    self.step(Input::Punished(vec![(signer, height)]));
+                }
+                Event::Stop(Stop::Kill) => return Ok(()),
+                Event::Stop(Stop::Drain) => {
+                    self.stopping = true;
+                    self.parts.arriving.close();
+                    while let Ok(submission) = self.parts.arriving.try_recv() {
+                        self.admit(submission);
+                    }
+                }
+                Event::Stop(Stop::Run) => {}
+                Event::Woken => self.step(Input::Tick),
+            }
+            self.step(Input::Flush);
+        }
+    }
+
+    async fn next_event(&mut self) -> Event<A> {
+        let sleep = self.sleep();
+        let waiting = self.waiting.is_some();
+        let stopping = self.stopping;
+        tokio::select! {
+            biased;
+            changed = self.parts.stop.changed(), if !stopping => match changed {
+                Ok(()) => Event::Stop(*self.parts.stop.borrow_and_update()),
+                // Whoever held the other end is gone.
+                Err(_) => Event::Stop(Stop::Kill),
+            },
+            message = self.ends.consensus.recv() => match message {
+                Some(message) => Event::Engine(Box::new(message)),
+                None => Event::EngineGone,
+            },
+            Some(submission) = self.parts.arriving.recv() => Event::Submitted(submission),
+            Some(batch) = self.checked.recv() => Event::Verified(batch),
+            Some(event) = self.parts.peers.events.recv() => Event::Peer(event),
+            Some(punished) = self.parts.punished.recv() => Event::Punished(punished),
+            event = self.ends.events.recv() => match event {
+                Ok(EngineEvent::Received(message)) if waiting => Event::Heard(Box::new(message)),
+                // Of the others nothing follows; neither from some having been missed.
+                Ok(_) | Err(_) => Event::Woken,
+            },
+            () = tokio::time::sleep(sleep) => Event::Woken,
+        }
+    }
+
+    // Beginning heights.
+
+    fn me(&self) -> Option<PublicKey> {
+        self.parts.key.as_ref().map(|key| key.public_key())
+    }
+
+    /// Whether this node alone decides.
+    fn is_sole(&self) -> bool {
+        is_sole(&self.parts)
+    }
+
+    fn is_member(&self) -> bool {
+        self.me().is_some_and(|me| self.parts.worker.validators().contains(&me))
+    }
+
+    /// A height begins when the node says that there is something to decide; until then an idle
+    /// network is quiet.
+    fn start_if_due(&mut self) {
+        let halt_at = self.parts.config.halt_at;
+        if halt_at.is_some_and(|height| self.parts.worker.parent.height >= height) {
+            return;
+        }
+        let due = self.go
+            || !self.proposals.is_empty()
+            // Somebody who only follows makes no blocks by it, and is up to date sooner.
+            || !self.is_member();
+        if due && let Some(start) = self.waiting.take() {
+            self.go = false;
+            self.counts.began = Some(Instant::now());
+            let height = At(self.parts.worker.height());
+            let params = self.height_params();
+            match start {
+                Start::First(reply) => give(reply, (height, params)),
+                Start::Next(reply) => give(reply, Next::Start(height, params)),
+            }
+        }
+    }
+
+    fn height_params(&self) -> HeightParams<Consensus> {
+        let timeouts: LinearTimeouts = self.parts.config.engine.timeouts.into();
+        // Late precommits are waited for, or a validator that is only slow would count as absent.
+        let target = self.parts.config.engine.timeouts.gather;
+        let target = (!self.is_sole()).then_some(target);
+        HeightParams::new(self.members.clone(), timeouts, target)
+    }
+
+    /// The clock's time, but never earlier than the newest block: a clock that was set back must not
+    /// make the ledger wait for it.
+    fn now(&self) -> TimeMs {
+        self.parts.clock.now().max(self.parts.worker.parent.time)
+    }
+
+    fn sleep(&self) -> Duration {
+        let now = self.now();
+        let tick = self.node.next_tick(now);
+        let until = tick.map(|at| Duration::from_millis(at.ms_since(now).max(SLEEP_MS_MIN)));
+        until.unwrap_or(SLEEP_MAX).min(SLEEP_MAX)
+    }
+
+    /// A validator's vote or proposal for the height that we have not begun. It is checked: a
+    /// stranger must not make the network produce blocks.
+    fn hear(&mut self, message: &SignedConsensusMsg<Consensus>) {
+        let chain_id = &self.parts.worker.chain_id;
+        let (height, signer, valid) = match message {
+            SignedConsensusMsg::Vote(vote) => {
+                let vote = codec::signed_vote(vote);
+                let (height, signer) = (vote.value.height, vote.signer);
+                (height, signer, vote.verify(chain_id, &Ed25519).is_ok())
+            }
+            SignedConsensusMsg::Proposal(proposal) => {
+                let proposal = codec::signed_proposal(proposal);
+                let (height, signer) = (proposal.value.height, proposal.signer);
+                (height, signer, proposal.verify(chain_id, &Ed25519).is_ok())
+            }
+        };
+        let ours = self.parts.worker.height();
+        if height == ours && valid && self.parts.worker.validators().contains(&signer) {
+            self.go = true;
+        }
+    }
+
+    // The engine's questions.
+
+    fn answer(&mut self, message: AppMsg<Consensus>) -> Result<(), ReplicaError> {
+        match message {
+            AppMsg::ConsensusReady { reply } => self.waiting = Some(Start::First(reply)),
+            AppMsg::StartedRound { height, round, reply_value, .. } => {
+                self.counts.round = round_number(round);
+                let seen = self.proposals.iter().filter(|proposed| {
+                    height.0 == self.parts.worker.height() && proposed.round == round_number(round)
+                });
+                let seen = seen.map(|it| self.value(it.round, it.valid_round, it.candidate.hash));
+                give(reply_value, seen.collect());
+            }
+            AppMsg::GetValue { height, round, reply, .. } => {
+                if let Some(hash) = self.propose(round_number(round))? {
+                    let value = LocallyProposedValue::new(height, round, BlockId(hash));
+                    give(reply, value);
+                }
+            }
+            AppMsg::ReceivedProposalPart { part, reply, .. } => {
+                let part = part.content.into_data();
+                give(reply, part.and_then(|part| self.receive(part)));
+            }
+            AppMsg::RestreamProposal { round, valid_round, value_id, .. } => {
+                self.restream(round_number(round), valid_round.as_u32(), value_id.0);
+            }
+            AppMsg::Decided { certificate, reply, .. } => {
+                self.decide(codec::certificate(&certificate))?;
+                give(reply, ());
+            }
+            AppMsg::Finalized { certificate, evidence, reply, .. } => {
+                self.finalize(codec::certificate(&certificate));
+                self.report(&evidence);
+                self.waiting = Some(Start::Next(reply));
+            }
+            AppMsg::ProcessSyncedValue { height, round, value_bytes, reply, .. } => {
+                give(reply, self.synced(height.0, round, &value_bytes));
+            }
+            AppMsg::GetDecidedValues { range, reply } => {
+                give(reply, self.decided(range.start().0, range.end().0));
+            }
+            AppMsg::GetHistoryMinHeight { reply } => {
+                let first = self.parts.worker.store.first_height();
+                let height = self.parts.worker.height();
+                let first = first.map_err(|source| ReplicaError::Store { height, source })?;
+                give(reply, At(first));
+            }
+            AppMsg::ExtendVote { reply, .. } => give(reply, None),
+            AppMsg::VerifyVoteExtensions { extensions, reply, .. } => {
+                give(reply, extensions.into_iter().map(|(member, ())| (member, Ok(()))).collect());
+            }
+        }
+        Ok(())
+    }
+
+    // What others see.
+
+    fn show(&self) {
+        let status = Status {
+            tip: self.parts.worker.app.tip(),
+            block: self.parts.worker.parent.hash,
+            mempool_txs: self.node.mempool().len() as u64,
+            round: self.counts.round,
+            peers: self.connected.len() as u64,
+            decided: self.counts.decided,
+            caught_up: self.counts.caught_up,
+            decision_time: self.counts.decision_time,
+            halted: false,
+        };
+        self.parts.status.send_if_modified(|shown| {
+            let modified = *shown != status;
+            *shown = status;
+            modified
+        });
+    }
+}
+
+/// Answers a question. An engine that has stopped reads no answer; the next event says so.
+fn give<T>(reply: Reply<T>, answer: T) {
+    let _ = reply.send(answer);
+}
+
+/// Whether this node alone decides.
+fn is_sole<A: Application>(parts: &HostParts<A>) -> bool {
+    let (set, me) = (parts.worker.validators(), parts.key.as_ref().map(|key| key.public_key()));
+    matches!((set.as_slice(), me), ([one], Some(me)) if one.key == me)
+}
+
+fn node_tip<A: Application>(worker: &Worker<A>) -> node::Tip {
+    let tip = worker.app.tip();
+    node::Tip { height: tip.height, time: tip.time, next_due: worker.app.next_due() }
+}
+
+fn node_config(config: &ReplicaConfig) -> node::Config {
+    let ms = |after: Duration| u64::try_from(after.as_millis()).unwrap_or(u64::MAX).max(1);
+    node::Config {
+        mempool: config.mempool,
+        gossip: GossipLimits::STANDARD,
+        evidence: EvidenceLimits::standard(EVIDENCE_AGE_MS_MAX),
+        sync: SyncLimits::STANDARD,
+        pace: Pace { heartbeat_ms: config.heartbeat.map(ms), ..Pace::STANDARD },
+    }
+}

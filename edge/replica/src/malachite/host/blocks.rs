@@ -1,0 +1,262 @@
+//! The blocks of the height that is being decided: ours, those of others, and the decided one.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use arc_malachitebft_app_channel::{
+    NetworkMsg,
+    app::{
+        streaming::StreamMessage,
+        types::{MisbehaviorEvidence, ProposedValue},
+    },
+};
+use arc_malachitebft_core_types::{Round, Validator, Validity};
+use arc_malachitebft_engine::util::streaming::{StreamContent, StreamId};
+use keys::Ed25519;
+use replication::{mempool::Transaction, node::Input};
+use store::Undecided;
+use types::{
+    Address, Hash32, Nonce, PublicKey, TimeMs, block::Block, consensus::Certificate, sign::Signed,
+    stake::Evidence,
+};
+
+use super::{Host, Proposed, node_tip};
+use crate::{
+    Application, Included, ReplicaError,
+    malachite::{
+        codec,
+        context::{At, BlockId, Consensus, Member, Members},
+        part::{Announcement, BlockPart},
+    },
+    worker::Candidate,
+};
+
+/// Proposed blocks of one height that are kept: one per round, and rounds end.
+const PROPOSALS_MAX: usize = 64;
+/// Blocks of the next height that are kept while this one is not decided here.
+const PARKED_MAX: usize = 4;
+
+impl<A: Application> Host<A> {
+    /// A block of this height as the engine names it.
+    pub(super) fn value(
+        &self,
+        round: u32,
+        valid_round: Option<u32>,
+        hash: Hash32,
+    ) -> ProposedValue<Consensus> {
+        let height = self.parts.worker.height();
+        let proposer = self.members.proposer(height, round);
+        ProposedValue {
+            height: At(height),
+            round: Round::new(round),
+            valid_round: Round::from(valid_round),
+            proposer: proposer.map_or(Member(PublicKey([0; 32])), |member| *member.address()),
+            value: BlockId(hash),
+            validity: Validity::Valid,
+        }
+    }
+
+    /// Makes our block of this round, or takes the one we made before a crash.
+    pub(super) fn propose(&mut self, round: u32) -> Result<Option<Hash32>, ReplicaError> {
+        let Some(me) = self.me() else { return Ok(None) };
+        let again = self.proposals.iter().find(|it| it.round == round);
+        if let Some(again) = again.filter(|it| it.candidate.block.header.proposer == me) {
+            let candidate = Arc::clone(&again.candidate);
+            self.publish(round, again.valid_round, &candidate);
+            return Ok(Some(candidate.hash));
+        }
+        let candidate = Arc::new(self.build(me)?);
+        self.keep(round, None, &candidate)?;
+        self.publish(round, None, &candidate);
+        Ok(Some(candidate.hash))
+    }
+
+    /// A block of what waits. What has no place in it is answered and waits no longer.
+    fn build(&mut self, me: PublicKey) -> Result<Candidate<A>, ReplicaError> {
+        let config = &self.parts.config;
+        let candidates =
+            self.node.mempool().candidates(config.block_txs_max, config.block_bytes_max);
+        let built = self.parts.worker.build(self.parts.clock.now(), me, candidates)?;
+        if !built.skipped.is_empty() {
+            let senders: Vec<Address> = built.skipped.iter().map(|(tx, _)| tx.sender()).collect();
+            let txs = built.skipped.iter().map(|(tx, _)| tx.id()).collect();
+            self.refused =
+                built.skipped.into_iter().map(|(tx, refusal)| (tx.id(), refusal)).collect();
+            self.step(Input::Refused { txs, nonces: self.nonces(senders) });
+            self.refused.clear();
+        }
+        Ok(built.candidate)
+    }
+
+    pub(super) fn keep(
+        &mut self,
+        round: u32,
+        valid_round: Option<u32>,
+        candidate: &Arc<Candidate<A>>,
+    ) -> Result<(), ReplicaError> {
+        let block = candidate.block.clone();
+        self.parts.worker.keep_undecided(&Undecided { round, valid_round, block })?;
+        let candidate = Arc::clone(candidate);
+        self.proposals.push(Proposed { round, valid_round, candidate });
+        Ok(())
+    }
+
+    /// Sends a block to the other validators.
+    fn publish(&self, round: u32, valid_round: Option<u32>, candidate: &Candidate<A>) {
+        let Some(key) = self.parts.key.as_ref().filter(|_| !self.is_sole()) else { return };
+        let block = candidate.block.clone();
+        let height = block.header.height;
+        let announcement = Announcement { height, round, valid_round, block: candidate.hash };
+        let announcement = Signed::new(announcement, &self.parts.worker.chain_id, &**key);
+        let name = [height.0.to_be_bytes().as_slice(), &round.to_be_bytes()].concat();
+        let content = StreamContent::Data(BlockPart { announcement, block });
+        let message = StreamMessage::new(StreamId::new(name.into()), 0, content);
+        let sent = self.ends.network.send(NetworkMsg::PublishProposalPart(message));
+        // An engine that has stopped says so with the next event.
+        drop(self.runtime.block_on(sent));
+    }
+
+    pub(super) fn restream(&self, round: u32, valid_round: Option<u32>, hash: Hash32) {
+        if let Some(proposed) = self.proposals.iter().find(|it| it.candidate.hash == hash) {
+            self.publish(round, valid_round, &proposed.candidate);
+        }
+    }
+
+    /// A block that a peer passed on: kept for later, or checked and shown to the engine.
+    pub(super) fn receive(&mut self, part: BlockPart) -> Option<ProposedValue<Consensus>> {
+        let Announcement { height, round, valid_round, block: hash } = part.announcement.value;
+        let ours = self.parts.worker.height();
+        if height != part.block.header.height || hash != part.block.header.hash() {
+            tracing::debug!(%height, round, "a block is not the announced one");
+            return None;
+        }
+        if height == ours.next() && self.parked.len() < PARKED_MAX {
+            let members = self.parts.worker.validators();
+            // Its validators are not known yet; that today's announce it keeps strangers out.
+            if members.contains(&part.announcement.signer) && self.is_announced(&part) {
+                self.parked.push(part);
+            }
+            return None;
+        }
+        if height != ours || self.proposals.len() >= PROPOSALS_MAX {
+            return None;
+        }
+        let proposer = self.members.proposer(height, round)?.address().0;
+        if part.announcement.signer != proposer || !self.is_announced(&part) {
+            tracing::debug!(%height, round, "a block is not from the proposer of its round");
+            return None;
+        }
+        self.go = true;
+        let known = self.proposals.iter().find(|it| it.candidate.hash == hash);
+        let candidate = match known.map(|it| Arc::clone(&it.candidate)) {
+            Some(candidate) => Some(candidate),
+            None => self.validate(part.block, Some(self.parts.clock.now())),
+        };
+        let mut value = self.value(round, valid_round, hash);
+        match candidate {
+            Some(candidate) => {
+                let is_new =
+                    !self.proposals.iter().any(|it| it.round == round && it.candidate.hash == hash);
+                if is_new && let Err(error) = self.keep(round, valid_round, &candidate) {
+                    let error: &(dyn std::error::Error + 'static) = &error;
+                    tracing::error!(error, "a block gets no vote: it cannot be kept");
+                    return None;
+                }
+            }
+            None => value.validity = Validity::Invalid,
+        }
+        Some(value)
+    }
+
+    fn is_announced(&self, part: &BlockPart) -> bool {
+        part.announcement.clone().verify(&self.parts.worker.chain_id, &Ed25519).is_ok()
+    }
+
+    pub(super) fn validate(
+        &mut self,
+        block: Block,
+        now: Option<TimeMs>,
+    ) -> Option<Arc<Candidate<A>>> {
+        let Host { parts, node, .. } = self;
+        let mempool = node.mempool();
+        let (height, proposer) = (block.header.height, block.header.proposer);
+        match parts.worker.validate(block, now, |id| mempool.tx(id)) {
+            Ok(candidate) => Some(Arc::new(candidate)),
+            Err(error) => {
+                let error: &(dyn std::error::Error + 'static) = &error;
+                tracing::warn!(error, %height, %proposer, "a proposed block is not valid");
+                None
+            }
+        }
+    }
+
+    pub(super) fn decide(&mut self, certificate: Certificate) -> Result<(), ReplicaError> {
+        let (height, block) = (certificate.height, certificate.block);
+        if height < self.parts.worker.height() {
+            // Decided before a crash; the engine replays its log.
+            return Ok(());
+        }
+        let proposed = self.proposals.iter().find(|it| it.candidate.hash == block);
+        let candidate = proposed.map(|it| Arc::clone(&it.candidate));
+        let candidate = candidate.ok_or(ReplicaError::Unknown { height, block })?;
+        let outcomes = self.parts.worker.decide(&candidate, certificate)?;
+        self.members = Members::of(&self.parts.worker.validators());
+        self.proposals.clear();
+        self.go = false;
+        self.counts.round = 0;
+        self.counts.decided += 1;
+        if let Some(began) = self.counts.began.take() {
+            self.counts.decision_time += began.elapsed();
+        }
+        // The status first: whoever is answered may ask for it.
+        self.show();
+        let outcomes = (0u32..).zip(candidate.txs.iter().zip(outcomes));
+        self.included = outcomes
+            .map(|(index, (tx, outcome))| (tx.id(), Included { height, index, outcome }))
+            .collect();
+        let nonces = self.nonces(candidate.txs.iter().map(|tx| tx.sender()));
+        let (tip, txs) = (node_tip(&self.parts.worker), candidate.tx_ids());
+        self.step(Input::Decided { tip, txs, nonces });
+        self.included.clear();
+        for peer in self.connected.clone() {
+            self.tell_tip(peer);
+        }
+        for part in std::mem::take(&mut self.parked) {
+            // The engine learns of it when the round begins.
+            self.receive(part);
+        }
+        Ok(())
+    }
+
+    /// The next nonces of these accounts.
+    fn nonces(&self, accounts: impl IntoIterator<Item = Address>) -> Vec<(Address, Nonce)> {
+        let accounts: BTreeSet<Address> = accounts.into_iter().collect();
+        let app = &self.parts.worker.app;
+        accounts.into_iter().map(|account| (account, app.next_nonce(&account))).collect()
+    }
+
+    /// Keeps the fuller certificate for the block that comes next.
+    pub(super) fn finalize(&mut self, certificate: Certificate) {
+        let parent = &mut self.parts.worker.parent;
+        if let Some(decided) = parent.decided.as_mut()
+            && (parent.height, parent.hash) == (certificate.height, certificate.block)
+            && certificate.signatures.len() > decided.certificate.signatures.len()
+        {
+            decided.certificate = certificate;
+        }
+    }
+
+    pub(super) fn report(&mut self, evidence: &MisbehaviorEvidence<Consensus>) {
+        let votes = evidence.votes.iter().flat_map(|(_, pairs)| pairs).map(|(first, second)| {
+            let (first, second) = (codec::signed_vote(first), codec::signed_vote(second));
+            Evidence::DoubleVote { first, second }
+        });
+        let proposals =
+            evidence.proposals.iter().flat_map(|(_, pairs)| pairs).map(|(first, second)| {
+                let first = codec::signed_proposal(first);
+                Evidence::DoubleProposal { first, second: codec::signed_proposal(second) }
+            });
+        for evidence in votes.chain(proposals).collect::<Vec<_>>() {
+            self.step(Input::Equivocation(evidence));
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Transactions: from submitters and peers to the machine of `replication`, and what it wants done.
+
+use std::sync::Arc;
+
+use keys::Ed25519;
+use replication::{
+    gossip::Verdict,
+    mempool::{Candidate, Full, Transaction},
+    node::{Effect, Fate, Input, Source},
+};
+use types::{PublicKey, TxId, consensus::Certificate};
+
+use super::Host;
+use crate::{
+    Application, Refusal, SubmitError,
+    handle::{Submission, Waiter},
+    peers::{PeerCommand, PeerEvent, PeerMessage, PeerSaid},
+    recover,
+};
+
+/// Submissions that are admitted between two other events.
+const SUBMISSIONS_PER_TURN: usize = 1_024;
+
+/// What a peer sent, checked.
+pub(super) struct Batch<A: Application> {
+    peer: PublicKey,
+    txs: Vec<Option<Checked<A>>>,
+}
+
+/// A transaction whose signatures are valid, and its bytes.
+type Checked<A> = (Arc<<A as Application>::Tx>, Arc<[u8]>);
+
+impl<A: Application> Host<A> {
+    /// Tells the machine something and does what it wants.
+    pub(super) fn step(&mut self, input: Input<A::Tx, PublicKey, Waiter<A>>) {
+        for effect in self.node.step(self.now(), input) {
+            self.apply(effect);
+        }
+    }
+
+    fn apply(&mut self, effect: Effect<PublicKey, Waiter<A>>) {
+        match effect {
+            Effect::Start { height } => self.go |= height == self.parts.worker.height(),
+            Effect::SendTxs { peer, txs } => self.tell(peer, PeerMessage::Txs(txs)),
+            Effect::Check { peer, txs } => self.check(peer, txs),
+            Effect::Drop { peer, why } => {
+                tracing::warn!(%peer, %why, "a peer is dropped");
+                self.connected.remove(&peer);
+                self.command(PeerCommand::Drop { peer, why: why.to_string() });
+            }
+            Effect::Answer { id, fate, waiters } => self.answer_waiters(id, &fate, waiters),
+            Effect::Report(evidence) => {
+                if let Some(reports) = &self.parts.evidence {
+                    // What finds no place now is reported again later.
+                    let _ = reports.try_send(evidence);
+                }
+            }
+            // Whoever is to catch up from a snapshot does so before this loop begins.
+            Effect::Certify { .. }
+            | Effect::RequestChunk { .. }
+            | Effect::Restore { .. }
+            | Effect::ReplayBlocks { .. } => {}
+        }
+    }
+
+    pub(super) fn tell(&self, peer: PublicKey, message: PeerMessage) {
+        self.command(PeerCommand::Send { peer, message });
+    }
+
+    /// What cannot be sent is lost; nothing that peers tell each other this way has to arrive.
+    fn command(&self, command: PeerCommand) {
+        let _ = self.parts.peers.commands.try_send(command);
+    }
+
+    pub(super) fn hear_peer(&mut self, PeerEvent { peer, said }: PeerEvent) {
+        match said {
+            PeerSaid::Connected => {
+                self.connected.insert(peer);
+                self.step(Input::PeerConnected { peer });
+                self.tell_tip(peer);
+            }
+            PeerSaid::Gone => {
+                self.connected.remove(&peer);
+                self.step(Input::PeerGone { peer });
+            }
+            PeerSaid::Message(PeerMessage::Txs(txs)) => self.step(Input::Batch { peer, txs }),
+            PeerSaid::Message(PeerMessage::Decided(certificate)) => {
+                let height = certificate.height;
+                if height >= self.parts.worker.height() && self.is_decided(&certificate) {
+                    self.step(Input::PeerAt { peer, height });
+                }
+            }
+        }
+    }
+
+    /// Whether the validators of today decided that block. After a change of many of them an old node
+    /// does not see it; then their votes wake it, or its engine's own catching up.
+    fn is_decided(&self, certificate: &Certificate) -> bool {
+        let Certificate { height, block, .. } = *certificate;
+        let worker = &self.parts.worker;
+        let (chain_id, validators) = (&worker.chain_id, worker.validators());
+        light::verify_certificate(chain_id, (height, block), certificate, &validators, &Ed25519)
+            .is_ok()
+    }
+
+    /// Tells a peer how far we are.
+    pub(super) fn tell_tip(&self, peer: PublicKey) {
+        if let Some(decided) = &self.parts.worker.parent.decided {
+            self.tell(peer, PeerMessage::Decided(decided.certificate.clone()));
+        }
+    }
+
+    /// Checks signatures where they hold nobody up.
+    fn check(&self, peer: PublicKey, txs: Vec<Arc<[u8]>>) {
+        let checking = self.checking.clone();
+        self.runtime.spawn_blocking(move || {
+            let check = |bytes: Arc<[u8]>| A::verify(&bytes).ok().map(|tx| (Arc::new(tx), bytes));
+            let txs = recover::on_all_cores(txs, check);
+            // The replica may have stopped.
+            let _ = checking.blocking_send(Batch { peer, txs });
+        });
+    }
+
+    pub(super) fn admit_batch(&mut self, Batch { peer, txs }: Batch<A>) {
+        for tx in txs {
+            let Some((tx, bytes)) = tx else {
+                self.step(Input::Judged { peer, verdict: Verdict::Invalid });
+                continue;
+            };
+            match self.ahead(&tx, &bytes) {
+                Ok(ahead) => {
+                    self.step(Input::Checked { tx, bytes, from: Source::Peer(peer), ahead });
+                }
+                Err(_) => {
+                    let verdict = Verdict::Refused { id: tx.id() };
+                    self.step(Input::Judged { peer, verdict });
+                }
+            }
+        }
+    }
+
+    pub(super) fn admit_all(&mut self, first: Submission<A>) {
+        self.admit(first);
+        for _ in 1..SUBMISSIONS_PER_TURN {
+            match self.parts.arriving.try_recv() {
+                Ok(submission) => self.admit(submission),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Answers a submission at once, or lets it wait for a block.
+    pub(super) fn admit(&mut self, submission: Submission<A>) {
+        let Submission { tx, bytes, waiter } = submission;
+        match self.ahead(&tx, &bytes) {
+            Ok(ahead) => {
+                self.step(Input::Checked { tx, bytes, from: Source::Local(waiter), ahead });
+            }
+            Err(source) => {
+                // Whoever submitted may have gone.
+                let _ = waiter.send(Err(SubmitError::Refused { source }));
+            }
+        }
+    }
+
+    /// How many transactions come before it. The first after a silence is also tried: one without
+    /// a place in a block must not make an empty one.
+    fn ahead(&mut self, tx: &Arc<A::Tx>, bytes: &Arc<[u8]>) -> Result<u64, Refusal> {
+        if self.node.mempool().contains(&tx.id()) {
+            // It has its place already.
+            return Ok(0);
+        }
+        let ahead = self.parts.worker.app.check(tx)?;
+        if let (0, true, Some(me)) = (ahead, self.node.mempool().is_empty(), self.me()) {
+            let alone = vec![Candidate { tx: Arc::clone(tx), bytes: Arc::clone(bytes) }];
+            let now = self.parts.clock.now();
+            match self.parts.worker.build(now, me, alone) {
+                Ok(built) => {
+                    if let Some((_, refusal)) = built.skipped.into_iter().next() {
+                        return Err(refusal);
+                    }
+                }
+                // The block will say it again, to somebody who can do something about it.
+                Err(error) => tracing::error!(%error, "a transaction cannot be tried"),
+            }
+        }
+        Ok(ahead)
+    }
+
+    fn answer_waiters(&mut self, id: TxId, fate: &Fate, waiters: Vec<Waiter<A>>) {
+        let not_taken = |reason: &Full| SubmitError::NotTaken { reason: reason.clone() };
+        for waiter in waiters {
+            let answer = match fate {
+                Fate::Decided => self.included.get(&id).cloned().ok_or(SubmitError::Halted),
+                Fate::Refused => match self.refused.get(&id) {
+                    Some(source) => Err(SubmitError::Refused { source: source.clone() }),
+                    None => Err(not_taken(&Full::OutOfTurn)),
+                },
+                Fate::Left(reason) => Err(not_taken(reason)),
+            };
+            // Whoever submitted may have gone.
+            let _ = waiter.send(answer);
+        }
+    }
+}
