@@ -246,3 +246,6 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,7 +100,7 @@ pub(crate) struct PeerEnds {
     pub(crate) commands: mpsc::Sender<PeerCommand>,
 }
 
-/// The carrier's ends.
+/// The carrier's ends. A test may hold the replica's instead of a replica.
 #[derive(Debug)]
 pub struct PeerLinks {
     pub events: mpsc::Sender<PeerEvent>,

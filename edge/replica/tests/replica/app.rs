@@ -83,6 +83,8 @@ struct State {
 pub(crate) struct Counter {
     committed: State,
     open: Option<State>,
+    /// Comes to other digests than everybody else.
+    pub(crate) lies: bool,
 }
 
 impl Counter {
@@ -90,7 +92,8 @@ impl Counter {
     pub(crate) fn new(powers: &[(u8, u8)]) -> Counter {
         let tip = (0, 0, Hash32::default());
         let powers = powers.iter().copied().collect();
-        Counter { committed: State { tip, counts: BTreeMap::new(), due: None, powers }, open: None }
+        let committed = State { tip, counts: BTreeMap::new(), due: None, powers };
+        Counter { committed, open: None, lies: false }
     }
 
     pub(crate) fn count(&self, sender: u8) -> u64 {
@@ -131,7 +134,7 @@ impl Counter {
                 Some(*count)
             })
             .collect();
-        digest = sha256(&[&digest.0, &context.time.0.to_le_bytes()]);
+        digest = sha256(&[&digest.0, &context.time.0.to_le_bytes(), &[u8::from(self.lies)]]);
         state.tip = (context.height.0, context.time.0, digest);
         self.open = Some(state);
         (results, digest)

@@ -2,6 +2,7 @@
 //! at every write.
 
 mod app;
+mod network;
 
 use std::{
     path::Path,

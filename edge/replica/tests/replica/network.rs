@@ -1,0 +1,102 @@
+//! Four validators in one process, each with the real engine, over loopback: one that computes another
+//! state, and a set that changes.
+
+use std::net::SocketAddr;
+
+use replica::Peer;
+
+use super::*;
+
+/// A running validator of a network, and what must live as long.
+struct Member {
+    replica: Replica<Counter>,
+    task: ReplicaTask,
+    _home: Home,
+    _links: replica::PeerLinks,
+}
+
+/// Ports that were free a moment ago.
+fn addrs(count: usize) -> Vec<SocketAddr> {
+    let held: Vec<_> =
+        (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    held.iter().map(|listener| listener.local_addr().unwrap()).collect()
+}
+
+fn node_key(number: u8) -> keys::SecretKey {
+    keys::SecretKey::from_seed([100 + number; 32])
+}
+
+/// Starts validators 1 to 4 with equal powers; `liar` computes another state than the others.
+async fn network(liar: Option<u8>) -> Vec<Member> {
+    let addrs = addrs(4);
+    let mut members = Vec::new();
+    for (number, addr) in (1u8..).zip(&addrs) {
+        let home = Home::new();
+        let peer = |(other, addr): (u8, &SocketAddr)| Peer {
+            node_key: node_key(other).public_key(),
+            addr: *addr,
+        };
+        let others = (1u8..).zip(&addrs).filter(|(other, _)| *other != number);
+        let mut config = home.config();
+        config.engine.listen = *addr;
+        config.engine.peers = others.map(peer).collect();
+        config.engine.node_seed = node_key(number).seed();
+        config.engine.timeouts.propose = Duration::from_secs(1);
+        let store = home.store().unwrap();
+        let mut app = Counter::new(&[(1, 1), (2, 1), (3, 1), (4, 1)]);
+        app.lies = liar == Some(number);
+        let recovered = recover(&mut app, &store).unwrap();
+        let mark = Mark::open(&home.folder.path().join("consensus.mark")).unwrap();
+        let key: Arc<dyn Sign> = Arc::new(validator_key(number));
+        let (signing, clock) = (Some((key, Arc::new(mark))), ManualClock::at(1_000));
+        let parts = ReplicaParts { app, recovered, store, signing, clock, config, evidence: None };
+        let (replica, links, task) = start(parts).await.unwrap();
+        members.push(Member { replica, task, _home: home, _links: links });
+    }
+    members
+}
+
+async fn reach(member: &Member, height: u64) -> Tip {
+    let mut status = member.replica.watch();
+    status.wait_for(|status| status.tip.height.0 >= height).await.unwrap().tip
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_validator_with_another_state_is_outvoted() {
+    let members = network(Some(4)).await;
+    for nonce in 0..6 {
+        count(&members[0].replica, 1, nonce).await;
+    }
+    let height = members[0].replica.status().tip.height.0;
+    let tips = [reach(&members[1], height).await, reach(&members[2], height).await];
+    assert!(tips.iter().all(|tip| tip.app_hash == tips[0].app_hash));
+    // It accepts none of their blocks, and they none of its.
+    assert_eq!(members[3].replica.status().tip.height, Height(0));
+    for member in members {
+        member.task.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_that_a_block_changes_decides_the_very_next_one() {
+    let members = network(None).await;
+    // Validator 4 loses its power, 1 gets most of it.
+    let lose = Tx { sender: 4, nonce: 0, kind: Kind::SetsPower, arg: 0 }.bytes();
+    members[1].replica.submit(lose).await.unwrap();
+    let gain = Tx { sender: 1, nonce: 0, kind: Kind::SetsPower, arg: 10 }.bytes();
+    let height = members[1].replica.submit(gain).await.unwrap().height.0;
+    let next = count(&members[0].replica, 9, 0).await.height;
+    let store = members[0]._home.disk.clone();
+    for member in &members {
+        // Validator 4 follows.
+        reach(member, next.0).await;
+    }
+    for member in members {
+        member.task.shutdown().await.unwrap();
+    }
+    let store = BlockStore::open_on(store, Path::new("disk"), &genesis()).unwrap();
+    let header = |at: u64| store.block(Height(at)).unwrap().unwrap().header;
+    let powers = |at: u64| store.validators(header(at).validators).unwrap().unwrap().total();
+    assert_eq!(header(height).next_validators, header(height + 1).validators);
+    assert_eq!((powers(1), powers(next.0)), (4, 12));
+}
