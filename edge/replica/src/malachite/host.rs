@@ -116,6 +116,7 @@ pub(crate) struct Host<A: Application> {
     connected: BTreeSet<PublicKey>,
     checking: mpsc::Sender<transactions::Batch<A>>,
     checked: mpsc::Receiver<transactions::Batch<A>>,
+    seen: transactions::Seen,
     /// Who decides this height.
     members: Members,
     proposals: Vec<Proposed<A>>,
@@ -163,6 +164,7 @@ impl<A: Application> Host<A> {
             connected: BTreeSet::new(),
             checking,
             checked,
+            seen: transactions::Seen::default(),
             members,
             proposals: Vec::new(),
             parked: Vec::new(),

@@ -1,6 +1,9 @@
 //! Transactions: from submitters and peers to the machine of `replication`, and what it wants done.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use keys::Ed25519;
 use replication::{
@@ -20,6 +23,36 @@ use crate::{
 
 /// Submissions that are admitted between two other events.
 const SUBMISSIONS_PER_TURN: usize = 1_024;
+
+/// Transactions of peers that are remembered as looked into.
+const SEEN_MAX: usize = 16 * 1_024;
+
+/// Transactions that need no second look, the newest [`SEEN_MAX`] of them.
+#[derive(Default)]
+pub(super) struct Seen {
+    ids: BTreeSet<TxId>,
+    order: VecDeque<TxId>,
+}
+
+impl Seen {
+    /// Whether it was not there.
+    fn insert(&mut self, id: TxId) -> bool {
+        if !self.ids.insert(id) {
+            return false;
+        }
+        self.order.push_back(id);
+        if self.order.len() > SEEN_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+        true
+    }
+
+    fn remove(&mut self, id: &TxId) {
+        self.ids.remove(id);
+    }
+}
 
 /// What a peer sent, checked.
 pub(super) struct Batch<A: Application> {
@@ -110,8 +143,21 @@ impl<A: Application> Host<A> {
         }
     }
 
-    /// Checks signatures where they hold nobody up.
-    fn check(&self, peer: PublicKey, txs: Vec<Arc<[u8]>>) {
+    /// Checks signatures where they hold nobody up, and once: every peer tells every transaction.
+    fn check(&mut self, peer: PublicKey, txs: Vec<Arc<[u8]>>) {
+        let mut new = Vec::with_capacity(txs.len());
+        for bytes in txs {
+            let id = A::tx_id(&bytes);
+            if self.node.mempool().contains(&id) || !self.seen.insert(id) {
+                self.step(Input::Judged { peer, verdict: Verdict::Known { id } });
+            } else {
+                new.push(bytes);
+            }
+        }
+        let txs = new;
+        if txs.is_empty() {
+            return;
+        }
         let checking = self.checking.clone();
         self.runtime.spawn_blocking(move || {
             let check = |bytes: Arc<[u8]>| A::verify(&bytes).ok().map(|tx| (Arc::new(tx), bytes));
@@ -132,6 +178,8 @@ impl<A: Application> Host<A> {
                     self.step(Input::Checked { tx, bytes, from: Source::Peer(peer), ahead });
                 }
                 Err(_) => {
+                    // The state may come to take it.
+                    self.seen.remove(&tx.id());
                     let verdict = Verdict::Refused { id: tx.id() };
                     self.step(Input::Judged { peer, verdict });
                 }
