@@ -306,23 +306,25 @@ fn mutate(block: &mut LightBlock, mutation: Mutation) {
         }
         Mutation::Certificate(what, how) => {
             let certificate = &mut block.certificate;
-            let at = usize::from(how) % certificate.signatures.len().max(1);
-            match what % 5 {
-                0 => certificate.height = Height(u64::from(how)),
-                1 => certificate.round ^= u32::from(how).max(1),
-                2 => flip(&mut certificate.block, how),
-                3 => {
-                    certificate.signatures.remove(at);
+            let signatures = &mut certificate.signatures;
+            // An earlier mutation may have taken the last signature.
+            let at = usize::from(how).checked_rem(signatures.len());
+            match (what % 5, at) {
+                (0, _) => certificate.height = Height(u64::from(how)),
+                (1, _) => certificate.round ^= u32::from(how).max(1),
+                (2, _) | (_, None) => flip(&mut certificate.block, how),
+                (3, Some(at)) => drop(signatures.remove(at)),
+                (_, Some(at)) => {
+                    signatures[at].signature.0[usize::from(what) % 64] ^= how.max(1);
                 }
-                _ => certificate.signatures[at].signature.0[usize::from(what) % 64] ^= how.max(1),
             }
         }
         Mutation::Validators(what, how) => {
             let mut members = block.validators.as_slice().to_vec();
-            let at = usize::from(how) % members.len();
-            match what % 3 {
-                0 => members[at].power = u64::from(how) * 1_000,
-                1 => drop(members.remove(at)),
+            let at = usize::from(how).checked_rem(members.len());
+            match (what % 3, at) {
+                (0, Some(at)) => members[at].power = u64::from(how) * 1_000,
+                (1, Some(at)) => drop(members.remove(at)),
                 _ => members.push(ValidatorPower { key: key(how), power: 1_000 }),
             }
             block.validators = ValidatorSet::new(members);
