@@ -264,6 +264,16 @@ pub(crate) struct ValidatorArgs {
     /// Keep only this many of the newest blocks, and at least 1000 [default: all]
     #[arg(long, value_name = "BLOCKS")]
     pub(crate) blocks_kept: Option<u64>,
+    /// Blocks between two snapshots of the state, which a restart and nodes that begin are given
+    #[arg(long, value_name = "BLOCKS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) snapshot_interval: u64,
+    /// Begin with a snapshot of the peers instead of replaying every block, if there is no block yet
+    #[arg(long)]
+    pub(crate) state_sync: bool,
+    /// A block that the snapshot must follow from, as `peerwatt light status` shows it: needed when the
+    /// network is older than two thirds of its unbonding time
+    #[arg(long, value_name = "HEIGHT:HASH", requires = "state_sync")]
+    pub(crate) trust: Option<TrustPoint>,
     /// The genesis document [default: the one in the data folder; made there if there is none]
     #[arg(long, value_name = "FILE")]
     pub(crate) genesis: Option<PathBuf>,

@@ -43,8 +43,9 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let disk = std::env::args().nth(1).filter(|argument| !argument.starts_with('-'));
-    let disk = disk.map_or_else(|| PathBuf::from("."), PathBuf::from);
+    // Cargo adds an option of its own.
+    let disk = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let disk = disk.map_or_else(std::env::temp_dir, PathBuf::from);
     let memory = Path::new("/dev/shm");
     let memory = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
     eprintln!("one validator on {} …", disk.display());
@@ -141,6 +142,8 @@ async fn start(folder: &Path, genesis: &Genesis) -> anyhow::Result<Vec<Validator
             heartbeat: None,
             halt_at: None,
             blocks_kept: None,
+            snapshot_interval: validator::SNAPSHOT_INTERVAL,
+            state_sync: None,
             operator: None,
             vote_price: None,
         };

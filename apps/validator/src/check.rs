@@ -19,6 +19,9 @@ use crate::{BLOCKS_FILE, ledger_app::LedgerApp, record::Record};
 pub struct Report {
     pub chain_id: ChainId,
     pub genesis_hash: Hash32,
+    /// Where the replay began: 0 for genesis, otherwise the newest snapshot, because blocks before it are
+    /// not in the home.
+    pub from: Height,
     /// Of the newest block that was replayed.
     pub height: Height,
     /// In those blocks.
@@ -60,7 +63,8 @@ pub enum CheckError {
 
 /// Replays every block in the home of a validator that does not run, from genesis, and checks
 /// signatures, headers, certificates, digests, outcomes, the index, the snapshot and every
-/// invariant after every block. Changes nothing on the disk.
+/// invariant after every block. A home without its first blocks is replayed from its snapshot, which is
+/// held against the certified header of its height. Changes nothing on the disk.
 pub fn check(home: &Path) -> Result<Report, CheckError> {
     let path = home.join(BLOCKS_FILE);
     if !path.exists() {
@@ -72,6 +76,7 @@ pub fn check(home: &Path) -> Result<Report, CheckError> {
         parent: Parent::of_genesis(store.genesis()),
         store: &store,
         app,
+        from: Height(0),
         txs: 0,
         invariants_checked: 0,
     };
@@ -83,6 +88,7 @@ pub fn check(home: &Path) -> Result<Report, CheckError> {
     Ok(Report {
         chain_id: store.genesis().chain_id.clone(),
         genesis_hash: store.genesis().hash(),
+        from: checker.from,
         height,
         txs: checker.txs,
         app_hash,
@@ -95,17 +101,21 @@ struct Checker<'a> {
     store: &'a BlockStore,
     app: LedgerApp,
     parent: Parent,
+    from: Height,
     txs: u64,
     invariants_checked: u64,
 }
 
 impl Checker<'_> {
     fn run(&mut self) -> Result<(), Violation> {
-        let height = Height(0);
-        let stored = |error| unreadable(height, &error);
+        let stored = |error| unreadable(Height(0), &error);
         let tip = self.store.height().map_err(stored)?;
         let snapshot = self.store.snapshot().map_err(stored)?;
-        self.check_state(height)?;
+        if self.store.first_height().map_err(stored)? > Height(1) {
+            let begin = snapshot.as_ref().map(|(height, bytes)| (*height, bytes.as_slice()));
+            self.begin_at(begin)?;
+        }
+        self.check_state(self.from)?;
         while self.parent.height < tip {
             self.check_block(self.parent.height.next())?;
             if let Some((height, bytes)) = &snapshot
@@ -115,11 +125,36 @@ impl Checker<'_> {
             }
         }
         let indexed = self.store.txs_len().map_err(|error| unreadable(tip, &error))?;
-        if indexed != self.txs {
+        // Of blocks before the snapshot some may be here and others not.
+        if self.from == Height(0) && indexed != self.txs {
             let detail =
                 format!("{indexed} transactions are indexed, the blocks have {}", self.txs);
             return Err(violation(tip, "index", detail));
         }
+        Ok(())
+    }
+
+    /// Begins with a snapshot, if it is what the header of its height says.
+    fn begin_at(&mut self, snapshot: Option<(Height, &[u8])>) -> Result<(), Violation> {
+        let missing = |height| {
+            let detail = "the first blocks are not here, and no snapshot stands for them";
+            violation(height, "store", detail.to_owned())
+        };
+        let (height, bytes) = snapshot.ok_or_else(|| missing(Height(1)))?;
+        let parent = Parent::stored(self.store, height);
+        let parent = parent.map_err(|error| unreadable(height, &error))?;
+        let parent = parent.ok_or_else(|| missing(height))?;
+        parent
+            .verify(&self.store.genesis().chain_id)
+            .map_err(|error| violation(height, "certificate", chain_of(&error)))?;
+        let restored = self.app.restore(bytes);
+        restored.map_err(|error| violation(height, "snapshot", chain_of(&error)))?;
+        let Tip { height: found, app_hash, .. } = self.app.tip();
+        if (found, Some(app_hash)) != (height, parent.app_hash) {
+            let detail = format!("it is of block {found} and leads to {app_hash}");
+            return Err(violation(height, "snapshot", detail));
+        }
+        (self.parent, self.from) = (parent, height);
         Ok(())
     }
 

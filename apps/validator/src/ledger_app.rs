@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use keys::Ed25519;
+use keys::{Batch, Ed25519};
 use ledger::{BlockInfo, BlockOutcome, State, TxOutcome as Outcome};
 use replica::{AppError, Application, BlockContext, Executed, Proposal, Refusal, Tip};
 use tokio::{
@@ -18,6 +18,7 @@ use types::{
     consensus::{ValidatorPower, ValidatorSet},
     genesis::Genesis,
     limits::DecodeError,
+    sign::VerifySignature,
     tx::{SignedTx, VerifiedTx},
 };
 use wire::chain::{TxOutcome, code};
@@ -85,15 +86,17 @@ impl Application for LedgerApp {
     type Outcome = TxOutcome;
 
     fn verify(bytes: &[u8]) -> Result<VerifiedTx, Refusal> {
-        let refusal = |code, message| Refusal { code, message };
-        let tx = SignedTx::decode(bytes).map_err(|error| {
-            let code = match error {
-                DecodeError::TooLong { .. } => code::TOO_LONG,
-                DecodeError::Malformed { .. } => code::TX_MALFORMED,
-            };
-            refusal(code, error.to_string())
-        })?;
-        tx.verify(&Ed25519).map_err(|error| refusal(code::TX_SIGNATURE, error.to_string()))
+        verify(bytes, &Ed25519)
+    }
+
+    fn verify_many(txs: &[&[u8]]) -> Vec<Result<VerifiedTx, Refusal>> {
+        if let [tx] = txs {
+            return vec![Self::verify(tx)];
+        }
+        let batch = Batch::new();
+        let verified = txs.iter().map(|tx| verify(tx, &batch)).collect();
+        // One bad signature spoils the batch: then each is asked for by itself.
+        if batch.is_valid() { verified } else { txs.iter().map(|tx| Self::verify(tx)).collect() }
     }
 
     fn tx_id(bytes: &[u8]) -> TxId {
@@ -186,6 +189,18 @@ impl Application for LedgerApp {
         let record = Record::decode(stored).ok()?;
         record.results.into_iter().nth(usize::try_from(index).ok()?)
     }
+}
+
+fn verify(bytes: &[u8], check: &dyn VerifySignature) -> Result<VerifiedTx, Refusal> {
+    let refusal = |code, message| Refusal { code, message };
+    let tx = SignedTx::decode(bytes).map_err(|error| {
+        let code = match error {
+            DecodeError::TooLong { .. } => code::TOO_LONG,
+            DecodeError::Malformed { .. } => code::TX_MALFORMED,
+        };
+        refusal(code, error.to_string())
+    })?;
+    tx.verify(check).map_err(|error| refusal(code::TX_SIGNATURE, error.to_string()))
 }
 
 fn block_info(context: &BlockContext) -> BlockInfo<'_> {

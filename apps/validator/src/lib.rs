@@ -21,7 +21,7 @@ mod check;
 pub mod genesis;
 
 pub use check::{CheckError, Report, Violation, check};
-pub use replica::{Peer, Timeouts};
+pub use replica::{Peer, SNAPSHOT_INTERVAL, StateSync, Timeouts, Trusted};
 pub use run::{
     ConsensusKey, Submitter, Validator, ValidatorConfig, ValidatorError, ValidatorHandle,
 };

@@ -15,7 +15,7 @@ use keys::SecretKey;
 use net::IrohConfig;
 use replica::{
     Clock, EngineConfig, Mark, Peer, RecoverError, Recovered, Replica, ReplicaConfig, ReplicaError,
-    ReplicaParts, ReplicaTask, SystemClock, Timeouts,
+    ReplicaParts, ReplicaTask, StateSync, SystemClock, Timeouts,
 };
 use store::{BlockStore, StoreError};
 use tokio::{
@@ -62,6 +62,10 @@ pub struct ValidatorConfig {
     pub halt_at: Option<Height>,
     /// Old blocks that are kept. `None`: all.
     pub blocks_kept: Option<u64>,
+    /// Blocks between two snapshots of the state.
+    pub snapshot_interval: u64,
+    /// Begins with a snapshot of its peers, if there are no blocks yet.
+    pub state_sync: Option<StateSync>,
     /// Reports double signing and votes on the price, and pays the fees for it. `None`: it does
     /// neither.
     pub operator: Option<SecretKey>,
@@ -180,8 +184,16 @@ fn replica_config(config: &ValidatorConfig) -> ReplicaConfig {
         wal: config.home.join(WAL_FILE),
         timeouts: config.timeouts,
     };
-    let ValidatorConfig { heartbeat, halt_at, blocks_kept, .. } = *config;
-    ReplicaConfig { heartbeat, halt_at, blocks_kept, ..ReplicaConfig::standard(engine) }
+    let ValidatorConfig { heartbeat, halt_at, blocks_kept, snapshot_interval, state_sync, .. } =
+        *config;
+    ReplicaConfig {
+        heartbeat,
+        halt_at,
+        blocks_kept,
+        snapshot_interval,
+        state_sync,
+        ..ReplicaConfig::standard(engine)
+    }
 }
 
 /// A home that was opened and a ledger that stands where its blocks end.

@@ -2,6 +2,7 @@
 //! light client (Braithwaite and others, "A Tendermint Light Client", arXiv:2010.07031; ICS-07), with
 //! the differences that `docs/spec/light-client.md` gives reasons for.
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use types::{
     ChainId, Hash32, Height, PublicKey, TimeMs,
@@ -16,7 +17,7 @@ use types::{
 use crate::certificate::{CertificateError, verify_certificate};
 
 /// A header with what shows that it was decided. Nobody has checked it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LightBlock {
     pub header: BlockHeader,

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use types::{
     Hash32, Height, TimeMs,
     hash::{merkle_leaf, merkle_root},
@@ -38,13 +39,13 @@ pub struct SyncLimits {
 }
 
 impl SyncLimits {
-    /// A snapshot of up to 1 GiB.
+    /// A snapshot of up to 1 GiB, for a node whose operator wants one: whatever it is behind.
     pub const STANDARD: SyncLimits = SyncLimits {
-        behind_min: 1_000,
+        behind_min: 1,
         gather_ms: 5_000,
         offers_max: 64,
-        chunk_bytes_max: 1024 * 1024,
-        chunks_max: 1_024,
+        chunk_bytes_max: 512 * 1024,
+        chunks_max: 2_048,
         in_flight_max: 4,
         chunk_ms_max: 10_000,
         asks_max: 3,
@@ -61,7 +62,9 @@ pub struct Trusted {
 }
 
 /// What a snapshot consists of.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(
+    Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default, BorshSerialize, BorshDeserialize,
+)]
 pub struct Manifest {
     /// Of the last block in it.
     pub height: Height,

@@ -24,7 +24,7 @@ pub fn signing_bytes<T: Signable>(chain_id: &ChainId, value: &T) -> Vec<u8> {
     bytes
 }
 
-/// Checks signatures. Implemented over `ed25519-consensus` in `edge/keys`, by a table in tests.
+/// Checks signatures. Implemented over `ed25519-zebra` in `edge/keys`, by a table in tests.
 pub trait VerifySignature {
     fn verify(&self, key: &PublicKey, message: &[u8], signature: &Signature) -> bool;
 }

@@ -1,14 +1,16 @@
 //! Keys: made from the system's randomness, kept on disk (0600, encrypted when a passphrase is
 //! given), used to sign and to verify. Ed25519 by ZIP-215, so that batch and single checks agree.
 
+mod batch;
 mod file;
 
-use ed25519_consensus::{SigningKey, VerificationKey};
+use ed25519_zebra::{SigningKey, VerificationKey};
 use types::{
     Address, PublicKey, Signature,
     sign::{Sign, VerifySignature},
 };
 
+pub use batch::Batch;
 pub use file::{KeyFileError, load, load_or_create, save};
 
 /// A secret key. Never shown: `Debug` prints the public half.
@@ -38,7 +40,7 @@ impl SecretKey {
 
 impl Sign for SecretKey {
     fn public_key(&self) -> PublicKey {
-        PublicKey(self.0.verification_key().to_bytes())
+        PublicKey(self.0.verification_key().into())
     }
 
     fn sign(&self, message: &[u8]) -> Signature {
@@ -58,7 +60,7 @@ pub struct Ed25519;
 
 impl VerifySignature for Ed25519 {
     fn verify(&self, key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
-        let signature = ed25519_consensus::Signature::from(signature.0);
+        let signature = ed25519_zebra::Signature::from_bytes(&signature.0);
         VerificationKey::try_from(key.0).is_ok_and(|key| key.verify(&signature, message).is_ok())
     }
 }

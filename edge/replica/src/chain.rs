@@ -2,7 +2,7 @@
 
 use keys::Ed25519;
 use light::{CertificateError, verify_certificate};
-use store::{BlockStore, StoreError, StoredBlock};
+use store::{Anchor, BlockStore, StoreError, StoredBlock};
 use types::{
     ChainId, Hash32, Height, PublicKey, TimeMs,
     block::{Block, BlockHeader},
@@ -16,6 +16,8 @@ pub struct Parent {
     pub height: Height,
     pub hash: Hash32,
     pub time: TimeMs,
+    /// Of the state after it. `None`: that of genesis, which no header names.
+    pub app_hash: Option<Hash32>,
     /// Who decided it, and that they did. `None`: it is the genesis document.
     pub decided: Option<Decided>,
 }
@@ -30,25 +32,56 @@ pub struct Decided {
 impl Parent {
     /// The genesis document stands before block 1.
     pub fn of_genesis(genesis: &Genesis) -> Parent {
-        Parent { height: Height(0), hash: genesis.hash(), time: genesis.time, decided: None }
+        Parent {
+            height: Height(0),
+            hash: genesis.hash(),
+            time: genesis.time,
+            app_hash: None,
+            decided: None,
+        }
     }
 
     pub fn of_block(header: &BlockHeader, decided: Decided) -> Parent {
-        let BlockHeader { height, time, .. } = *header;
-        Parent { height, hash: header.hash(), time, decided: Some(decided) }
+        let BlockHeader { height, time, app_hash, .. } = *header;
+        Parent {
+            height,
+            hash: header.hash(),
+            time,
+            app_hash: Some(app_hash),
+            decided: Some(decided),
+        }
     }
 
-    /// The block at `height` of a store, or the genesis document at height 0. `None`: it is not there.
+    /// The block that a chain begins after which was not begun at genesis.
+    pub fn of_anchor(anchor: Anchor) -> Parent {
+        let Anchor { header, certificate, validators } = anchor;
+        Parent::of_block(&header, Decided { validators, certificate })
+    }
+
+    /// The block at `height` of a store or the one that its chain begins after, the genesis document at
+    /// height 0. `None`: it is not there.
     pub fn stored(store: &BlockStore, height: Height) -> Result<Option<Parent>, StoreError> {
         if height == Height(0) {
             return Ok(Some(Parent::of_genesis(store.genesis())));
         }
-        let Some(block) = store.block(height)? else { return Ok(None) };
+        let Some(block) = store.block(height)? else {
+            let anchor = store.anchor()?.filter(|anchor| anchor.header.height == height);
+            return Ok(anchor.map(Parent::of_anchor));
+        };
         let Some(validators) = store.validators(block.header.validators)? else {
             return Ok(None);
         };
         let decided = Decided { validators, certificate: block.certificate };
         Ok(Some(Parent::of_block(&block.header, decided)))
+    }
+
+    /// Checks that it was decided by those who are said to have decided it. Who they should be, the state
+    /// says.
+    pub fn verify(&self, chain_id: &ChainId) -> Result<(), BlockFault> {
+        let Some(Decided { validators, certificate }) = &self.decided else { return Ok(()) };
+        let height = self.height;
+        verify_certificate(chain_id, (height, self.hash), certificate, validators, &Ed25519)
+            .map_err(|error| BlockFault::Undecided { height, source: error.into() })
     }
 
     /// Whose signature is missing in `certificate`, the one of this block that its successor carries.

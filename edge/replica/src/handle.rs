@@ -3,21 +3,25 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use store::{BlockStore, StoreError};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use types::{Hash32, Height, PublicKey, TxId};
 
-use replication::mempool::{Full, Transaction};
+use replication::mempool::Full;
 
 use crate::{Application, Refusal, Tip};
 
 /// A handle to a running replica. Cheap to clone.
 pub struct Replica<A: Application> {
-    pub(crate) submissions: mpsc::Sender<Submission<A>>,
+    pub(crate) submissions: mpsc::Sender<Unverified<A>>,
     pub(crate) status: watch::Receiver<Status>,
     pub(crate) store: Arc<BlockStore>,
     pub(crate) punished: mpsc::Sender<Punished>,
-    /// As many signatures are checked at once as there are cores.
-    pub(crate) verifiers: Arc<Semaphore>,
+}
+
+/// A transaction that was submitted, before anybody looked into it.
+pub(crate) struct Unverified<A: Application> {
+    pub(crate) bytes: Arc<[u8]>,
+    pub(crate) waiter: Waiter<A>,
 }
 
 /// A transaction on its way to the mempool.
@@ -129,11 +133,9 @@ impl<A: Application> Replica<A> {
     /// future does not take it back. Submitting the same bytes again is harmless: the answer is
     /// what became of them.
     pub async fn submit(&self, bytes: Vec<u8>) -> Result<Included<A::Outcome>, SubmitError> {
-        let (tx, bytes) = self.verify(bytes).await?;
-        let id = tx.id();
+        let id = A::tx_id(&bytes);
         let (waiter, answer) = oneshot::channel();
-        let (tx, bytes) = (Arc::new(tx), bytes.into());
-        match self.submissions.try_send(Submission { tx, bytes, waiter }) {
+        match self.submissions.try_send(Unverified { bytes: bytes.into(), waiter }) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
                 return Err(SubmitError::NotTaken { reason: Full::Pool });
@@ -148,15 +150,6 @@ impl<A: Application> Replica<A> {
             },
             Ok(answer) => answer,
         }
-    }
-
-    async fn verify(&self, bytes: Vec<u8>) -> Result<(A::Tx, Vec<u8>), SubmitError> {
-        let permit = self.verifiers.acquire().await.map_err(|_| SubmitError::Halted)?;
-        let verified = tokio::task::spawn_blocking(move || (A::verify(&bytes), bytes)).await;
-        drop(permit);
-        let (verified, bytes) = verified.map_err(|_| SubmitError::Halted)?;
-        let tx = verified.map_err(|source| SubmitError::Malformed { source })?;
-        Ok((tx, bytes))
     }
 
     /// What became of a transaction, if it is in a block.
@@ -198,7 +191,6 @@ impl<A: Application> Clone for Replica<A> {
             punished: self.punished.clone(),
             status: self.status.clone(),
             store: Arc::clone(&self.store),
-            verifiers: Arc::clone(&self.verifiers),
         }
     }
 }

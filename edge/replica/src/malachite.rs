@@ -5,10 +5,12 @@ mod codec;
 mod context;
 mod engine;
 mod host;
+mod log;
 mod part;
 mod signing;
 
 pub(crate) use engine::Engine;
 pub use engine::{EngineConfig, Peer, Timeouts};
-pub(crate) use host::{Host, HostParts};
+pub(crate) use host::{Ended, Host, HostParts};
+pub(crate) use log::HeightLog;
 pub use signing::{LastSigned, Mark, MarkError, Step};

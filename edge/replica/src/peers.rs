@@ -1,11 +1,14 @@
-//! What nodes tell each other besides consensus: transactions that wait, and how far they are. Whoever
+//! What nodes tell each other besides consensus: transactions that wait, how far they are, and what a node
+//! needs that begins with a snapshot. Whoever
 //! carries it (the validator, over the transport of its choice) holds the other ends.
 
 use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize, io};
+use light::LightBlock;
+use replication::sync::Manifest;
 use tokio::sync::mpsc;
-use types::{PublicKey, consensus::Certificate, limits::TX_BYTES_MAX};
+use types::{Height, PublicKey, consensus::Certificate, limits::TX_BYTES_MAX};
 
 /// Transactions in one message.
 const TXS_MAX: usize = 4_096;
@@ -21,6 +24,28 @@ pub enum PeerMessage {
     Txs(Vec<Arc<[u8]>>),
     /// The newest block that the sender knows to be decided, with the proof.
     Decided(Certificate),
+    /// Asks for the newest snapshot of the state.
+    SnapshotWanted,
+    /// The newest snapshot that the sender has.
+    Snapshot(Manifest),
+    ChunkWanted {
+        height: Height,
+        index: u32,
+    },
+    /// A part of the snapshot of that height. `None`: it is not there, or not any more.
+    Chunk {
+        height: Height,
+        index: u32,
+        bytes: Option<Vec<u8>>,
+    },
+    HeaderWanted {
+        height: Height,
+    },
+    /// The header of that height and what proves it. `None`: it is not there.
+    Header {
+        height: Height,
+        block: Option<Box<LightBlock>>,
+    },
 }
 
 impl BorshSerialize for PeerMessage {
@@ -31,6 +56,14 @@ impl BorshSerialize for PeerMessage {
                 (0u8, slices).serialize(writer)
             }
             PeerMessage::Decided(certificate) => (1u8, certificate).serialize(writer),
+            PeerMessage::SnapshotWanted => 2u8.serialize(writer),
+            PeerMessage::Snapshot(manifest) => (3u8, manifest).serialize(writer),
+            PeerMessage::ChunkWanted { height, index } => (4u8, height, index).serialize(writer),
+            PeerMessage::Chunk { height, index, bytes } => {
+                (5u8, height, index, bytes).serialize(writer)
+            }
+            PeerMessage::HeaderWanted { height } => (6u8, height).serialize(writer),
+            PeerMessage::Header { height, block } => (7u8, height, block).serialize(writer),
         }
     }
 }
@@ -43,6 +76,24 @@ impl BorshDeserialize for PeerMessage {
                 (0..count).map(|_| read_tx(reader)).collect::<io::Result<_>>().map(PeerMessage::Txs)
             }
             1 => Certificate::deserialize_reader(reader).map(PeerMessage::Decided),
+            2 => Ok(PeerMessage::SnapshotWanted),
+            3 => Manifest::deserialize_reader(reader).map(PeerMessage::Snapshot),
+            4 => {
+                let (height, index) = BorshDeserialize::deserialize_reader(reader)?;
+                Ok(PeerMessage::ChunkWanted { height, index })
+            }
+            5 => {
+                let (height, index, bytes) = BorshDeserialize::deserialize_reader(reader)?;
+                Ok(PeerMessage::Chunk { height, index, bytes })
+            }
+            6 => {
+                let height = Height::deserialize_reader(reader)?;
+                Ok(PeerMessage::HeaderWanted { height })
+            }
+            7 => {
+                let (height, block) = BorshDeserialize::deserialize_reader(reader)?;
+                Ok(PeerMessage::Header { height, block })
+            }
             _ => Err(invalid("a message of an unknown kind")),
         }
     }
@@ -100,7 +151,7 @@ pub(crate) struct PeerEnds {
     pub(crate) commands: mpsc::Sender<PeerCommand>,
 }
 
-/// The carrier's ends. A test may hold the replica's instead of a replica.
+/// The carrier's ends.
 #[derive(Debug)]
 pub struct PeerLinks {
     pub events: mpsc::Sender<PeerEvent>,
@@ -115,7 +166,14 @@ pub(crate) fn channels() -> (PeerEnds, PeerLinks) {
 
 #[cfg(test)]
 mod tests {
-    use types::{Hash32, Height, limits};
+    use proptest::prelude::*;
+    use replication::sync::SyncLimits;
+    use types::{
+        Hash32, Height, TimeMs,
+        block::BlockHeader,
+        consensus::{ValidatorPower, ValidatorSet},
+        limits,
+    };
 
     use super::*;
 
@@ -124,14 +182,65 @@ mod tests {
         let txs: Vec<Arc<[u8]>> = vec![[1, 2, 3].as_slice().into(), [].as_slice().into()];
         let certificate =
             Certificate { height: Height(7), round: 0, block: Hash32([1; 32]), signatures: vec![] };
-        for message in [PeerMessage::Txs(txs), PeerMessage::Decided(certificate)] {
+        let header = BlockHeader {
+            height: Height(7),
+            time: TimeMs(1),
+            parent: Hash32([2; 32]),
+            txs_root: Hash32([3; 32]),
+            last_certificate: Hash32([4; 32]),
+            validators: Hash32([5; 32]),
+            next_validators: Hash32([6; 32]),
+            app_hash: Hash32([7; 32]),
+            proposer: PublicKey([8; 32]),
+        };
+        let validators = ValidatorSet::new([ValidatorPower { key: PublicKey([8; 32]), power: 3 }]);
+        let block = LightBlock { header, certificate: certificate.clone(), validators };
+        let (height, index) = (Height(7), 3);
+        for message in [
+            PeerMessage::Txs(txs),
+            PeerMessage::Decided(certificate),
+            PeerMessage::SnapshotWanted,
+            PeerMessage::Snapshot(Manifest::of(height, &[1; 100], 30)),
+            PeerMessage::ChunkWanted { height, index },
+            PeerMessage::Chunk { height, index, bytes: Some(vec![1; 100]) },
+            PeerMessage::Chunk { height, index, bytes: None },
+            PeerMessage::HeaderWanted { height },
+            PeerMessage::Header { height, block: Some(Box::new(block)) },
+            PeerMessage::Header { height, block: None },
+        ] {
             let bytes = borsh::to_vec(&message).unwrap();
             assert_eq!(limits::decode(&bytes, PEER_MESSAGE_BYTES_MAX), Ok(message));
         }
         let many = [&[0u8][..], &u32::MAX.to_le_bytes()].concat();
         let long = [&[0u8][..], &1u32.to_le_bytes(), &u32::MAX.to_le_bytes()].concat();
-        for bad in [many, long, vec![2], vec![]] {
+        for bad in [many, long, vec![3], vec![9], vec![]] {
             assert!(limits::decode::<PeerMessage>(&bad, PEER_MESSAGE_BYTES_MAX).is_err());
+        }
+    }
+
+    /// The longest that an honest node sends fit a message.
+    #[test]
+    fn a_chunk_and_a_manifest_fit_a_message() {
+        let limits = SyncLimits::STANDARD;
+        let chunk = vec![0; limits.chunk_bytes_max];
+        let chunk = PeerMessage::Chunk { height: Height(1), index: 0, bytes: Some(chunk) };
+        let chunks = vec![Hash32([0; 32]); limits.chunks_max];
+        let manifest = Manifest { height: Height(1), bytes: u64::MAX, chunks };
+        for message in [chunk, PeerMessage::Snapshot(manifest)] {
+            assert!(borsh::to_vec(&message).unwrap().len() <= PEER_MESSAGE_BYTES_MAX);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_peer_sends_is_a_message_or_an_error(
+            kind in 0u8..10,
+            bytes in prop::collection::vec(any::<u8>(), 0..600),
+        ) {
+            let bytes = [&[kind][..], &bytes].concat();
+            if let Ok(message) = limits::decode::<PeerMessage>(&bytes, PEER_MESSAGE_BYTES_MAX) {
+                prop_assert_eq!(borsh::to_vec(&message).unwrap(), bytes);
+            }
         }
     }
 }

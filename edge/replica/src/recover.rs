@@ -1,7 +1,7 @@
 //! From what is on the disk to a running application: the newest snapshot, then every block after
 //! it, each checked as if a stranger had sent it.
 
-use std::{num::NonZero, sync::Arc, thread};
+use std::sync::Arc;
 
 use store::{BlockStore, StoreError, StoredBlock};
 use types::{ChainId, Hash32, Height, block::BlockHeader};
@@ -9,10 +9,8 @@ use types::{ChainId, Hash32, Height, block::BlockHeader};
 use crate::{
     AppError, Application, BlockContext, Executed, Refusal,
     chain::{self, BlockFault, Decided, Parent},
+    verify::verify_all,
 };
-
-/// Fewer signatures than this are checked on one thread.
-const PARALLEL_FROM: usize = 16;
 
 /// What recovering did.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -71,16 +69,16 @@ fn stored(store: &BlockStore, height: Height) -> Result<StoredBlock, RecoverErro
     block.ok_or(RecoverError::Missing { height })
 }
 
-/// Uses the newest snapshot if it is what its block says; otherwise everything is replayed.
+/// Uses the newest snapshot if it is what its block says; otherwise everything is replayed, if it is there.
 fn restore_snapshot<A: Application>(
     app: &mut A,
     store: &BlockStore,
 ) -> Result<Parent, RecoverError> {
+    let failed = |source| RecoverError::Store { source };
     let genesis = Parent::of_genesis(store.genesis());
-    let snapshot = store.snapshot().map_err(|source| RecoverError::Store { source })?;
+    let snapshot = store.snapshot().map_err(failed)?;
     let Some((height, bytes)) = snapshot else { return Ok(genesis) };
-    let header = stored(store, height)?.header;
-    let parent = Parent::stored(store, height).map_err(|source| RecoverError::Store { source })?;
+    let parent = Parent::stored(store, height).map_err(failed)?;
     let parent = parent.ok_or(RecoverError::Missing { height })?;
     match app.restore(&bytes) {
         Ok(()) => {}
@@ -90,8 +88,9 @@ fn restore_snapshot<A: Application>(
         }
     }
     let found = app.tip();
-    if found.height != height || found.app_hash != header.app_hash {
-        let source = ReplayError::AppHash { stated: header.app_hash, found: found.app_hash };
+    let stated = parent.app_hash.unwrap_or_default();
+    if found.height != height || found.app_hash != stated {
+        let source = ReplayError::AppHash { stated, found: found.app_hash };
         return Err(RecoverError::Replay { height, source });
     }
     Ok(parent)
@@ -148,38 +147,4 @@ pub(crate) fn execute<A: Application>(
         return Err(ReplayError::NextValidators);
     }
     Ok(executed)
-}
-
-/// The stateless phase of many transactions on all cores, in their order. The first that fails is
-/// named by its place.
-pub fn verify_all<A: Application>(txs: &[Vec<u8>]) -> Result<Vec<A::Tx>, (usize, Refusal)> {
-    let verified = on_all_cores(txs.iter().collect(), |tx: &Vec<u8>| A::verify(tx));
-    let named = verified.into_iter().enumerate();
-    named.map(|(index, tx)| tx.map_err(|refusal| (index, refusal))).collect()
-}
-
-/// Maps a list, in order, on as many threads as there are cores.
-pub(crate) fn on_all_cores<T: Send, R: Send>(items: Vec<T>, map: impl Fn(T) -> R + Sync) -> Vec<R> {
-    if items.len() < PARALLEL_FROM {
-        return items.into_iter().map(map).collect();
-    }
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    let share = items.len().div_ceil(threads);
-    let mut items = items.into_iter().peekable();
-    let map = &map;
-    thread::scope(|scope| {
-        let mut workers = Vec::with_capacity(threads);
-        while items.peek().is_some() {
-            let share: Vec<T> = items.by_ref().take(share).collect();
-            workers.push(scope.spawn(move || share.into_iter().map(map).collect::<Vec<R>>()));
-        }
-        let mut mapped = Vec::new();
-        for worker in workers {
-            match worker.join() {
-                Ok(share) => mapped.extend(share),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        mapped
-    })
 }

@@ -1,12 +1,12 @@
 //! Starting and stopping a replica.
 
-use std::{fmt, num::NonZero, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
-use replication::mempool::MempoolLimits;
-use store::BlockStore;
+use replication::{mempool::MempoolLimits, sync::Trusted};
+use store::{BlockStore, RoundLog};
 use tokio::{
     runtime::Handle,
-    sync::{Semaphore, mpsc, oneshot, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 use types::{Height, limits, sign::Sign, stake::Evidence};
@@ -14,13 +14,17 @@ use types::{Height, limits, sign::Sign, stake::Evidence};
 use crate::{
     Application, Clock, EngineConfig, Mark, Recovered, Replica, ReplicaError, Status,
     handle::{Punished, Stop},
-    malachite::{Engine, Host, HostParts},
+    malachite::{Ended, Engine, HeightLog, Host, HostParts},
     peers::{self, PeerLinks},
+    verify::verify_submissions,
     worker::Worker,
 };
 
 /// Submissions that may wait for the thread.
 const SUBMISSIONS_MAX: usize = 4_096;
+
+/// Blocks between two snapshots, unless the operator wants others: replaying so many takes seconds.
+pub const SNAPSHOT_INTERVAL: u64 = 500;
 
 /// How a replica behaves.
 #[derive(Clone, Debug)]
@@ -34,9 +38,19 @@ pub struct ReplicaConfig {
     pub blocks_kept: Option<u64>,
     /// Makes a block after this long without one. `None`: only when there is something to do.
     pub heartbeat: Option<Duration>,
+    /// Begins with a snapshot of peers instead of replaying every block, if there are no blocks yet.
+    pub state_sync: Option<StateSync>,
     /// Begins no height after this one: for upgrades at a height that all agreed on.
     pub halt_at: Option<Height>,
     pub engine: EngineConfig,
+}
+
+/// How a node begins with a snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StateSync {
+    /// A block that the operator trusts; nothing before it is of interest. `None`: what the genesis
+    /// document says, while it is young enough to be trusted.
+    pub trusted: Option<Trusted>,
 }
 
 impl ReplicaConfig {
@@ -47,9 +61,10 @@ impl ReplicaConfig {
             mempool: MempoolLimits::STANDARD,
             block_txs_max: limits::BLOCK_TXS_MAX,
             block_bytes_max: limits::BLOCK_BYTES_MAX / 4,
-            snapshot_interval: 500,
+            snapshot_interval: SNAPSHOT_INTERVAL,
             blocks_kept: None,
             heartbeat: None,
+            state_sync: None,
             halt_at: None,
             engine,
         }
@@ -119,17 +134,12 @@ pub async fn start<A: Application>(
         decision_time: Duration::ZERO,
         halted: false,
     });
-    let (submissions, arriving) = mpsc::channel(SUBMISSIONS_MAX);
+    let (submissions, unverified) = mpsc::channel(SUBMISSIONS_MAX);
+    let (verified, arriving) = mpsc::channel(SUBMISSIONS_MAX);
     let (punished, told) = mpsc::channel::<Punished>(SUBMISSIONS_MAX);
     let (peers, links) = peers::channels();
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let replica = Replica {
-        submissions,
-        status: status.subscribe(),
-        store: Arc::clone(&store),
-        punished,
-        verifiers: Arc::new(Semaphore::new(cores)),
-    };
+    let replica =
+        Replica { submissions, status: status.subscribe(), store: Arc::clone(&store), punished };
     let worker = Worker {
         app,
         chain_id: store.genesis().chain_id.clone(),
@@ -138,13 +148,17 @@ pub async fn start<A: Application>(
         snapshot_interval: config.snapshot_interval.max(1),
         blocks_kept: config.blocks_kept,
     };
+    let path = config.engine.wal.clone();
+    let log = tokio::task::spawn_blocking(move || RoundLog::open(&path)).await;
+    let log = log.map_err(|_| ReplicaError::Panicked)?;
+    let log = HeightLog::new(log.map_err(|source| ReplicaError::Log { source })?);
     let (stop, stopping) = watch::channel(Stop::Run);
-    let key = signing.as_ref().map(|(key, _)| Arc::clone(key));
-    let engine = config.engine.clone();
-    let chain_id = worker.chain_id.clone();
     let parts = HostParts {
         worker,
-        key,
+        log,
+        key: None,
+        follow_until: None,
+        connected: BTreeSet::new(),
         clock,
         config,
         status: status.clone(),
@@ -154,42 +168,89 @@ pub async fn start<A: Application>(
         punished: told,
         peers,
     };
-    let (engine, ends) = Engine::start(&engine, &chain_id, signing).await?;
-    let host = match Host::new(parts, ends, Handle::current()) {
-        Ok(host) => host,
-        Err(error) => {
-            engine.stop().await;
-            return Err(error);
-        }
-    };
-    let task = tokio::spawn(supervise(host, engine, status));
+    let begun = begin(parts, signing.as_ref(), false).await?;
+    tokio::spawn(verify_submissions(unverified, verified));
+    let task = tokio::spawn(supervise(begun, signing, status));
     Ok((replica, links, ReplicaTask { stop, task }))
 }
 
-/// Runs the host on a thread of its own, and ends the engine after it.
+/// A key and the mark of what it signed last.
+type Signing = (Arc<dyn Sign>, Arc<Mark>);
+
+/// Starts the engine and what drives it. A key that has signed for a height above the next one, as
+/// happens with an old copy of the blocks, or that was `refused` a signature, is not used until the
+/// blocks have come as far: until then the node follows.
+async fn begin<A: Application>(
+    mut parts: HostParts<A>,
+    signing: Option<&Signing>,
+    refused: bool,
+) -> Result<(Host<A>, Engine), ReplicaError> {
+    let next = parts.worker.height();
+    let last = signing.and_then(|(_, mark)| mark.last());
+    let ahead = last.filter(|last| last.height > next || refused).map(|last| last.height);
+    if let Some(until) = ahead {
+        tracing::warn!(
+            %until, %next,
+            "the key has signed more than the blocks here tell of; following until they have come as far"
+        );
+    }
+    parts.follow_until = ahead;
+    let signing = signing.filter(|_| ahead.is_none()).cloned();
+    parts.key = signing.as_ref().map(|(key, _)| Arc::clone(key));
+    let chain_id = parts.worker.chain_id.clone();
+    let log = parts.log.clone();
+    let (engine, ends) = Engine::start(&parts.config.engine, &chain_id, signing, log).await?;
+    Ok((Host::new(parts, ends, Handle::current()), engine))
+}
+
+/// Runs the host on a thread of its own, and ends the engine after it; both again when the key may be
+/// used again, or may not.
 async fn supervise<A: Application>(
-    host: Host<A>,
-    engine: Engine,
+    (mut host, mut engine): (Host<A>, Engine),
+    signing: Option<Signing>,
     status: watch::Sender<Status>,
 ) -> Result<(), ReplicaError> {
-    let (done, finished) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("replica".to_owned()).spawn(move || {
-        let (parts, result) = host.run();
-        // Closing the store waits for the disk: here, and not on a thread of the runtime.
-        drop(parts);
-        // Nobody may be waiting any more.
-        drop(done.send(result));
-    });
-    let result = match thread {
-        // A thread that panicked has dropped its end.
-        Ok(_) => finished.await.unwrap_or(Err(ReplicaError::Panicked)),
-        Err(error) => Err(ReplicaError::Engine { reason: error.to_string() }),
+    let result = loop {
+        let (parts, ended) = match on_a_thread(host).await {
+            Ok(ended) => ended,
+            Err(error) => break Err(error),
+        };
+        engine.stop().await;
+        let refused = signing.as_ref().is_some_and(|(_, mark)| mark.take_refused());
+        match ended {
+            Ok(Ended::PastMark) => {}
+            Err(ReplicaError::EngineStopped) if refused => {}
+            ended => {
+                // Closing the store waits for the disk.
+                drop(tokio::task::spawn_blocking(move || drop(parts)).await);
+                break ended.map(drop);
+            }
+        }
+        match begin(parts, signing.as_ref(), refused).await {
+            Ok(begun) => (host, engine) = begun,
+            Err(error) => break Err(error),
+        }
     };
     status.send_modify(|status| status.halted = true);
     if let Err(error) = &result {
         let error: &(dyn std::error::Error + 'static) = error;
         tracing::error!(error, "the replica has stopped");
     }
-    engine.stop().await;
     result
+}
+
+/// What is left of a host, and how it ended.
+type Left<A> = (HostParts<A>, Result<Ended, ReplicaError>);
+
+async fn on_a_thread<A: Application>(host: Host<A>) -> Result<Left<A>, ReplicaError> {
+    let (done, finished) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("replica".to_owned()).spawn(move || {
+        // Nobody may be waiting any more.
+        drop(done.send(host.run()));
+    });
+    match thread {
+        // A thread that panicked has dropped its end.
+        Ok(_) => finished.await.map_err(|_| ReplicaError::Panicked),
+        Err(error) => Err(ReplicaError::Engine { reason: error.to_string() }),
+    }
 }

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use replication::mempool::{self, Transaction};
-use store::{Append, BlockStore, StoreError, StoredBlock, Undecided};
+use store::{Append, BlockStore, StoreError, StoredBlock};
 use types::{
     ChainId, Hash32, Height, PublicKey, TimeMs, TxId,
     block::{Block, BlockHeader},
@@ -15,6 +15,7 @@ use crate::{
     AppError, Application, BlockContext, Proposal, Refusal,
     chain::{self, BlockFault, Decided, Parent},
     recover::{self, ReplayError},
+    verify::verify_all,
 };
 
 /// How far the time of a proposed block may be ahead of ours. Clocks of validators differ by less.
@@ -33,10 +34,17 @@ pub enum ReplicaError {
         "block {height} could not be made durable; free space or repair the disk, then start again"
     )]
     Store { height: Height, source: StoreError },
+    #[error(
+        "no peer has a snapshot that follows from the trusted block {height}; check its digest and the peers, or \
+         start without state sync"
+    )]
+    NoSnapshot { height: Height },
     #[error("the consensus engine cannot be started: {reason}")]
     Engine { reason: String },
     #[error("the consensus engine has stopped; the log says why")]
     EngineStopped,
+    #[error("the log of the height in work cannot be opened")]
+    Log { source: StoreError },
     #[error("the last-signed mark cannot be used")]
     Mark { source: crate::MarkError },
     #[error("the replica stopped unexpectedly; see its log")]
@@ -196,18 +204,12 @@ impl<A: Application> Worker<A> {
             (0..).zip(&found).filter(|(_, tx)| tx.is_none()).map(|(place, _)| place).collect();
         let unknown: Vec<Vec<u8>> =
             missing.iter().filter_map(|place| txs.get(*place)).cloned().collect();
-        let verified = recover::verify_all::<A>(&unknown).map_err(|(index, source)| {
-            Invalid::Tx { index: missing.get(index).copied().unwrap_or(index), source }
+        let verified = verify_all::<A>(&unknown).map_err(|(index, source)| Invalid::Tx {
+            index: missing.get(index).copied().unwrap_or(index),
+            source,
         })?;
         let mut verified = verified.into_iter().map(Arc::new);
         Ok(found.into_iter().filter_map(|tx| tx.or_else(|| verified.next())).collect())
-    }
-
-    /// Keeps a block that we propose or may vote for, so that a decided block is never lost.
-    pub(crate) fn keep_undecided(&self, undecided: &Undecided) -> Result<(), ReplicaError> {
-        let height = self.height();
-        let kept = self.store.keep_undecided(undecided);
-        kept.map_err(|source| ReplicaError::Store { height, source })
     }
 
     /// Executes a decided block again, makes it durable, commits it.

@@ -1,14 +1,14 @@
 //! The blocks of a node in one redb file: blocks by height with their certificates, where each
-//! transaction is, validator sets by digest, snapshots of the state, and blocks that were proposed and
-//! are not decided. One durable transaction per decided block.
+//! transaction is, validator sets by digest, and snapshots of the state. One durable transaction per
+//! decided block.
 //!
 //! What is in a block means nothing here: transactions, outcomes and snapshots are bytes. Every
 //! value carries a digest that is checked when it is read, so that a flipped bit on the disk is an
 //! error and never an answer.
 //!
-//! Invariants: heights have no gaps, and begin at 1 or where a snapshot was adopted or older ones were
-//! pruned; the set of validators that decided a block is there as long as the block; what
-//! [`BlockStore::append`] and [`BlockStore::keep_undecided`] have returned from survives a power cut.
+//! Invariants: heights have no gaps, and begin at 1, after a snapshot that was adopted, or where older
+//! ones were pruned; the set of validators that decided a block is there as long as the block; what
+//! [`BlockStore::append`] has returned from survives a power cut.
 
 mod overlay;
 
@@ -26,7 +26,7 @@ use redb::{
 };
 use types::{
     Hash32, Height, TxId,
-    block::{Block, BlockHeader},
+    block::BlockHeader,
     consensus::{Certificate, ValidatorSet},
     genesis::Genesis,
     sha256,
@@ -38,16 +38,14 @@ const TXS: TableDefinition<'_, &[u8; 32], (u64, u32)> = TableDefinition::new("tx
 const SNAPSHOTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("snapshots");
 /// From the digest that headers name.
 const VALIDATORS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("validators");
-/// Proposed blocks by height, round and digest.
-const UNDECIDED: TableDefinition<'_, (u64, u32, &[u8; 32]), &[u8]> =
-    TableDefinition::new("undecided");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 const FORMAT: &str = "format";
 const GENESIS: &str = "genesis";
+const ANCHOR: &str = "anchor";
 
 /// The layout of the tables and of the values in them.
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 3;
 /// Snapshots kept: the newest, and the one before it in case the newest cannot be read.
 const SNAPSHOTS_KEPT: usize = 2;
 /// Memory for pages of the file. Blocks are read again rarely.
@@ -67,13 +65,13 @@ pub struct StoredBlock {
     pub outcomes: Vec<u8>,
 }
 
-/// A proposed block and the round it was proposed in.
+/// Where a chain begins here whose older blocks were never here: a decided block, without what is in it.
 #[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
-pub struct Undecided {
-    pub round: u32,
-    /// The round in which two thirds wanted it before.
-    pub valid_round: Option<u32>,
-    pub block: Block,
+pub struct Anchor {
+    pub header: BlockHeader,
+    pub certificate: Certificate,
+    /// Who decided it.
+    pub validators: ValidatorSet,
 }
 
 /// What one durable transaction adds.
@@ -229,7 +227,6 @@ impl BlockStore {
             write.open_table(TXS)?;
             write.open_table(SNAPSHOTS)?;
             write.open_table(VALIDATORS)?;
-            write.open_table(UNDECIDED)?;
             let mut meta = write.open_table(META)?;
             meta.insert(FORMAT, FORMAT_VERSION.to_le_bytes().as_slice())?;
             meta.insert(GENESIS, seal(&self.genesis).as_slice())?;
@@ -254,24 +251,50 @@ impl BlockStore {
         if given != tip.next() {
             return Err(StoreError::NotNext { path: self.path.clone(), given, tip });
         }
-        self.check_belongs(append)?;
+        let StoredBlock { header, certificate, .. } = append.block;
+        self.check_belongs(header, certificate, append.validators)?;
         guarded(|| self.write(append)).map_err(|error| self.failed("write", error))
     }
 
-    /// Begins an empty store at a block whose state is known: what came before is not there.
-    pub fn adopt(&self, append: Append<'_>) -> Result<(), StoreError> {
+    /// Begins an empty store after a block whose state is known; durable when this returns. The block
+    /// itself is not here.
+    pub fn adopt(&self, anchor: &Anchor, snapshot: &[u8]) -> Result<(), StoreError> {
+        let Anchor { header, certificate, validators } = anchor;
         if self.height()? != Height(0) {
             return Err(StoreError::NotEmpty { path: self.path.clone() });
         }
-        self.check_belongs(append)?;
-        guarded(|| self.write(append)).map_err(|error| self.failed("write", error))
+        self.check_belongs(header, certificate, validators)?;
+        let write = || -> Result<(), redb::Error> {
+            let mut write = self.database.begin_write()?;
+            write.set_durability(Durability::Immediate)?;
+            write.open_table(META)?.insert(ANCHOR, seal(anchor).as_slice())?;
+            let mut snapshots = write.open_table(SNAPSHOTS)?;
+            snapshots.insert(header.height.0, seal_bytes(snapshot).as_slice())?;
+            drop(snapshots);
+            Ok(write.commit()?)
+        };
+        guarded(write).map_err(|error| self.failed("write", error))
     }
 
-    fn check_belongs(&self, append: Append<'_>) -> Result<(), StoreError> {
-        let StoredBlock { header, certificate, .. } = append.block;
+    /// What the chain here begins after, if that is not the genesis document.
+    pub fn anchor(&self) -> Result<Option<Anchor>, StoreError> {
+        let value = self.read("read", |read| {
+            Ok(read.open_table(META)?.get(ANCHOR)?.map(|value| value.value().to_vec()))
+        })?;
+        let Some(value) = value else { return Ok(None) };
+        let unreadable = || self.damaged("where its chain begins cannot be read");
+        unseal(&value).map(Some).ok_or_else(unreadable)
+    }
+
+    fn check_belongs(
+        &self,
+        header: &BlockHeader,
+        certificate: &Certificate,
+        validators: &ValidatorSet,
+    ) -> Result<(), StoreError> {
         let height = header.height;
         let named = (certificate.height, certificate.block) == (height, header.hash());
-        if !named || append.validators.hash() != header.validators {
+        if !named || validators.hash() != header.validators {
             return Err(StoreError::OtherCertificate { path: self.path.clone(), height });
         }
         Ok(())
@@ -294,8 +317,6 @@ impl BlockStore {
             for (index, id) in (0u32..).zip(tx_ids) {
                 txs.insert(&id.0, (height, index))?;
             }
-            let mut undecided = write.open_table(UNDECIDED)?;
-            undecided.retain_in(..=(height, u32::MAX, &[0xff; 32]), |_, _| false)?;
             if let Some((height, snapshot)) = snapshot {
                 let mut snapshots = write.open_table(SNAPSHOTS)?;
                 snapshots.insert(height.0, seal_bytes(snapshot).as_slice())?;
@@ -305,31 +326,6 @@ impl BlockStore {
             }
         }
         Ok(write.commit()?)
-    }
-
-    /// Keeps a proposed block until its height is decided; durable when this returns.
-    pub fn keep_undecided(&self, undecided: &Undecided) -> Result<(), StoreError> {
-        let write = || -> Result<(), redb::Error> {
-            let mut write = self.database.begin_write()?;
-            write.set_durability(Durability::Immediate)?;
-            let header = &undecided.block.header;
-            let key = (header.height.0, undecided.round, &header.hash().0);
-            write.open_table(UNDECIDED)?.insert(key, seal(undecided).as_slice())?;
-            Ok(write.commit()?)
-        };
-        guarded(write).map_err(|error| self.failed("write", error))
-    }
-
-    /// The proposed blocks above the tip. One that cannot be read is passed over.
-    pub fn undecided(&self) -> Result<Vec<Undecided>, StoreError> {
-        let values = self.read("read", |read| {
-            let table = read.open_table(UNDECIDED)?;
-            let values = table.range::<(u64, u32, &[u8; 32])>(..)?;
-            values
-                .map(|entry| Ok(entry?.1.value().to_vec()))
-                .collect::<Result<Vec<_>, redb::Error>>()
-        })?;
-        Ok(values.iter().filter_map(|value| unseal(value)).collect())
     }
 
     /// Forgets blocks below `height`, the newest excepted, with the places of their transactions;
@@ -378,20 +374,27 @@ impl BlockStore {
         unseal(&value).map(Some).ok_or_else(unreadable)
     }
 
-    /// Of the oldest block here; 1 without one.
+    /// Of the oldest block here, or of the first that will be.
     pub fn first_height(&self) -> Result<Height, StoreError> {
         let height = self.read("read", |read| {
             Ok(read.open_table(BLOCKS)?.first()?.map(|(height, _)| Height(height.value())))
         })?;
-        Ok(height.unwrap_or(Height(1)))
+        match height {
+            Some(height) => Ok(height),
+            None => Ok(self.base()?.next()),
+        }
     }
 
-    /// Of the newest block; 0 without one.
+    /// Of the newest block. Without one, of the block that the chain here begins after: 0 for genesis.
     pub fn height(&self) -> Result<Height, StoreError> {
         let height = self.read("read", |read| {
             Ok(read.open_table(BLOCKS)?.last()?.map(|(height, _)| Height(height.value())))
         })?;
-        Ok(height.unwrap_or_default())
+        height.map_or_else(|| self.base(), Ok)
+    }
+
+    fn base(&self) -> Result<Height, StoreError> {
+        Ok(self.anchor()?.map(|anchor| anchor.header.height).unwrap_or_default())
     }
 
     /// The newest block.

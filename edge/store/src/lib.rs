@@ -3,8 +3,10 @@
 
 mod blocks;
 pub mod journal;
+mod round_log;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use blocks::{Append, BlockStore, StoreError, StoredBlock, TxPlace, Undecided};
+pub use blocks::{Anchor, Append, BlockStore, StoreError, StoredBlock, TxPlace};
 pub use journal::{Journal, JournalConfig, JournalError, RecordId};
+pub use round_log::{Record, RoundLog};

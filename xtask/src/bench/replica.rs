@@ -3,7 +3,7 @@
 //! figures are put into tables and held against the bars.
 
 use std::{
-    path::PathBuf,
+    path::{self, PathBuf},
     process::{ExitCode, Stdio},
 };
 
@@ -31,12 +31,17 @@ pub(crate) fn run(arguments: &[&str]) -> anyhow::Result<ExitCode> {
             "--out" => {
                 out = Some(PathBuf::from(arguments.next().context("--out needs a file")?));
             }
-            "--disk" => disk = Some(*arguments.next().context("--disk needs a folder")?),
+            "--disk" => {
+                // The benchmark runs in a folder of its own.
+                let folder = arguments.next().context("--disk needs a folder")?;
+                disk = Some(path::absolute(folder).context("--disk needs a folder")?);
+            }
             other => bail!("bench replica has no option `{other}`; see `cargo xtask help`"),
         }
     }
     let mut bench = vec!["bench", "--package", "validator", "--bench", "replica", "--"];
-    bench.extend(disk);
+    let disk = disk.map_or_else(std::env::current_dir, Ok).context("where does this run?")?;
+    bench.push(disk.to_str().context("the folder's name is not UTF-8")?);
     let output = crate::test::cargo(&bench)
         .stderr(Stdio::inherit())
         .output()

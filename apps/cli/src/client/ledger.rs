@@ -4,7 +4,7 @@
 use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context, bail};
-use types::Hash32;
+use types::{Hash32, Height};
 use validator::SnapshotReport;
 
 use crate::{
@@ -32,9 +32,15 @@ pub(crate) fn run(common: Common, args: LedgerArgs, output: Output) -> anyhow::R
 fn check(home: &Home, output: Output) -> anyhow::Result<ExitCode> {
     let report = validator::check(&home.part("validator"))?;
     let clean = report.is_clean();
+    let from = match report.from {
+        Height(0) => "genesis".to_owned(),
+        height => format!("the snapshot after block {height} (older blocks are not here)"),
+    };
     let mut text = format!(
-        "{} blocks with {} transactions replayed from genesis, {} checks: ",
-        report.height, report.txs, report.invariants_checked
+        "{} blocks with {} transactions replayed from {from}, {} checks: ",
+        report.height.0.saturating_sub(report.from.0),
+        report.txs,
+        report.invariants_checked
     );
     text.push_str(if clean { "the books close" } else { "THE BOOKS DO NOT CLOSE" });
     for violation in &report.violations {

@@ -13,12 +13,13 @@ use types::{
     sign::Sign,
 };
 use validator::{
-    ConsensusKey, Peer, Timeouts, Validator, ValidatorConfig, ValidatorHandle,
+    ConsensusKey, Peer, SNAPSHOT_INTERVAL, StateSync, Timeouts, Trusted, Validator,
+    ValidatorConfig, ValidatorHandle,
     genesis::{LOCAL_STAKE, LocalNetwork, LocalValidator},
 };
 
 use crate::{
-    args::{Common, ValidatorArgs},
+    args::{Common, TrustPoint, ValidatorArgs},
     client,
     home::{Home, read_genesis},
     output::Output,
@@ -56,6 +57,9 @@ pub(crate) struct ValidatorPlan {
     /// Begins no height after this one.
     pub(crate) halt_at: Option<Height>,
     pub(crate) blocks_kept: Option<u64>,
+    pub(crate) snapshot_interval: u64,
+    /// Begins with a snapshot of its peers.
+    pub(crate) state_sync: Option<StateSync>,
 }
 
 impl ValidatorPlan {
@@ -71,6 +75,8 @@ impl ValidatorPlan {
             heartbeat: None,
             halt_at: None,
             blocks_kept: None,
+            snapshot_interval: SNAPSHOT_INTERVAL,
+            state_sync: None,
         }
     }
 }
@@ -107,6 +113,8 @@ pub(crate) async fn start(home: &Home, plan: ValidatorPlan) -> anyhow::Result<Va
         heartbeat: plan.heartbeat,
         halt_at: plan.halt_at,
         blocks_kept: plan.blocks_kept,
+        snapshot_interval: plan.snapshot_interval,
+        state_sync: plan.state_sync,
         vote_price,
     };
     let handle = Validator::start(config).await?;
@@ -196,13 +204,23 @@ pub(crate) async fn run(common: Common, args: ValidatorArgs, output: Output) -> 
         heartbeat: args.heartbeat.map(Duration::from_secs),
         halt_at: args.halt_at.map(Height),
         blocks_kept: args.blocks_kept,
+        snapshot_interval: args.snapshot_interval,
+        state_sync: args.state_sync.then(|| StateSync {
+            trusted: args.trust.map(|TrustPoint { height, hash }| Trusted { height, header: hash }),
+        }),
     };
     let peer = format!("{}@{}", home.key("validator-node")?.public_key(), plan.peer_listen);
-    let part = start(&home, plan).await?;
+    let mut part = start(&home, plan).await?;
     let (chain_url, network) = (&part.chain_url, &part.genesis.chain_id);
     let ready = serde_json::json!({ "chain_url": chain_url, "chain_id": network, "peer": peer });
     output.progress(format_args!("other nodes reach it as --peer {peer}"));
     output.result(&ready, format_args!("keeping the ledger of {network} at {chain_url}"))?;
-    stop.cancelled().await;
-    part.stop(&home).await
+    tokio::select! {
+        () = stop.cancelled() => part.stop(&home).await,
+        // Whoever supervises the process must see it end.
+        error = part.handle.stopped() => {
+            home.note_running(|running| running.chain_url = None)?;
+            Err(error.into())
+        }
+    }
 }

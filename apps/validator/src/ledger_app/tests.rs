@@ -131,3 +131,20 @@ async fn a_crash_at_any_write_keeps_every_transfer_that_was_answered() {
         }
     }
 }
+
+#[test]
+fn a_batch_finds_the_same_as_one_after_the_other() {
+    let good: Vec<Vec<u8>> = (0..40).map(|nonce| transfer(SENDERS[0], nonce)).collect();
+    let mut mixed = good.clone();
+    mixed[3].pop();
+    let last = mixed[7].len() - 1;
+    mixed[7][last] ^= 1;
+    mixed[9].clear();
+    for txs in [&good[..], &mixed, &mixed[7..8], &[]] {
+        let txs: Vec<&[u8]> = txs.iter().map(Vec::as_slice).collect();
+        let each: Vec<_> = txs.iter().map(|tx| LedgerApp::verify(tx)).collect();
+        assert_eq!(LedgerApp::verify_many(&txs), each);
+    }
+    let refused = LedgerApp::verify_many(&mixed.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    assert_eq!(refused.iter().filter(|tx| tx.is_err()).count(), 3);
+}

@@ -94,6 +94,8 @@ impl Home {
             heartbeat: None,
             halt_at: None,
             blocks_kept: None,
+            snapshot_interval: validator::SNAPSHOT_INTERVAL,
+            state_sync: None,
             operator: None,
             vote_price: None,
         }

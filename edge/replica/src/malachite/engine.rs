@@ -1,16 +1,10 @@
 //! Starting and stopping the engine, and what of its many settings we decide.
 
-use std::{
-    fs::File,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_malachitebft_app_channel::{
     Channels, ConsensusContext, EngineBuilder, EngineHandle, NetworkContext, NetworkIdentity,
-    RequestContext, SyncContext, WalContext,
+    RequestContext, SyncContext,
     app::{config::NodeConfig, types::Keypair},
 };
 use arc_malachitebft_codec::Codec;
@@ -20,7 +14,9 @@ use arc_malachitebft_config::{
 };
 use arc_malachitebft_core_consensus::Multiaddr;
 use arc_malachitebft_core_types::LinearTimeouts;
+use arc_malachitebft_engine::wal::Msg;
 use bytesize::ByteSize;
+use ractor::ActorRef;
 use types::{ChainId, PublicKey, sign::Sign};
 use zeroize::Zeroizing;
 
@@ -28,6 +24,7 @@ use super::{
     codec::{Borsh, MESSAGE_BYTES_MAX, SYNC_BYTES_MAX},
     context::{Consensus, Member},
     host::Ends,
+    log::{self, HeightLog},
     signing::{ChainVerifier, Mark, MarkedSigner, validator_proof},
 };
 use crate::ReplicaError;
@@ -37,8 +34,6 @@ use crate::ReplicaError;
 const STATUS_INTERVAL: Duration = Duration::from_secs(2);
 /// Decided blocks that are asked for at once.
 const SYNC_BATCH: usize = 16;
-/// Pause between two looks at whether the engine's log is closed.
-const STOP_POLL: Duration = Duration::from_millis(2);
 /// How long the engine may take to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Questions to the engine that may wait.
@@ -102,7 +97,7 @@ pub struct EngineConfig {
     pub peers_only: bool,
     /// The secret half of the transport key.
     pub node_seed: Zeroizing<[u8; 32]>,
-    /// The engine's log: votes and proposals of the height that is being decided.
+    /// The log of the height that is being decided: votes, proposals, blocks.
     pub wal: PathBuf,
     pub timeouts: Timeouts,
 }
@@ -203,7 +198,7 @@ fn peer_addr(peer: &Peer) -> Result<Multiaddr, ReplicaError> {
 /// The running engine.
 pub(crate) struct Engine {
     handle: EngineHandle,
-    wal: PathBuf,
+    log: ActorRef<Msg<Consensus>>,
 }
 
 impl Engine {
@@ -212,6 +207,7 @@ impl Engine {
         config: &EngineConfig,
         chain_id: &ChainId,
         signing: Option<(Arc<dyn Sign>, Arc<Mark>)>,
+        log: HeightLog,
     ) -> Result<(Engine, Ends), ReplicaError> {
         let settings = settings(config, chain_id)?;
         let keypair = Keypair::ed25519_from_bytes(*config.node_seed).map_err(failed)?;
@@ -235,8 +231,9 @@ impl Engine {
                 (identity, ConsensusContext::new_full_node(address, verifier))
             }
         };
+        let log = log::spawn(log).await.map_err(failed)?;
         let (channels, handle) = EngineBuilder::new(Consensus, settings)
-            .with_default_wal(WalContext::new(config.wal.clone(), Borsh))
+            .with_custom_wal(log.clone())
             .with_default_network(NetworkContext::new(identity, Borsh))
             .with_default_sync(SyncContext::new(Borsh))
             .with_default_consensus(consensus)
@@ -245,31 +242,21 @@ impl Engine {
             .await
             .map_err(|error| failed(format!("{error:#}")))?;
         let Channels { consensus, network, events, .. } = channels;
-        let wal = config.wal.clone();
-        Ok((Engine { handle, wal }, Ends { consensus, network, events: events.subscribe() }))
+        Ok((Engine { handle, log }, Ends { consensus, network, events: events.subscribe() }))
     }
 
-    /// Stops it and waits until its log is closed and its port is free.
+    /// Stops it and waits until its port is free and it holds its log no more.
     pub(crate) async fn stop(self) {
         let EngineHandle { actor, handle } = self.handle;
         actor.get_cell().stop_children_and_wait(None, Some(STOP_TIMEOUT)).await;
         actor.stop(None);
-        let stopped = async {
-            // It says nothing when it ends; that it has ended is the sign.
-            let _ = handle.await;
-            // A thread of its own closes the log after that, and tells nobody.
-            while !is_free(&self.wal) {
-                tokio::time::sleep(STOP_POLL).await;
-            }
-        };
-        if tokio::time::timeout(STOP_TIMEOUT, stopped).await.is_err() {
+        // It says nothing when it ends; that it has ended is the sign.
+        if tokio::time::timeout(STOP_TIMEOUT, handle).await.is_err() {
             tracing::warn!("the consensus engine does not stop; it is ended");
             actor.kill();
         }
+        if self.log.stop_and_wait(None, Some(STOP_TIMEOUT)).await.is_err() {
+            tracing::warn!("the consensus engine's log does not close");
+        }
     }
-}
-
-/// Whether nobody holds the lock of the engine's log. No file is nobody's.
-fn is_free(wal: &Path) -> bool {
-    File::open(wal).map_or(true, |file| file.try_lock().is_ok())
 }

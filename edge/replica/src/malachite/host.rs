@@ -4,6 +4,7 @@
 
 mod blocks;
 mod catching_up;
+mod snapshots;
 mod transactions;
 
 use std::{
@@ -27,16 +28,22 @@ use replication::{
     pace::Pace,
     sync::SyncLimits,
 };
-use store::Undecided;
 use tokio::{
     runtime::Handle,
     sync::{mpsc, watch},
 };
-use types::{PublicKey, TimeMs, TxId, sign::Sign, stake::Evidence};
+use types::{
+    Height, PublicKey, TimeMs, TxId,
+    consensus::ValidatorSet,
+    sign::{Sign, Signable, Signed},
+    stake::Evidence,
+};
 
+use self::snapshots::Snapshots;
 use super::{
     codec,
     context::{At, BlockId, Consensus, Members, round_number},
+    log::{HeightLog, Undecided},
     part::BlockPart,
 };
 use crate::{
@@ -59,8 +66,13 @@ const EVIDENCE_AGE_MS_MAX: u64 = 14 * 24 * 60 * 60 * 1_000;
 /// What a host begins with.
 pub(crate) struct HostParts<A: Application> {
     pub(crate) worker: Worker<A>,
+    pub(crate) log: HeightLog,
     /// `None`: it follows, and decides nothing.
     pub(crate) key: Option<Arc<dyn Sign>>,
+    /// It follows only until this block is decided here.
+    pub(crate) follow_until: Option<Height>,
+    /// Peers that are connected.
+    pub(crate) connected: BTreeSet<PublicKey>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: ReplicaConfig,
     pub(crate) status: watch::Sender<Status>,
@@ -90,6 +102,8 @@ enum Event<A: Application> {
     /// Transactions of a peer whose signatures were checked.
     Verified(transactions::Batch<A>),
     Punished(Punished),
+    /// A snapshot for peers was read.
+    SnapshotRead(snapshots::Read),
     Stop(Stop),
     Woken,
 }
@@ -99,6 +113,14 @@ struct Proposed<A: Application> {
     round: u32,
     valid_round: Option<u32>,
     candidate: Arc<Candidate<A>>,
+}
+
+/// How a host ended that did not fail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ended {
+    Stopped,
+    /// It followed, and what it waited for was decided.
+    PastMark,
 }
 
 /// The engine waits to be told to begin the next height.
@@ -112,12 +134,14 @@ pub(crate) struct Host<A: Application> {
     parts: HostParts<A>,
     ends: Ends,
     node: Node<A::Tx, PublicKey, Waiter<A>>,
-    /// Peers that are connected.
-    connected: BTreeSet<PublicKey>,
     checking: mpsc::Sender<transactions::Batch<A>>,
     checked: mpsc::Receiver<transactions::Batch<A>>,
     seen: transactions::Seen,
-    /// Who decides this height.
+    snapshots: Snapshots,
+    /// Why it cannot go on, found where nobody waits for an answer.
+    failure: Option<ReplicaError>,
+    /// Who decides this height, and the same as the engine has it.
+    validators: ValidatorSet,
     members: Members,
     proposals: Vec<Proposed<A>>,
     parked: Vec<BlockPart>,
@@ -149,22 +173,25 @@ impl<A: Application> Host<A> {
         parts: HostParts<A>,
         ends: Ends,
         runtime: Handle,
-    ) -> Result<Host<A>, ReplicaError> {
-        let members = Members::of(&parts.worker.validators());
+    ) -> Host<A> {
+        let validators = parts.worker.validators();
+        let members = Members::of(&validators);
         let height = parts.worker.height();
-        let stored = parts.worker.store.undecided();
-        let stored = stored.map_err(|source| ReplicaError::Store { height, source })?;
+        let stored = parts.log.blocks(height);
         let node = Node::new(node_config(&parts.config), node_tip(&parts.worker));
         let (checking, checked) = mpsc::channel(BATCHES_MAX);
-        let node = if is_sole(&parts) { node.alone() } else { node };
+        let me = parts.key.as_ref().map(|key| key.public_key());
+        let node = if is_sole(&validators, me) { node.alone() } else { node };
         let mut host = Host {
             parts,
             ends,
             node,
-            connected: BTreeSet::new(),
             checking,
             checked,
             seen: transactions::Seen::default(),
+            snapshots: Snapshots::new(),
+            failure: None,
+            validators,
             members,
             proposals: Vec::new(),
             parked: Vec::new(),
@@ -177,29 +204,38 @@ impl<A: Application> Host<A> {
             stopping: false,
         };
         for Undecided { round, valid_round, block } in stored {
-            if block.header.height == height {
-                // One that is not valid here was kept by another version of this program.
-                if let Some(candidate) = host.validate(block, None) {
-                    host.proposals.push(Proposed { round, valid_round, candidate });
-                }
+            // One that is not valid here was kept by another version of this program.
+            if let Some(candidate) = host.validate(block, None) {
+                host.proposals.push(Proposed { round, valid_round, candidate });
             }
         }
-        Ok(host)
+        host
     }
 
     /// Runs until it is told to stop or cannot go on. Must be called on a thread of its own.
-    pub(crate) fn run(mut self) -> (HostParts<A>, Result<(), ReplicaError>) {
+    pub(crate) fn run(mut self) -> (HostParts<A>, Result<Ended, ReplicaError>) {
         let runtime = self.runtime.clone();
         let _inside = runtime.enter();
         let result = self.serve(&runtime);
         (self.parts, result)
     }
 
-    fn serve(&mut self, runtime: &Handle) -> Result<(), ReplicaError> {
+    fn serve(&mut self, runtime: &Handle) -> Result<Ended, ReplicaError> {
+        for peer in self.parts.connected.clone() {
+            self.step(Input::PeerConnected { peer });
+        }
+        self.begin_state_sync();
         self.step(Input::Tick);
         loop {
+            if let Some(error) = self.failure.take() {
+                return Err(error);
+            }
             if self.stopping && (self.node.mempool().is_empty() || !self.is_sole()) {
-                return Ok(());
+                return Ok(Ended::Stopped);
+            }
+            if self.parts.follow_until.is_some_and(|until| self.parts.worker.parent.height >= until)
+            {
+                return Ok(Ended::PastMark);
             }
             self.start_if_due();
             self.show();
@@ -213,7 +249,8 @@ impl<A: Application> Host<A> {
                 Event::Punished(Punished { signer, height }) => {
                     self.step(Input::Punished(vec![(signer, height)]));
                 }
-                Event::Stop(Stop::Kill) => return Ok(()),
+                Event::SnapshotRead(read) => self.snapshot_read(read),
+                Event::Stop(Stop::Kill) => return Ok(Ended::Stopped),
                 Event::Stop(Stop::Drain) => {
                     self.stopping = true;
                     self.parts.arriving.close();
@@ -222,7 +259,10 @@ impl<A: Application> Host<A> {
                     }
                 }
                 Event::Stop(Stop::Run) => {}
-                Event::Woken => self.step(Input::Tick),
+                Event::Woken => {
+                    self.step(Input::Tick);
+                    self.tend_snapshots();
+                }
             }
             self.step(Input::Flush);
         }
@@ -247,6 +287,7 @@ impl<A: Application> Host<A> {
             Some(batch) = self.checked.recv() => Event::Verified(batch),
             Some(event) = self.parts.peers.events.recv() => Event::Peer(event),
             Some(punished) = self.parts.punished.recv() => Event::Punished(punished),
+            Some(read) = self.snapshots.ready.recv() => Event::SnapshotRead(read),
             event = self.ends.events.recv() => match event {
                 Ok(EngineEvent::Received(message)) if waiting => Event::Heard(Box::new(message)),
                 // Of the others nothing follows; neither from some having been missed.
@@ -264,18 +305,19 @@ impl<A: Application> Host<A> {
 
     /// Whether this node alone decides.
     fn is_sole(&self) -> bool {
-        is_sole(&self.parts)
+        is_sole(&self.validators, self.me())
     }
 
     fn is_member(&self) -> bool {
-        self.me().is_some_and(|me| self.parts.worker.validators().contains(&me))
+        self.me().is_some_and(|me| self.validators.contains(&me))
     }
 
     /// A height begins when the node says that there is something to decide; until then an idle
     /// network is quiet.
     fn start_if_due(&mut self) {
         let halt_at = self.parts.config.halt_at;
-        if halt_at.is_some_and(|height| self.parts.worker.parent.height >= height) {
+        let halted = halt_at.is_some_and(|height| self.parts.worker.parent.height >= height);
+        if halted || self.is_syncing() {
             return;
         }
         let due = self.go
@@ -312,29 +354,35 @@ impl<A: Application> Host<A> {
         let now = self.now();
         let tick = self.node.next_tick(now);
         let until = tick.map(|at| Duration::from_millis(at.ms_since(now).max(SLEEP_MS_MIN)));
-        until.unwrap_or(SLEEP_MAX).min(SLEEP_MAX)
+        let overdue =
+            self.snapshots.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        until.into_iter().chain(overdue).fold(SLEEP_MAX, Duration::min)
     }
 
     /// A validator's vote or proposal for the height that we have not begun. It is checked: a
     /// stranger must not make the network produce blocks.
     fn hear(&mut self, message: &SignedConsensusMsg<Consensus>) {
-        let chain_id = &self.parts.worker.chain_id;
-        let (height, signer, valid) = match message {
+        if self.go {
+            return;
+        }
+        let valid = match message {
             SignedConsensusMsg::Vote(vote) => {
                 let vote = codec::signed_vote(vote);
-                let (height, signer) = (vote.value.height, vote.signer);
-                (height, signer, vote.verify(chain_id, &Ed25519).is_ok())
+                self.is_of_validator(vote.value.height, &vote)
             }
             SignedConsensusMsg::Proposal(proposal) => {
                 let proposal = codec::signed_proposal(proposal);
-                let (height, signer) = (proposal.value.height, proposal.signer);
-                (height, signer, proposal.verify(chain_id, &Ed25519).is_ok())
+                self.is_of_validator(proposal.value.height, &proposal)
             }
         };
-        let ours = self.parts.worker.height();
-        if height == ours && valid && self.parts.worker.validators().contains(&signer) {
-            self.go = true;
-        }
+        self.go = valid;
+    }
+
+    /// Whether somebody who decides this height said it. The signature comes last: it costs most.
+    fn is_of_validator<T: Signable + Clone>(&self, height: Height, said: &Signed<T>) -> bool {
+        height == self.parts.worker.height()
+            && self.validators.contains(&said.signer)
+            && said.clone().verify(&self.parts.worker.chain_id, &Ed25519).is_ok()
     }
 
     // The engine's questions.
@@ -400,7 +448,7 @@ impl<A: Application> Host<A> {
             block: self.parts.worker.parent.hash,
             mempool_txs: self.node.mempool().len() as u64,
             round: self.counts.round,
-            peers: self.connected.len() as u64,
+            peers: self.parts.connected.len() as u64,
             decided: self.counts.decided,
             caught_up: self.counts.caught_up,
             decision_time: self.counts.decision_time,
@@ -419,10 +467,9 @@ fn give<T>(reply: Reply<T>, answer: T) {
     let _ = reply.send(answer);
 }
 
-/// Whether this node alone decides.
-fn is_sole<A: Application>(parts: &HostParts<A>) -> bool {
-    let (set, me) = (parts.worker.validators(), parts.key.as_ref().map(|key| key.public_key()));
-    matches!((set.as_slice(), me), ([one], Some(me)) if one.key == me)
+/// Whether `me` alone decides.
+fn is_sole(validators: &ValidatorSet, me: Option<PublicKey>) -> bool {
+    matches!((validators.as_slice(), me), ([one], Some(me)) if one.key == me)
 }
 
 fn node_tip<A: Application>(worker: &Worker<A>) -> node::Tip {

@@ -6,7 +6,10 @@ use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use arc_malachitebft_core_types::{SignedMessage, ValidatorProof, VoteExtensionScope};
@@ -77,6 +80,8 @@ pub enum MarkError {
 pub struct Mark {
     path: PathBuf,
     slots: Mutex<Slots>,
+    /// Something was not signed because of it.
+    refused: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -107,11 +112,17 @@ impl Mark {
         }
         let next = newest.map_or(0, |(slot, _)| 1 - slot.min(1) as u64);
         let last = newest.map(|(_, mark)| mark);
-        Ok(Mark { path: path.to_owned(), slots: Mutex::new(Slots { file, last, next }) })
+        let slots = Mutex::new(Slots { file, last, next });
+        Ok(Mark { path: path.to_owned(), slots, refused: AtomicBool::new(false) })
     }
 
     pub fn last(&self) -> Option<LastSigned> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).last
+    }
+
+    /// Whether something was not signed because of it since this was asked last.
+    pub(crate) fn take_refused(&self) -> bool {
+        self.refused.swap(false, Ordering::SeqCst)
     }
 
     /// Moves the mark to what is about to be signed, or says why that may not be signed.
@@ -121,6 +132,7 @@ impl Mark {
             Some(mark) if mark == next => return Ok(()),
             Some(mark) if mark.position() >= next.position() => {
                 let (given_height, given_round) = (next.height, next.round);
+                self.refused.store(true, Ordering::SeqCst);
                 return Err(MarkError::Below { mark, given_height, given_round });
             }
             Some(_) | None => {}

@@ -3,6 +3,7 @@
 
 mod app;
 mod network;
+mod state_sync;
 
 use std::{
     path::Path,
@@ -27,6 +28,9 @@ use types::{
     stake::CommissionTerms,
 };
 
+/// Of the validator in the genesis document.
+const GENESIS_POWER: u8 = 1;
+
 fn genesis() -> Genesis {
     let key = validator_key(1);
     Genesis {
@@ -40,7 +44,7 @@ fn genesis() -> Genesis {
             consensus_key: key.public_key(),
             operator: key.address(),
             moniker: "test".to_owned(),
-            stake: Watt::whole(10_000),
+            stake: Watt::whole(GENESIS_POWER.into()),
             commission: CommissionTerms::ALL,
         }],
     }

@@ -60,12 +60,6 @@ fn validators(height: u64) -> ValidatorSet {
     ValidatorSet::new([ValidatorPower { key: PublicKey([1; 32]), power: 1 + height % 2 }])
 }
 
-/// A block that nobody has decided.
-fn proposed(height: u64, round: u32) -> Undecided {
-    let StoredBlock { header, txs, last_certificate, .. } = block(height).0;
-    Undecided { round, valid_round: None, block: Block { header, txs, last_certificate } }
-}
-
 fn append(store: &BlockStore, height: u64) -> Result<(), StoreError> {
     let (block, tx_ids) = block(height);
     let state = vec![height as u8; 3_000];
@@ -266,17 +260,6 @@ fn a_damaged_or_cut_file_is_an_error_and_never_a_wrong_answer() {
 }
 
 #[test]
-fn proposed_blocks_stay_until_their_height_is_decided() {
-    let store = BlockStore::open_on(Disk::new(), Path::new("disk"), &genesis("a")).unwrap();
-    for undecided in [proposed(1, 0), proposed(2, 0), proposed(1, 3), proposed(1, 0)] {
-        store.keep_undecided(&undecided).unwrap();
-    }
-    assert_eq!(store.undecided().unwrap(), [proposed(1, 0), proposed(1, 3), proposed(2, 0)]);
-    append(&store, 1).unwrap();
-    assert_eq!(store.undecided().unwrap(), [proposed(2, 0)]);
-}
-
-#[test]
 fn old_blocks_can_be_forgotten_and_the_newest_cannot() {
     let store = BlockStore::open_on(Disk::new(), Path::new("disk"), &genesis("a")).unwrap();
     (1..=6).for_each(|height| append(&store, height).unwrap());
@@ -292,14 +275,26 @@ fn old_blocks_can_be_forgotten_and_the_newest_cannot() {
 }
 
 #[test]
-fn an_empty_store_can_begin_at_a_snapshot() {
-    let store = BlockStore::open_on(Disk::new(), Path::new("disk"), &genesis("a")).unwrap();
-    let (start, tx_ids) = block(40);
-    let snapshot = Some((Height(40), [1, 2, 3].as_slice()));
-    let adopted = Append { block: &start, validators: &validators(40), tx_ids: &tx_ids, snapshot };
-    store.adopt(adopted).unwrap();
-    assert_eq!((store.first_height().unwrap(), store.height().unwrap()), (Height(40), Height(40)));
-    assert!(matches!(store.adopt(adopted), Err(StoreError::NotEmpty { .. })));
+fn an_empty_store_can_begin_after_a_snapshot() {
+    let disk = Disk::new();
+    let store = BlockStore::open_on(disk.clone(), Path::new("disk"), &genesis("a")).unwrap();
+    let StoredBlock { header, certificate, .. } = block(40).0;
+    let anchor = Anchor { header, certificate, validators: validators(40) };
+    let other = Anchor { validators: validators(39), ..anchor.clone() };
+    let refused = store.adopt(&other, &[1]);
+    assert!(matches!(refused, Err(StoreError::OtherCertificate { .. })), "{refused:?}");
+    assert_eq!((store.anchor().unwrap(), store.height().unwrap()), (None, Height(0)));
+
+    store.adopt(&anchor, &[1, 2, 3]).unwrap();
+    drop(store);
+    let store =
+        BlockStore::open_on(disk.after(Crash::LosesUnsynced), Path::new("disk"), &genesis("a"));
+    let store = store.unwrap();
+    assert_eq!(store.anchor().unwrap(), Some(anchor.clone()));
+    assert_eq!((store.first_height().unwrap(), store.height().unwrap()), (Height(41), Height(40)));
+    assert_eq!((store.block(Height(40)).unwrap(), store.tip().unwrap()), (None, None));
+    assert!(matches!(store.adopt(&anchor, &[1]), Err(StoreError::NotEmpty { .. })));
     assert_eq!(store.snapshot().unwrap(), Some((Height(40), vec![1, 2, 3])));
     append(&store, 41).unwrap();
+    assert_eq!((store.first_height().unwrap(), store.height().unwrap()), (Height(41), Height(41)));
 }

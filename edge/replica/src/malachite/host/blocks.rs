@@ -13,7 +13,6 @@ use arc_malachitebft_core_types::{Round, Validator, Validity};
 use arc_malachitebft_engine::util::streaming::{StreamContent, StreamId};
 use keys::Ed25519;
 use replication::{mempool::Transaction, node::Input};
-use store::Undecided;
 use types::{
     Address, Hash32, Nonce, PublicKey, TimeMs, block::Block, consensus::Certificate, sign::Signed,
     stake::Evidence,
@@ -25,6 +24,7 @@ use crate::{
     malachite::{
         codec,
         context::{At, BlockId, Consensus, Member, Members},
+        log::Undecided,
         part::{Announcement, BlockPart},
     },
     worker::Candidate,
@@ -93,8 +93,9 @@ impl<A: Application> Host<A> {
         valid_round: Option<u32>,
         candidate: &Arc<Candidate<A>>,
     ) -> Result<(), ReplicaError> {
-        let block = candidate.block.clone();
-        self.parts.worker.keep_undecided(&Undecided { round, valid_round, block })?;
+        let (height, block) = (self.parts.worker.height(), candidate.block.clone());
+        let kept = self.parts.log.keep(&Undecided { round, valid_round, block });
+        kept.map_err(|source| ReplicaError::Store { height, source })?;
         let candidate = Arc::clone(candidate);
         self.proposals.push(Proposed { round, valid_round, candidate });
         Ok(())
@@ -130,9 +131,8 @@ impl<A: Application> Host<A> {
             return None;
         }
         if height == ours.next() && self.parked.len() < PARKED_MAX {
-            let members = self.parts.worker.validators();
             // Its validators are not known yet; that today's announce it keeps strangers out.
-            if members.contains(&part.announcement.signer) && self.is_announced(&part) {
+            if self.validators.contains(&part.announcement.signer) && self.is_announced(&part) {
                 self.parked.push(part);
             }
             return None;
@@ -199,7 +199,8 @@ impl<A: Application> Host<A> {
         let candidate = proposed.map(|it| Arc::clone(&it.candidate));
         let candidate = candidate.ok_or(ReplicaError::Unknown { height, block })?;
         let outcomes = self.parts.worker.decide(&candidate, certificate)?;
-        self.members = Members::of(&self.parts.worker.validators());
+        self.validators = self.parts.worker.validators();
+        self.members = Members::of(&self.validators);
         self.proposals.clear();
         self.go = false;
         self.counts.round = 0;
@@ -217,7 +218,7 @@ impl<A: Application> Host<A> {
         let (tip, txs) = (node_tip(&self.parts.worker), candidate.tx_ids());
         self.step(Input::Decided { tip, txs, nonces });
         self.included.clear();
-        for peer in self.connected.clone() {
+        for peer in self.parts.connected.clone() {
             self.tell_tip(peer);
         }
         for part in std::mem::take(&mut self.parked) {
@@ -228,7 +229,10 @@ impl<A: Application> Host<A> {
     }
 
     /// The next nonces of these accounts.
-    fn nonces(&self, accounts: impl IntoIterator<Item = Address>) -> Vec<(Address, Nonce)> {
+    pub(super) fn nonces(
+        &self,
+        accounts: impl IntoIterator<Item = Address>,
+    ) -> Vec<(Address, Nonce)> {
         let accounts: BTreeSet<Address> = accounts.into_iter().collect();
         let app = &self.parts.worker.app;
         accounts.into_iter().map(|account| (account, app.next_nonce(&account))).collect()

@@ -10,6 +10,7 @@ use replication::{
     gossip::Verdict,
     mempool::{Candidate, Full, Transaction},
     node::{Effect, Fate, Input, Source},
+    sync,
 };
 use types::{PublicKey, TxId, consensus::Certificate};
 
@@ -18,7 +19,7 @@ use crate::{
     Application, Refusal, SubmitError,
     handle::{Submission, Waiter},
     peers::{PeerCommand, PeerEvent, PeerMessage, PeerSaid},
-    recover,
+    verify::verify_each,
 };
 
 /// Submissions that are admitted between two other events.
@@ -78,7 +79,7 @@ impl<A: Application> Host<A> {
             Effect::Check { peer, txs } => self.check(peer, txs),
             Effect::Drop { peer, why } => {
                 tracing::warn!(%peer, %why, "a peer is dropped");
-                self.connected.remove(&peer);
+                self.parts.connected.remove(&peer);
                 self.command(PeerCommand::Drop { peer, why: why.to_string() });
             }
             Effect::Answer { id, fate, waiters } => self.answer_waiters(id, &fate, waiters),
@@ -88,11 +89,13 @@ impl<A: Application> Host<A> {
                     let _ = reports.try_send(evidence);
                 }
             }
-            // Whoever is to catch up from a snapshot does so before this loop begins.
-            Effect::Certify { .. }
-            | Effect::RequestChunk { .. }
-            | Effect::Restore { .. }
-            | Effect::ReplayBlocks { .. } => {}
+            Effect::Certify { height, from } => self.certify(height, from),
+            Effect::RequestChunk { peer, height, index } => {
+                self.tell(peer, PeerMessage::ChunkWanted { height, index });
+            }
+            Effect::Restore { height, app_hash, bytes } => self.restore(height, app_hash, &bytes),
+            Effect::ReplayBlocks { snapshot: Some(_) } => {}
+            Effect::ReplayBlocks { snapshot: None } => self.no_snapshot(),
         }
     }
 
@@ -101,27 +104,52 @@ impl<A: Application> Host<A> {
     }
 
     /// What cannot be sent is lost; nothing that peers tell each other this way has to arrive.
-    fn command(&self, command: PeerCommand) {
+    pub(super) fn command(&self, command: PeerCommand) {
         let _ = self.parts.peers.commands.try_send(command);
     }
 
     pub(super) fn hear_peer(&mut self, PeerEvent { peer, said }: PeerEvent) {
         match said {
             PeerSaid::Connected => {
-                self.connected.insert(peer);
+                self.parts.connected.insert(peer);
                 self.step(Input::PeerConnected { peer });
                 self.tell_tip(peer);
+                if self.is_syncing() {
+                    self.tell(peer, PeerMessage::SnapshotWanted);
+                }
             }
             PeerSaid::Gone => {
-                self.connected.remove(&peer);
+                self.parts.connected.remove(&peer);
+                self.snapshots.gone(&peer);
                 self.step(Input::PeerGone { peer });
             }
-            PeerSaid::Message(PeerMessage::Txs(txs)) => self.step(Input::Batch { peer, txs }),
-            PeerSaid::Message(PeerMessage::Decided(certificate)) => {
+            PeerSaid::Message(message) => self.hear_message(peer, message),
+        }
+    }
+
+    fn hear_message(&mut self, peer: PublicKey, message: PeerMessage) {
+        match message {
+            PeerMessage::Txs(txs) => self.step(Input::Batch { peer, txs }),
+            PeerMessage::Decided(certificate) => {
                 let height = certificate.height;
                 if height >= self.parts.worker.height() && self.is_decided(&certificate) {
                     self.step(Input::PeerAt { peer, height });
                 }
+            }
+            PeerMessage::SnapshotWanted => self.snapshot_wanted(peer),
+            PeerMessage::Snapshot(manifest) => {
+                self.step(Input::Sync(sync::Input::Offer { peer, manifest }));
+            }
+            PeerMessage::ChunkWanted { height, index } => self.chunk_wanted(peer, height, index),
+            PeerMessage::Chunk { height, index, bytes: Some(bytes) } => {
+                self.step(Input::Sync(sync::Input::Chunk { peer, height, index, bytes }));
+            }
+            PeerMessage::Chunk { height, bytes: None, .. } => {
+                self.step(Input::Sync(sync::Input::NoChunk { peer, height }));
+            }
+            PeerMessage::HeaderWanted { height } => self.header_wanted(peer, height),
+            PeerMessage::Header { height, block } => {
+                self.header(peer, height, block.map(|block| *block));
             }
         }
     }
@@ -130,10 +158,8 @@ impl<A: Application> Host<A> {
     /// does not see it; then their votes wake it, or its engine's own catching up.
     fn is_decided(&self, certificate: &Certificate) -> bool {
         let Certificate { height, block, .. } = *certificate;
-        let worker = &self.parts.worker;
-        let (chain_id, validators) = (&worker.chain_id, worker.validators());
-        light::verify_certificate(chain_id, (height, block), certificate, &validators, &Ed25519)
-            .is_ok()
+        let (chain_id, set) = (&self.parts.worker.chain_id, &self.validators);
+        light::verify_certificate(chain_id, (height, block), certificate, set, &Ed25519).is_ok()
     }
 
     /// Tells a peer how far we are.
@@ -160,8 +186,8 @@ impl<A: Application> Host<A> {
         }
         let checking = self.checking.clone();
         self.runtime.spawn_blocking(move || {
-            let check = |bytes: Arc<[u8]>| A::verify(&bytes).ok().map(|tx| (Arc::new(tx), bytes));
-            let txs = recover::on_all_cores(txs, check);
+            let verified = verify_each::<A, _>(&txs).into_iter().zip(txs);
+            let txs = verified.map(|(tx, bytes)| Some((Arc::new(tx.ok()?), bytes))).collect();
             // The replica may have stopped.
             let _ = checking.blocking_send(Batch { peer, txs });
         });
@@ -175,7 +201,12 @@ impl<A: Application> Host<A> {
             };
             match self.ahead(&tx, &bytes) {
                 Ok(ahead) => {
+                    let id = tx.id();
                     self.step(Input::Checked { tx, bytes, from: Source::Peer(peer), ahead });
+                    if !self.node.mempool().contains(&id) {
+                        // There may be room for it another time.
+                        self.seen.remove(&id);
+                    }
                 }
                 Err(_) => {
                     // The state may come to take it.
