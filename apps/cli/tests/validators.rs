@@ -127,9 +127,30 @@ impl Network {
         .await
     }
 
-    /// Stops everything and replays every folder: each chain is whole, and all end the same.
-    async fn stop_and_check(mut self) {
-        let mut roots = Vec::new();
+    /// A fifth folder, of somebody who knows the genesis document and two nodes.
+    fn add_stranger(&mut self) {
+        let home = self.folder.path().join("validator-4");
+        fs::create_dir(&home).unwrap();
+        fs::copy(self.nodes[0].home.join("genesis.json"), home.join("genesis.json")).unwrap();
+        let mut settings = read_json(&self.nodes[0].home.join("validator.json"));
+        let own = read_json(&self.nodes[1].home.join("validator.json"));
+        let key_of_first = own["peers"][0].clone();
+        let peers = settings["peers"].as_array_mut().unwrap();
+        peers.push(key_of_first);
+        let (chain_port, peer_port) = (port(), port());
+        let addr = |port: &(TcpListener, UdpSocket)| port.0.local_addr().unwrap().to_string();
+        settings["listen"] = json!(addr(&chain_port));
+        settings["peer_listen"] = json!(addr(&peer_port));
+        let chain = HttpChain::new(&format!("http://{}", addr(&chain_port))).unwrap();
+        drop((chain_port, peer_port));
+        write_json(&home.join("validator.json"), &settings);
+        self.nodes.push(Node { home, chain, process: None });
+    }
+
+    /// Stops everything and replays every folder: each chain is whole, and all end the same. Tells where
+    /// each replay began.
+    async fn stop_and_check(mut self) -> Vec<u64> {
+        let (mut roots, mut from) = (Vec::new(), Vec::new());
         for node in &mut self.nodes {
             if let Some(process) = node.process.take() {
                 assert!(process.stop().await.success());
@@ -137,8 +158,10 @@ impl Network {
             let checked = run_json(&["--data-dir", node.home(), "ledger", "check"]).await;
             assert_eq!(checked["violations"], json!([]), "{checked}");
             roots.push((checked["height"].clone(), checked["app_hash"].clone()));
+            from.push(checked["from"].as_u64().unwrap());
         }
         assert!(roots.windows(2).all(|pair| pair[0] == pair[1]), "{roots:?}");
+        from
     }
 }
 
@@ -148,10 +171,13 @@ impl Node {
     }
 
     async fn start(&mut self) {
-        let mut process = Process::start(
-            "validator",
-            &mut peerwatt(["--json", "-v", "--data-dir", self.home(), "validator"]),
-        );
+        self.start_with(&[]).await;
+    }
+
+    async fn start_with(&mut self, options: &[&str]) {
+        let line = ["--json", "-v", "--data-dir", self.home(), "validator"];
+        let line = line.into_iter().chain(options.iter().copied());
+        let mut process = Process::start("validator", &mut peerwatt(line));
         process.ready().await;
         self.process = Some(process);
     }
@@ -253,23 +279,7 @@ async fn power_counts_and_not_heads() {
 async fn a_full_node_follows_becomes_a_validator_by_stake_and_leaves_again() {
     let mut network = Network::start("1,1,1,1").await;
     network.pay(0).await;
-    // A fifth folder, of somebody who knows the genesis document and one node.
-    let home = network.folder.path().join("validator-4");
-    fs::create_dir(&home).unwrap();
-    fs::copy(network.nodes[0].home.join("genesis.json"), home.join("genesis.json")).unwrap();
-    let mut settings = read_json(&network.nodes[0].home.join("validator.json"));
-    let own = read_json(&network.nodes[1].home.join("validator.json"));
-    let key_of_first = own["peers"][0].clone();
-    let peers = settings["peers"].as_array_mut().unwrap();
-    peers.push(key_of_first);
-    let (chain_port, peer_port) = (port(), port());
-    let addr = |port: &(TcpListener, UdpSocket)| port.0.local_addr().unwrap().to_string();
-    settings["listen"] = json!(addr(&chain_port));
-    settings["peer_listen"] = json!(addr(&peer_port));
-    let chain = HttpChain::new(&format!("http://{}", addr(&chain_port))).unwrap();
-    drop((chain_port, peer_port));
-    write_json(&home.join("validator.json"), &settings);
-    network.nodes.push(Node { home, chain, process: None });
+    network.add_stranger();
     network.nodes[4].start().await;
     let height = network.agree(&[0, 4], 1).await;
 
@@ -325,6 +335,33 @@ async fn a_full_node_follows_becomes_a_validator_by_stake_and_leaves_again() {
     network.pay(1).await;
     network.agree(&[0, 1, 2, 3, 4], height + 1).await;
     network.stop_and_check().await;
+}
+
+#[tokio::test]
+async fn a_node_begins_with_a_snapshot_and_has_no_block_before_it() {
+    let every = ["--snapshot-interval", "3"];
+    let mut network = Network::prepare("1,1,1,1").await;
+    for node in &mut network.nodes {
+        node.start_with(&every).await;
+    }
+    for _ in 0..8 {
+        network.pay(1).await;
+    }
+    network.agree(&[0, 1, 2, 3], 8).await;
+    network.add_stranger();
+    let line = [&every[..], &["--full-node", "--state-sync"]].concat();
+    network.nodes[4].start_with(&line).await;
+    let height = network.agree(&[0, 4], 8).await;
+    assert_eq!(network.nodes[4].chain.block(Height(1)).await.unwrap(), None);
+    // It goes on like any other, and after a restart too.
+    network.pay(4).await;
+    network.agree(&[0, 4], height + 1).await;
+    network.nodes[4].kill().await;
+    network.pay(0).await;
+    network.nodes[4].start_with(&line).await;
+    network.agree(&[0, 1, 2, 3, 4], height + 2).await;
+    let from = network.stop_and_check().await.pop().unwrap();
+    assert!((3..=height + 2).contains(&from), "{from}");
 }
 
 #[tokio::test]

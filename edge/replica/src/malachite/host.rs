@@ -169,11 +169,7 @@ struct Counts {
 
 impl<A: Application> Host<A> {
     /// Loads what was proposed before a crash.
-    pub(crate) fn new(
-        parts: HostParts<A>,
-        ends: Ends,
-        runtime: Handle,
-    ) -> Host<A> {
+    pub(crate) fn new(parts: HostParts<A>, ends: Ends, runtime: Handle) -> Host<A> {
         let validators = parts.worker.validators();
         let members = Members::of(&validators);
         let height = parts.worker.height();

@@ -26,34 +26,46 @@ fn node_key(number: u8) -> keys::SecretKey {
     keys::SecretKey::from_seed([100 + number; 32])
 }
 
-/// Starts validators 1 to 4 with equal powers; `liar` computes another state than the others.
-async fn network(liar: Option<u8>) -> Vec<Member> {
-    let addrs = addrs(4);
-    let mut members = Vec::new();
-    for (number, addr) in (1u8..).zip(&addrs) {
-        let home = Home::new();
+impl Member {
+    /// Starts the validator with this number of a network at these addresses.
+    async fn start(number: u8, home: Home, addrs: &[SocketAddr], lies: bool) -> Member {
         let peer = |(other, addr): (u8, &SocketAddr)| Peer {
             node_key: node_key(other).public_key(),
             addr: *addr,
         };
-        let others = (1u8..).zip(&addrs).filter(|(other, _)| *other != number);
+        let others = (1u8..).zip(addrs).filter(|(other, _)| *other != number);
         let mut config = home.config();
-        config.engine.listen = *addr;
+        config.engine.listen = addrs[usize::from(number) - 1];
         config.engine.peers = others.map(peer).collect();
         config.engine.node_seed = node_key(number).seed();
         config.engine.timeouts.propose = Duration::from_secs(1);
         let store = home.store().unwrap();
         let mut app = Counter::new(&[(1, 1), (2, 1), (3, 1), (4, 1)]);
-        app.lies = liar == Some(number);
+        app.lies = lies;
         let recovered = recover(&mut app, &store).unwrap();
         let mark = Mark::open(&home.folder.path().join("consensus.mark")).unwrap();
         let key: Arc<dyn Sign> = Arc::new(validator_key(number));
         let (signing, clock) = (Some((key, Arc::new(mark))), ManualClock::at(1_000));
         let parts = ReplicaParts { app, recovered, store, signing, clock, config, evidence: None };
         let (replica, links, task) = start(parts).await.unwrap();
-        members.push(Member { replica, task, _home: home, _links: links });
+        Member { replica, task, _home: home, _links: links }
     }
-    members
+
+    async fn stop(self) -> Home {
+        self.task.shutdown().await.unwrap();
+        self._home
+    }
+}
+
+/// Starts validators 1 to 4 with equal powers; `liar` computes another state than the others.
+async fn network(liar: Option<u8>) -> (Vec<Member>, Vec<SocketAddr>) {
+    let addrs = addrs(4);
+    let mut members = Vec::new();
+    for number in 1u8..=4 {
+        let lies = liar == Some(number);
+        members.push(Member::start(number, Home::new(), &addrs, lies).await);
+    }
+    (members, addrs)
 }
 
 async fn reach(member: &Member, height: u64) -> Tip {
@@ -63,7 +75,7 @@ async fn reach(member: &Member, height: u64) -> Tip {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_validator_with_another_state_is_outvoted() {
-    let members = network(Some(4)).await;
+    let (members, _) = network(Some(4)).await;
     for nonce in 0..6 {
         count(&members[0].replica, 1, nonce).await;
     }
@@ -79,7 +91,7 @@ async fn a_validator_with_another_state_is_outvoted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_that_a_block_changes_decides_the_very_next_one() {
-    let members = network(None).await;
+    let (members, _) = network(None).await;
     // Validator 4 loses its power, 1 gets most of it.
     let lose = Tx { sender: 4, nonce: 0, kind: Kind::SetsPower, arg: 0 }.bytes();
     members[1].replica.submit(lose).await.unwrap();
@@ -99,4 +111,62 @@ async fn a_set_that_a_block_changes_decides_the_very_next_one() {
     let powers = |at: u64| store.validators(header(at).validators).unwrap().unwrap().total();
     assert_eq!(header(height).next_validators, header(height + 1).validators);
     assert_eq!((powers(1), powers(next.0)), (4, 12));
+}
+
+/// How many signatures the certificate has that the newest block of a home carries.
+fn carried(home: &Home) -> usize {
+    let block = home.store().unwrap().tip().unwrap().unwrap();
+    block.last_certificate.unwrap().signatures.len()
+}
+
+/// Blocks and log of a validator are restored from a backup, its mark is not; perhaps the log is lost.
+async fn restores_an_old_copy(with_log: bool) {
+    let (mut members, addrs) = network(None).await;
+    for nonce in 0..3 {
+        count(&members[0].replica, 1, nonce).await;
+    }
+    let fourth = members.pop().unwrap();
+    reach(&fourth, 3).await;
+    let home = fourth.stop().await;
+    let old = home.after(Crash::KeepsUnsynced);
+    members.push(Member::start(4, home, &addrs, false).await);
+    for nonce in 3..8 {
+        count(&members[0].replica, 1, nonce).await;
+    }
+    let fourth = members.pop().unwrap();
+    reach(&fourth, 8).await;
+    let home = fourth.stop().await;
+    // Blocks and log are those of a backup, the mark is not.
+    let file = |home: &Home, name: &str| home.folder.path().join(name);
+    std::fs::copy(file(&home, "consensus.mark"), file(&old, "consensus.mark")).unwrap();
+    if !with_log {
+        std::fs::remove_file(file(&old, "consensus.wal")).unwrap();
+    }
+    drop(home);
+    members.push(Member::start(4, old, &addrs, false).await);
+    let mut status = members[3].replica.watch();
+    let caught_up = status.wait_for(|status| status.tip.height.0 >= 8).await.unwrap().tip;
+    assert!(caught_up.height.0 >= 8);
+    drop(status);
+    // Without another one its vote is needed.
+    let first = members.remove(0).stop().await;
+    for nonce in 8..11 {
+        count(&members[0].replica, 1, nonce).await;
+    }
+    reach(&members[2], 11).await;
+    for member in members {
+        let home = member.stop().await;
+        assert!(carried(&home) >= 3);
+    }
+    drop(first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_copy_beside_a_current_mark_follows_until_it_may_sign_again() {
+    restores_an_old_copy(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_copy_without_its_log_does_so_too() {
+    restores_an_old_copy(false).await;
 }
