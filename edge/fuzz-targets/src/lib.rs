@@ -7,6 +7,7 @@
 
 mod ledger;
 mod network;
+mod nodes;
 mod statements;
 mod wire;
 
@@ -31,6 +32,12 @@ pub const TARGETS: &[Target] = &[
         name: "light_block",
         run: statements::light_block,
         seeds: statements::light_block_seeds,
+    },
+    Target { name: "between_nodes", run: nodes::peer_message, seeds: nodes::peer_message_seeds },
+    Target {
+        name: "between_engines",
+        run: nodes::engine_message,
+        seeds: nodes::engine_message_seeds,
     },
     Target { name: "to_gateway", run: wire::to_gateway, seeds: wire::to_gateway_seeds },
     Target { name: "to_provider", run: wire::to_provider, seeds: wire::to_provider_seeds },

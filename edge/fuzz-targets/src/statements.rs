@@ -204,6 +204,11 @@ pub(crate) fn light_block_seeds() -> Vec<Vec<u8>> {
     SIGNED.1.iter().filter_map(|block| serde_json::to_vec(block).ok()).collect()
 }
 
+/// One of them.
+pub(crate) fn light_block_seed() -> LightBlock {
+    SIGNED.1[0].clone()
+}
+
 pub(crate) fn proof_seeds() -> Vec<Vec<u8>> {
     let keys = [
         StateKey::Account { address: address(PAYER) },

@@ -93,6 +93,16 @@ fn headers_with_certificates() {
 }
 
 #[test]
+fn messages_between_nodes() {
+    check("between_nodes");
+}
+
+#[test]
+fn messages_between_engines() {
+    check("between_engines");
+}
+
+#[test]
 fn frames_to_a_gateway() {
     check("to_gateway");
 }

@@ -23,6 +23,8 @@ mod worker;
 pub use app::{AppError, Application, BlockContext, Executed, Proposal, Refusal, Tip};
 pub use clock::{Clock, SystemClock};
 pub use handle::{Included, Replica, Status, SubmitError};
+#[doc(hidden)]
+pub use malachite::reads_engine_message;
 pub use malachite::{EngineConfig, LastSigned, Mark, MarkError, Peer, Step, Timeouts};
 pub use peers::{PEER_MESSAGE_BYTES_MAX, PeerCommand, PeerEvent, PeerLinks, PeerMessage, PeerSaid};
 pub use recover::{RecoverError, Recovered, ReplayError, recover, replay_block};

@@ -9,6 +9,7 @@ mod log;
 mod part;
 mod signing;
 
+pub use codec::reads as reads_engine_message;
 pub(crate) use engine::Engine;
 pub use engine::{EngineConfig, Peer, Timeouts};
 pub(crate) use host::{Ended, Host, HostParts};

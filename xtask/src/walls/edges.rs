@@ -55,7 +55,7 @@ pub(super) const ALLOWED: Table = &[
         ],
     ),
     // It feeds every decoder, whoever's it is, and nothing links it.
-    ("fuzz-targets", &["types", "ledger", "light", "keys", "wire"]),
+    ("fuzz-targets", &["types", "ledger", "light", "replication", "keys", "wire", "replica"]),
     // It measures the ledger, which runs only inside a process.
     ("xtask", &["types", "ledger", "keys"]),
 ];

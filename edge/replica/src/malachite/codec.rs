@@ -439,3 +439,32 @@ impl HasEncodedLen<Response<Consensus>> for Borsh {
         Ok(self.encode(response)?.len())
     }
 }
+
+/// For fuzzers: whether bytes that came on one of the engine's channels are a message. 0: votes and
+/// proposals, 1: what keeps rounds going, 2: blocks, 3: where a peer stands, 4: requests for decided
+/// blocks, 5: answers to them, 6: proofs of validators.
+///
+/// # Panics
+/// If a message that was read cannot be written and read again.
+pub fn reads(channel: u8, bytes: &[u8]) -> bool {
+    fn through<T>(bytes: &[u8]) -> bool
+    where
+        Borsh: Codec<T, Error = DecodeError>,
+    {
+        let read: Result<T, DecodeError> = Borsh.decode(Bytes::copy_from_slice(bytes));
+        let Ok(message) = read else { return false };
+        let again = Borsh.encode(&message).and_then(|written| Borsh.decode(written));
+        assert!(again.is_ok(), "a message that was read cannot be written and read again");
+        true
+    }
+    match channel {
+        0 => through::<SignedConsensusMsg<Consensus>>(bytes),
+        1 => through::<LivenessMsg<Consensus>>(bytes),
+        2 => through::<StreamMessage<BlockPart>>(bytes),
+        3 => through::<Status<Consensus>>(bytes),
+        4 => through::<Request<Consensus>>(bytes),
+        5 => through::<Response<Consensus>>(bytes),
+        6 => through::<ValidatorProof<Consensus>>(bytes),
+        _ => false,
+    }
+}
