@@ -22,6 +22,9 @@ use wire::chain::HttpChain;
 /// How long a network that must not decide is watched. It decides within a fraction of it when it can.
 const WATCHED: Duration = Duration::from_secs(6);
 
+/// How long nodes may take to come to one block.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// The data folders of a network and what runs of it.
 struct Network {
     folder: tempfile::TempDir,
@@ -91,10 +94,38 @@ impl Network {
 
     async fn start(weights: &str) -> Network {
         let mut network = Network::prepare(weights).await;
-        for node in &mut network.nodes {
+        network.start_all().await;
+        network
+    }
+
+    async fn start_all(&mut self) {
+        for node in &mut self.nodes {
             node.start().await;
         }
-        network
+    }
+
+    /// Changes the genesis document of all, before they start.
+    fn change_genesis(&self, change: impl Fn(&mut Value)) {
+        for node in &self.nodes {
+            let path = node.home.join("genesis.json");
+            let mut genesis = read_json(&path);
+            change(&mut genesis);
+            write_json(&path, &genesis);
+        }
+    }
+
+    /// How many validators have a seat, as the first node knows it.
+    async fn seats(&self) -> usize {
+        let validators = self.nodes[0].chain.validators().await.unwrap();
+        validators.iter().filter(|it| it.power.is_some()).count()
+    }
+
+    /// What the first node says of the validator of this operator.
+    async fn seat(&self, operator: &str) -> Value {
+        let validators = self.nodes[0].chain.validators().await.unwrap();
+        let validators = serde_json::to_value(validators).unwrap();
+        let found = validators.as_array().unwrap().iter().find(|it| it["operator"] == operator);
+        found.unwrap_or_else(|| panic!("{operator} is not among {validators}")).clone()
     }
 
     /// Moves one WATT through the node with this number, and waits until it is in a block.
@@ -116,15 +147,23 @@ impl Network {
     /// Waits until the given nodes stand at one block of at least this height. They keep one chain
     /// up to there.
     async fn agree(&self, numbers: &[usize], height: u64) -> u64 {
-        until("all to stand at one block", async || {
+        let agreed = until("all to stand at one block", async || {
             let mut tips = Vec::new();
             for number in numbers {
                 tips.push(self.nodes[*number].tip().await?);
             }
             let first = tips.first()?.clone();
             (first.0 >= height && tips.iter().all(|tip| *tip == first)).then_some(first.0)
-        })
-        .await
+        });
+        if let Ok(height) = tokio::time::timeout(PATIENCE, agreed).await {
+            return height;
+        }
+        for number in numbers {
+            let (node, tip) = (&self.nodes[*number], self.nodes[*number].tip().await);
+            let log = node.process.as_ref().map_or_else(String::new, Process::explain);
+            eprintln!("validator {number} stands at {tip:?}\n{log}");
+        }
+        panic!("they do not come to stand at one block of height {height} or more");
     }
 
     /// A fifth folder, of somebody who knows the genesis document and two nodes.
@@ -305,11 +344,8 @@ async fn a_full_node_follows_becomes_a_validator_by_stake_and_leaves_again() {
         &url,
     ];
     run_json(&register).await;
-    let seats = async || {
-        let validators = network.nodes[0].chain.validators().await.unwrap();
-        validators.iter().filter(|it| it.power.is_some()).count()
-    };
-    assert_eq!(seats().await, 5);
+    let height = network.agree(&[0, 4], height).await;
+    assert_eq!(network.seats().await, 5);
     // Of five equal ones four are needed: with one killed the new one's vote counts.
     network.nodes[3].kill().await;
     network.pay(4).await;
@@ -329,9 +365,8 @@ async fn a_full_node_follows_becomes_a_validator_by_stake_and_leaves_again() {
         &url,
     ];
     run_json(&leave).await;
-    let validators = network.nodes[0].chain.validators().await.unwrap();
-    assert_eq!(validators.iter().filter(|it| it.power.is_some()).count(), 4);
     let height = network.agree(&[0, 1, 2, 3, 4], height).await;
+    assert_eq!(network.seats().await, 4);
     network.pay(1).await;
     network.agree(&[0, 1, 2, 3, 4], height + 1).await;
     network.stop_and_check().await;
@@ -362,6 +397,48 @@ async fn a_node_begins_with_a_snapshot_and_has_no_block_before_it() {
     network.agree(&[0, 1, 2, 3, 4], height + 2).await;
     let from = network.stop_and_check().await.pop().unwrap();
     assert!((3..=height + 2).contains(&from), "{from}");
+}
+
+#[tokio::test]
+async fn who_is_away_for_too_long_is_jailed_and_comes_back() {
+    let mut network = Network::prepare("1,1,1,1").await;
+    network.change_genesis(|genesis| {
+        let slashing = &mut genesis["params"]["slashing"];
+        (slashing["window_blocks"], slashing["downtime_jail_ms"]) = (json!(6), json!(500));
+    });
+    network.start_all().await;
+    network.pay(0).await;
+    let operator = network.operator(3).await;
+    let (first, fourth) = (network.nodes[0].home().to_owned(), network.nodes[3].home().to_owned());
+    let url = network.nodes[0].chain.url().to_owned();
+    run_json(&["--data-dir", &first, "wallet", "send", &operator, "10", "--chain", &url]).await;
+    let height = network.agree(&[0, 1, 2, 3], 2).await;
+
+    network.nodes[3].kill().await;
+    let mut paid = 0;
+    while network.seat(&operator).await["pool"]["jailed_until"].is_null() {
+        assert!(paid < 20, "it missed {paid} blocks and is not jailed");
+        network.pay(0).await;
+        paid += 1;
+    }
+    let seat = network.seat(&operator).await;
+    assert_eq!(seat["power"], Value::Null, "{seat}");
+    // Of the three that are left each is needed, and none of them waits for the fourth.
+    network.pay(1).await;
+
+    network.nodes[3].start().await;
+    network.agree(&[0, 1, 2, 3], height + paid + 1).await;
+    // Until it has served its time.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    run_json(&["--data-dir", &fourth, "validator", "unjail", "--chain", &url]).await;
+    let seat = network.seat(&operator).await;
+    assert!(seat["pool"]["jailed_until"].is_null() && seat["power"].is_u64(), "{seat}");
+    // Its vote counts again.
+    network.nodes[2].kill().await;
+    network.pay(0).await;
+    network.nodes[2].start().await;
+    network.agree(&[0, 1, 2, 3], height + paid + 3).await;
+    network.stop_and_check().await;
 }
 
 #[tokio::test]

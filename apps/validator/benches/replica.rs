@@ -9,6 +9,7 @@ use std::{
     io::Write,
     net::{SocketAddr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -39,6 +40,8 @@ const WARM_UP: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(20);
 /// Blocks of one transaction whose latency is measured.
 const SINGLES: u64 = 200;
+/// Blocks of one transaction whose syncs are counted.
+const TRACED: u64 = 50;
 const TICKS_PER_SECOND: f64 = 100.0;
 
 #[tokio::main]
@@ -203,13 +206,49 @@ async fn solo(disk: &Path) -> anyhow::Result<Value> {
     }
     let ((commit_p50, commit_p99), (sync_p50, sync_p99)) =
         (milliseconds(committed), milliseconds(synced));
+    let fsyncs = fsyncs(folder.path(), async {
+        for nonce in SINGLES..SINGLES + TRACED {
+            node.submit(transfer(&genesis, &sender, nonce)).await?;
+        }
+        Ok(())
+    });
+    let fsyncs_per_block = fsyncs.await?.map(|count| count as f64 / TRACED as f64);
     let load = load(&handles, &genesis, 1).await?;
     stop(handles).await?;
     Ok(json!({
         "commit_ms_p50": commit_p50, "commit_ms_p99": commit_p99,
         "write_sync_ms_p50": sync_p50, "write_sync_ms_p99": sync_p99,
-        "ratio_p50": commit_p50 / sync_p50, "load": load,
+        "ratio_p50": commit_p50 / sync_p50, "fsyncs_per_block": fsyncs_per_block, "load": load,
     }))
+}
+
+/// How often this process asks the disk to sync while `work` is done, as `strace` sees it. `None`: there
+/// is no `strace`, or it may not look.
+async fn fsyncs(
+    folder: &Path,
+    work: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<Option<usize>> {
+    let trace = folder.join("trace");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-e", "trace=fsync,fdatasync,sync_file_range,msync", "-o"]);
+    command.arg(&trace).args(["-p", &std::process::id().to_string()]).stderr(Stdio::null());
+    let Ok(mut tracer) = command.spawn() else {
+        eprintln!("strace is not installed: syncs are not counted");
+        work.await?;
+        return Ok(None);
+    };
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    work.await?;
+    if tracer.try_wait()?.is_some() {
+        eprintln!("strace may not look at this process: syncs are not counted");
+        return Ok(None);
+    }
+    // It lets go of what it traces when it is asked to end.
+    Command::new("kill").arg(tracer.id().to_string()).status()?;
+    tracer.wait()?;
+    let trace = fs::read_to_string(&trace)?;
+    let calls = ["fsync(", "fdatasync(", "sync_file_range(", "msync("];
+    Ok(Some(trace.lines().filter(|line| calls.iter().any(|call| line.contains(call))).count()))
 }
 
 async fn network(count: u8, memory: &Path) -> anyhow::Result<Value> {

@@ -30,6 +30,8 @@ use wire::frame::{self, FrameError};
 /// key a moment later, so that usually only one of the two dials.
 const DIAL_PAUSE: Duration = Duration::from_secs(2);
 const DIAL_GRACE: Duration = Duration::from_millis(500);
+/// Within this time two connections of a pair were dialled at the same time.
+const SIMULTANEOUS: Duration = Duration::from_secs(2);
 /// How long a peer that was dropped is not spoken to.
 const BAN: Duration = Duration::from_secs(60);
 /// Messages that wait for a slow peer; what does not fit is lost to it.
@@ -56,6 +58,7 @@ struct Shared {
 /// A connection in use.
 struct Link {
     number: u64,
+    since: Instant,
     /// Who made it: of two connections of one pair, the one that the smaller key made is kept.
     dialled_by: PublicKey,
     connection: SharedConnection,
@@ -141,13 +144,16 @@ async fn serve(shared: &Shared, connection: SharedConnection, dialled_by: Public
     let Ok((send, receive)) = stream else { return };
     let (outgoing, queue) = mpsc::channel(QUEUE_MAX);
     let number = shared.numbers.fetch_add(1, Ordering::Relaxed);
-    let link = Link { number, dialled_by, connection: Arc::clone(&connection), outgoing };
+    let since = Instant::now();
+    let link = Link { number, since, dialled_by, connection: Arc::clone(&connection), outgoing };
     let Some(is_first) = shared.link(peer, link) else {
         return connection.close("connected already");
     };
-    if is_first {
-        shared.say(peer, PeerSaid::Connected).await;
+    if !is_first {
+        // It may have been started again since, and know nothing any more of what it was told.
+        shared.say(peer, PeerSaid::Gone).await;
     }
+    shared.say(peer, PeerSaid::Connected).await;
     tokio::select! {
         () = write(send, queue) => {}
         broken = read(shared, peer, receive) => {
@@ -196,13 +202,20 @@ impl Shared {
         }
     }
 
-    /// Takes a connection into use. `None`: there is one that is to be kept. Otherwise, whether
-    /// there was none.
+    /// Takes a connection into use. `None`: there is one that is to be kept, because both dialled at
+    /// the same time. A peer that dials again later has lost the old one. Otherwise, whether there was
+    /// none.
     fn link(&self, peer: PublicKey, link: Link) -> Option<bool> {
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         let smaller = peer.min(self.endpoint.node_key());
         match links.get(&peer) {
-            Some(kept) if kept.dialled_by == smaller && link.dialled_by != smaller => None,
+            Some(kept)
+                if kept.dialled_by == smaller
+                    && link.dialled_by != smaller
+                    && kept.since.elapsed() < SIMULTANEOUS =>
+            {
+                None
+            }
             Some(other) => {
                 other.connection.close("connected twice");
                 links.insert(peer, link);

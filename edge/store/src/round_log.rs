@@ -142,9 +142,10 @@ impl RoundLog {
 
     /// Turns to another height and forgets what is there. At the same height nothing happens.
     pub fn begin(&mut self, height: Height) -> Result<(), StoreError> {
-        if height == self.height {
-            return Ok(());
-        }
+        if height == self.height { Ok(()) } else { self.reset(height) }
+    }
+
+    fn reset(&mut self, height: Height) -> Result<(), StoreError> {
         if self.len > LEN_MAX {
             self.backend.set_len(LEN).map_err(|source| self.failed("cut", source))?;
             self.len = LEN;
@@ -158,8 +159,7 @@ impl RoundLog {
     /// Turns to a height as if nothing had been written about it; durable when this returns.
     pub fn clear(&mut self, height: Height) -> Result<(), StoreError> {
         let was_used = height == self.height && !self.records.is_empty();
-        self.height = Height(0);
-        self.begin(height)?;
+        self.reset(height)?;
         if was_used {
             let write = self.backend.write(0, &[0; HEAD]);
             write.map_err(|source| self.failed("clear", source))?;

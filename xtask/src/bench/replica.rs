@@ -110,11 +110,14 @@ fn tables(figures: &Value) -> (String, bool) {
     }
     text += &format!(
         "\n| one validator, on disk | |\n|---|---|\n| commit of one transaction, p50 / p99 | {:.2} / {:.2} ms |\n\
-         | write and sync of 1 KiB, p50 / p99 | {:.2} / {:.2} ms |\n| under load | {:.0} transactions/s, {:.1} blocks/s |\n",
+         | write and sync of 1 KiB, p50 / p99 | {:.2} / {:.2} ms |\n| syncs of a block with one transaction | {} |\n| under load | {:.0} transactions/s, {:.1} blocks/s |\n",
         number(&one["commit_ms_p50"]),
         number(&one["commit_ms_p99"]),
         number(&one["write_sync_ms_p50"]),
         number(&one["write_sync_ms_p99"]),
+        one["fsyncs_per_block"]
+            .as_f64()
+            .map_or("not counted".to_owned(), |count| format!("{count:.1}")),
         number(&one["load"]["txs_per_s"]),
         number(&one["load"]["blocks_per_s"]),
     );

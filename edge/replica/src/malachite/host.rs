@@ -148,6 +148,10 @@ pub(crate) struct Host<A: Application> {
     waiting: Option<Start>,
     /// There is something to decide at this height.
     go: bool,
+    /// The last block that came from a peer which had it decided.
+    caught_up: Option<Height>,
+    /// The highest block that a peer has spoken of. Nobody has checked that it was decided.
+    claimed: Height,
     /// What became of the transactions of the block at hand, while their submitters are answered.
     included: BTreeMap<TxId, Included<A::Outcome>>,
     refused: BTreeMap<TxId, Refusal>,
@@ -193,6 +197,8 @@ impl<A: Application> Host<A> {
             parked: Vec::new(),
             waiting: None,
             go: false,
+            caught_up: None,
+            claimed: Height(0),
             included: BTreeMap::new(),
             refused: BTreeMap::new(),
             counts: Counts::default(),

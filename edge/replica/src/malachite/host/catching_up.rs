@@ -49,6 +49,7 @@ impl<A: Application> Host<A> {
             }
         }
         self.counts.caught_up += 1;
+        self.caught_up = Some(height);
         SyncedValueOutcome::Verdict(self.value(round, None, hash))
     }
 

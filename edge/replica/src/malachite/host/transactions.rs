@@ -132,6 +132,7 @@ impl<A: Application> Host<A> {
             PeerMessage::Txs(txs) => self.step(Input::Batch { peer, txs }),
             PeerMessage::Decided(certificate) => {
                 let height = certificate.height;
+                self.claimed = self.claimed.max(height);
                 if height >= self.parts.worker.height() && self.is_decided(&certificate) {
                     self.step(Input::PeerAt { peer, height });
                 }
