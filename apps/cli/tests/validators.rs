@@ -158,12 +158,13 @@ impl Network {
         if let Ok(height) = tokio::time::timeout(PATIENCE, agreed).await {
             return height;
         }
+        let mut told = String::new();
         for number in numbers {
             let (node, tip) = (&self.nodes[*number], self.nodes[*number].tip().await);
             let log = node.process.as_ref().map_or_else(String::new, Process::explain);
-            eprintln!("validator {number} stands at {tip:?}\n{log}");
+            told += &format!("\nvalidator {number} stands at {tip:?}\n{log}");
         }
-        panic!("they do not come to stand at one block of height {height} or more");
+        panic!("they do not come to stand at one block of height {height} or more{told}");
     }
 
     /// A fifth folder, of somebody who knows the genesis document and two nodes.
