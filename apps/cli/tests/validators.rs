@@ -429,9 +429,13 @@ async fn who_is_away_for_too_long_is_jailed_and_comes_back() {
 
     network.nodes[3].start().await;
     network.agree(&[0, 1, 2, 3], height + paid + 1).await;
-    // Until it has served its time.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    run_json(&["--data-dir", &fourth, "validator", "unjail", "--chain", &url]).await;
+    // Refused until it has served its time.
+    until("the jail to open", async || {
+        let unjail = ["--data-dir", &fourth, "validator", "unjail", "--chain", &url];
+        let output = run("unjail", peerwatt(["--json"]).args(unjail)).await;
+        output.status.success().then_some(())
+    })
+    .await;
     let seat = network.seat(&operator).await;
     assert!(seat["pool"]["jailed_until"].is_null() && seat["power"].is_u64(), "{seat}");
     // Its vote counts again.

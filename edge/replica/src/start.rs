@@ -211,11 +211,12 @@ async fn supervise<A: Application>(
     status: watch::Sender<Status>,
 ) -> Result<(), ReplicaError> {
     let result = loop {
-        let (parts, ended) = match on_a_thread(host).await {
-            Ok(ended) => ended,
+        let left = on_a_thread(host).await;
+        engine.stop().await;
+        let (parts, ended) = match left {
+            Ok(left) => left,
             Err(error) => break Err(error),
         };
-        engine.stop().await;
         let refused = signing.as_ref().is_some_and(|(_, mark)| mark.take_refused());
         match ended {
             Ok(Ended::PastMark) => {}

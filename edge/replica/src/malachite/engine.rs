@@ -17,6 +17,7 @@ use arc_malachitebft_core_types::LinearTimeouts;
 use arc_malachitebft_engine::wal::Msg;
 use bytesize::ByteSize;
 use ractor::ActorRef;
+use tokio::task::JoinSet;
 use types::{ChainId, PublicKey, sign::Sign};
 use zeroize::Zeroizing;
 
@@ -248,14 +249,23 @@ impl Engine {
     /// Stops it and waits until its port is free and it holds its log no more.
     pub(crate) async fn stop(self) {
         let EngineHandle { actor, handle } = self.handle;
-        actor.get_cell().stop_children_and_wait(None, Some(STOP_TIMEOUT)).await;
+        let node = actor.get_cell();
+        let mut stopping = JoinSet::new();
+        for part in node.get_children() {
+            // Whoever supervises a part takes its end for a failure.
+            part.unlink(node.clone());
+            stopping.spawn(async move { part.stop_and_wait(None, Some(STOP_TIMEOUT)).await });
+        }
+        // One that has ended by itself is as good.
+        stopping.join_all().await;
         actor.stop(None);
         // It says nothing when it ends; that it has ended is the sign.
         if tokio::time::timeout(STOP_TIMEOUT, handle).await.is_err() {
             tracing::warn!("the consensus engine does not stop; it is ended");
             actor.kill();
         }
-        if self.log.stop_and_wait(None, Some(STOP_TIMEOUT)).await.is_err() {
+        self.log.stop(None);
+        if self.log.wait(Some(STOP_TIMEOUT)).await.is_err() {
             tracing::warn!("the consensus engine's log does not close");
         }
     }

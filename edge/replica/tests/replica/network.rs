@@ -1,9 +1,11 @@
-//! Four validators in one process, each with the real engine, over loopback: one that computes another
-//! state, and a set that changes.
+//! Validators in one process, each with the real engine, over loopback: one that computes another
+//! state, one that gives away blocks with forged certificates, old copies, and a set that changes.
 
 use std::net::SocketAddr;
 
-use replica::Peer;
+use replica::{Peer, PeerCommand, PeerEvent, PeerLinks, PeerSaid};
+use store::{Append, StoredBlock};
+use types::Signature;
 
 use super::*;
 
@@ -12,7 +14,7 @@ struct Member {
     replica: Replica<Counter>,
     task: ReplicaTask,
     _home: Home,
-    _links: replica::PeerLinks,
+    links: PeerLinks,
 }
 
 /// Ports that were free a moment ago.
@@ -29,6 +31,18 @@ fn node_key(number: u8) -> keys::SecretKey {
 impl Member {
     /// Starts the validator with this number of a network at these addresses.
     async fn start(number: u8, home: Home, addrs: &[SocketAddr], lies: bool) -> Member {
+        let store = home.store().unwrap();
+        Member::start_from(number, (home, Arc::clone(&store)), store, addrs, lies).await
+    }
+
+    /// The same with the state of one store, and the blocks of another for whoever asks.
+    async fn start_from(
+        number: u8,
+        (home, own): (Home, Arc<BlockStore>),
+        store: Arc<BlockStore>,
+        addrs: &[SocketAddr],
+        lies: bool,
+    ) -> Member {
         let peer = |(other, addr): (u8, &SocketAddr)| Peer {
             node_key: node_key(other).public_key(),
             addr: *addr,
@@ -39,16 +53,15 @@ impl Member {
         config.engine.peers = others.map(peer).collect();
         config.engine.node_seed = node_key(number).seed();
         config.engine.timeouts.propose = Duration::from_secs(1);
-        let store = home.store().unwrap();
         let mut app = Counter::new(&[(1, 1), (2, 1), (3, 1), (4, 1)]);
         app.lies = lies;
-        let recovered = recover(&mut app, &store).unwrap();
+        let recovered = recover(&mut app, &own).unwrap();
         let mark = Mark::open(&home.folder.path().join("consensus.mark")).unwrap();
         let key: Arc<dyn Sign> = Arc::new(validator_key(number));
         let (signing, clock) = (Some((key, Arc::new(mark))), ManualClock::at(1_000));
         let parts = ReplicaParts { app, recovered, store, signing, clock, config, evidence: None };
         let (replica, links, task) = start(parts).await.unwrap();
-        Member { replica, task, _home: home, _links: links }
+        Member { replica, task, _home: home, links }
     }
 
     async fn stop(self) -> Home {
@@ -169,4 +182,106 @@ async fn an_old_copy_beside_a_current_mark_follows_until_it_may_sign_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_copy_without_its_log_does_so_too() {
     restores_an_old_copy(false).await;
+}
+
+/// Carries what validators 1 and 4 tell each other.
+async fn carry(mut one: PeerLinks, mut other: PeerLinks) {
+    let (first, fourth) = (node_key(1).public_key(), node_key(4).public_key());
+    for (links, peer) in [(&one, fourth), (&other, first)] {
+        links.events.send(PeerEvent { peer, said: PeerSaid::Connected }).await.unwrap();
+    }
+    loop {
+        let (to, peer, command) = tokio::select! {
+            Some(command) = one.commands.recv() => (&other, first, command),
+            Some(command) = other.commands.recv() => (&one, fourth, command),
+            else => return,
+        };
+        if let PeerCommand::Send { message, .. } = command {
+            // It may have stopped.
+            let _ = to.events.send(PeerEvent { peer, said: PeerSaid::Message(message) }).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_network_wakes_a_validator_that_missed_a_change_of_the_set() {
+    let addrs = addrs(5);
+    let mut members = Vec::new();
+    for number in [1, 2, 3, 5] {
+        members.push(Member::start(number, Home::new(), &addrs, false).await);
+    }
+    // Nothing is decided without validator 5 any more.
+    let join = Tx { sender: 5, nonce: 0, kind: Kind::SetsPower, arg: 100 }.bytes();
+    members[0].replica.submit(join).await.unwrap();
+    let height = count(&members[0].replica, 1, 0).await.height.0;
+    // Validator 4 knows only those of the genesis document, and nobody votes while it looks.
+    let fourth = Member::start(4, Home::new(), &addrs, false).await;
+    let first = members.remove(0);
+    let Member { replica, links, task, _home: home } = first;
+    let carrier = tokio::spawn(carry(links, fourth.links));
+    let mut status = fourth.replica.watch();
+    let tip = status.wait_for(|status| status.tip.height.0 >= height).await.unwrap().tip;
+    let theirs = replica.status().tip;
+    if tip.height == theirs.height {
+        assert_eq!(tip, theirs);
+    }
+    for task in [task, fourth.task].into_iter().chain(members.into_iter().map(|it| it.task)) {
+        task.shutdown().await.unwrap();
+    }
+    carrier.await.unwrap();
+    drop((home, fourth._home));
+}
+
+/// The blocks of a store up to a height, the last with a certificate that nobody signed.
+fn forged(from: &BlockStore, height: Height) -> BlockStore {
+    let to = BlockStore::open_on(Disk::new(), Path::new("forged"), &genesis()).unwrap();
+    let mut at = Height(1);
+    while at <= height {
+        let mut block: StoredBlock = from.block(at).unwrap().unwrap();
+        if at == height {
+            for signature in &mut block.certificate.signatures {
+                signature.signature = Signature([7; 64]);
+            }
+        }
+        let validators = from.validators(block.header.validators).unwrap().unwrap();
+        let tx_ids = vec![types::TxId([0; 32]); block.txs.len()];
+        let append =
+            Append { block: &block, validators: &validators, tx_ids: &tx_ids, snapshot: None };
+        to.append(append).unwrap();
+        at = at.next();
+    }
+    to
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_with_a_forged_certificate_is_not_taken() {
+    let addrs = addrs(5);
+    let mut members = Vec::new();
+    for number in 1..=3 {
+        members.push(Member::start(number, Home::new(), &addrs, false).await);
+    }
+    let mut tip = count(&members[0].replica, 1, 0).await.height;
+    tip = tip.max(count(&members[0].replica, 1, 1).await.height);
+    for member in &members {
+        reach(member, tip.0).await;
+    }
+    let mut homes = Vec::new();
+    for member in members {
+        homes.push(member.stop().await);
+    }
+    let (lies, honest) = (homes.remove(0), homes.remove(0));
+    let own = lies.store().unwrap();
+    let blocks = Arc::new(forged(&own, tip));
+    let liar = Member::start_from(1, (lies, own), blocks, &addrs, false).await;
+    // It follows, and asks whoever says to be further.
+    let newcomer = Member::start(5, Home::new(), &addrs, false).await;
+    reach(&newcomer, tip.0 - 1).await;
+    // The liar offers the forged one with every status, which comes twice in this time.
+    let taken = tokio::time::timeout(Duration::from_secs(5), reach(&newcomer, tip.0)).await;
+    assert!(taken.is_err(), "{taken:?}");
+    let honest = Member::start(2, honest, &addrs, false).await;
+    reach(&newcomer, tip.0).await;
+    for member in [liar, newcomer, honest] {
+        member.task.shutdown().await.unwrap();
+    }
 }

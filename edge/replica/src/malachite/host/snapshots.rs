@@ -270,7 +270,15 @@ impl<A: Application> Host<A> {
 
     /// A header that came, perhaps the one that was asked for.
     pub(super) fn header(&mut self, peer: PublicKey, height: Height, block: Option<LightBlock>) {
-        let Some(certifying) = &self.snapshots.certifying else { return };
+        let Some(certifying) = &self.snapshots.certifying else {
+            if let Some(LightBlock { certificate, .. }) = block
+                && certificate.height == self.parts.worker.height()
+                && self.is_decided(&certificate)
+            {
+                self.step(Input::PeerAt { peer, height: certificate.height });
+            }
+            return;
+        };
         let is_asked = certifying.asked.is_some_and(|(asked, _)| asked == peer);
         if !is_asked || certifying.wanted() != height {
             // Late, or somebody else's answer.

@@ -130,13 +130,7 @@ impl<A: Application> Host<A> {
     fn hear_message(&mut self, peer: PublicKey, message: PeerMessage) {
         match message {
             PeerMessage::Txs(txs) => self.step(Input::Batch { peer, txs }),
-            PeerMessage::Decided(certificate) => {
-                let height = certificate.height;
-                self.claimed = self.claimed.max(height);
-                if height >= self.parts.worker.height() && self.is_decided(&certificate) {
-                    self.step(Input::PeerAt { peer, height });
-                }
-            }
+            PeerMessage::Decided(certificate) => self.hear_decided(peer, &certificate),
             PeerMessage::SnapshotWanted => self.snapshot_wanted(peer),
             PeerMessage::Snapshot(manifest) => {
                 self.step(Input::Sync(sync::Input::Offer { peer, manifest }));
@@ -155,9 +149,21 @@ impl<A: Application> Host<A> {
         }
     }
 
-    /// Whether the validators of today decided that block. After a change of many of them an old node
-    /// does not see it; then their votes wake it, or its engine's own catching up.
-    fn is_decided(&self, certificate: &Certificate) -> bool {
+    /// A peer says how far it is. That counts when the validators of today decided the block. After a
+    /// change of many of them they did not; then the peer is asked for the next block that is missing
+    /// here, which they did decide.
+    fn hear_decided(&mut self, peer: PublicKey, certificate: &Certificate) {
+        let (height, next) = (certificate.height, self.parts.worker.height());
+        self.claimed = self.claimed.max(height);
+        if height >= next && self.is_decided(certificate) {
+            self.step(Input::PeerAt { peer, height });
+        } else if height > next && !self.is_syncing() {
+            self.tell(peer, PeerMessage::HeaderWanted { height: next });
+        }
+    }
+
+    /// Whether the validators of today decided that block.
+    pub(super) fn is_decided(&self, certificate: &Certificate) -> bool {
         let Certificate { height, block, .. } = *certificate;
         let (chain_id, set) = (&self.parts.worker.chain_id, &self.validators);
         light::verify_certificate(chain_id, (height, block), certificate, set, &Ed25519).is_ok()
