@@ -3,7 +3,7 @@
 use expect_test::expect;
 use ledger::{Breaker, Module};
 use types::{
-    ChannelId, Nusd, Watt,
+    ChannelId, Nonce, Nusd, TimeMs, Watt,
     params::CreditPolicy,
     split::Split,
     tx::{Action, CreditPurchase},
@@ -170,6 +170,39 @@ fn a_refund_that_the_vault_cannot_pay_in_full_is_owed_on() {
     world.block(&[]);
     assert_eq!(arrears(&world), []);
     assert_eq!(world.state.supply().credits_outstanding, world.credits("alice"));
+}
+
+/// More refunds than a block pays: the next block is due at once, for those in arrears too.
+#[test]
+fn arrears_that_one_block_cannot_pay_are_due_for_the_next() {
+    let mut world = plain(CreditPolicy::Vault);
+    world.apply("gina", pay(Watt::whole(100)));
+    world.apply("alice", pay(Watt::whole(50)));
+    world.set_price(Nusd::whole(1));
+    // The average follows: 150 WATT for 300 USD, half of what they are worth.
+    world.wait(HOUR_MS);
+    let refund = Action::RefundCredits { credits: Nusd::from_decimal("0.01").unwrap() };
+    let first = world.state.account(&address("gina")).nonce.0;
+    let tx = |nonce| world.tx_with("gina", refund.clone(), |tx| tx.nonce = Nonce(nonce));
+    let txs: Vec<_> = (first..first + 1_001).map(tx).collect();
+    world.block(&txs);
+    world.wait(HOUR_MS);
+    world.block(&[]);
+    assert_eq!(world.state.next_due(), Some(world.now));
+    world.block(&[]);
+    assert_eq!((world.state.refunds().count(), world.state.arrears().count()), (0, 1_001));
+    assert_eq!(world.state.next_due(), None);
+    // The price doubles, and the vault covers everybody.
+    for usd in ["1.5", "2.25", "3"] {
+        world.set_price(Nusd::from_decimal(usd).unwrap());
+    }
+    world.wait(HOUR_MS);
+    world.block(&[]);
+    assert_eq!(world.state.arrears().count(), 1);
+    assert_eq!(world.state.next_due(), Some(TimeMs(0)));
+    world.block(&[]);
+    assert_eq!(world.state.arrears().count(), 0);
+    assert_eq!(world.state.next_due(), None);
 }
 
 /// What cannot be paid is not due, so a chain with nothing else to do rests.
