@@ -155,6 +155,10 @@ pub(crate) struct UpArgs {
     /// What the first API key may spend, in USD
     #[arg(long, value_name = "USD", default_value = "5", value_parser = parse_usd)]
     pub(crate) key_budget: Nusd,
+    /// Charge requests of this machine that carry no key, such as those of Ollama's clients, to the first
+    /// API key; pages of other sites in a browser stay out
+    #[arg(long)]
+    pub(crate) keyless: bool,
     #[command(flatten)]
     pub(crate) engines: EngineArgs,
 }
@@ -232,6 +236,10 @@ pub(crate) struct GatewayArgs {
     /// What the first API key may spend, in USD
     #[arg(long, value_name = "USD", default_value = "5", value_parser = parse_usd)]
     pub(crate) key_budget: Nusd,
+    /// Charge requests of this machine that carry no key, such as those of Ollama's clients, to the first
+    /// API key; pages of other sites in a browser stay out
+    #[arg(long)]
+    pub(crate) keyless: bool,
 }
 
 #[derive(Args)]

@@ -41,6 +41,10 @@ pub struct GatewayConfig {
     pub channels: ChannelPolicy,
     /// What the chat box of the web page may spend, under the key named [`crate::PLAYGROUND_KEY`].
     pub playground_budget: Nusd,
+    /// The name of the key that pays for programs of this machine that send none, as Ollama's clients
+    /// do. Pages of other sites in a browser are not let in by it. `None`: a key is always needed. Only
+    /// for a listener on loopback.
+    pub keyless: Option<String>,
     /// Receipts older than this are removed. Milliseconds.
     pub receipt_retention_ms: u64,
     pub clock: Clock,

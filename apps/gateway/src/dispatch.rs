@@ -35,6 +35,12 @@ const BYTES_PER_TOKEN_MAX: usize = 8;
 /// How long a request sleeps at most before it looks for a provider again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
+/// What a client wants of whoever answers, besides what its request says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Needs {
+    pub context_tokens_min: Option<u32>,
+}
+
 /// A request that was let in. Lives until its books are closed.
 pub(crate) struct Job {
     pub request_id: RequestId,
@@ -50,6 +56,7 @@ pub(crate) struct Job {
     prompt_tokens_max: u32,
     prompt_tokens_min: u32,
     logprobs: bool,
+    needs: Needs,
     shared: Arc<Shared>,
 }
 
@@ -73,6 +80,7 @@ pub(crate) fn admit(
     request_id: RequestId,
     model_name: String,
     request: &InferenceRequest,
+    needs: Needs,
 ) -> Result<Arc<Job>, RequestFailure> {
     if shared.is_closing() {
         return Err(RequestFailure::Closing);
@@ -104,6 +112,7 @@ pub(crate) fn admit(
         prompt_tokens_min: u32::try_from(request.prompt.text_bytes() / BYTES_PER_TOKEN_MAX)
             .unwrap_or(u32::MAX),
         logprobs: request.logprobs.is_some(),
+        needs,
         shared: Arc::clone(shared),
     }))
 }
@@ -337,6 +346,7 @@ impl<'a> Search<'a> {
             model: job.model,
             prompt_tokens: job.prompt_tokens_estimate,
             prompt_tokens_min: job.prompt_tokens_min,
+            context_tokens_min: job.needs.context_tokens_min,
             tokens_max,
             price_max: None,
             logprobs: job.logprobs,
@@ -441,7 +451,14 @@ impl<'a> Search<'a> {
                 && passed.all(|passed| matches!(passed.reason, market::Reason::Context { .. }))
         };
         if choice.is_some_and(is_long) {
-            return RequestFailure::TooLong { model };
+            return match self.job.needs.context_tokens_min {
+                // Asked for more than the prompt takes, and than anybody has.
+                Some(min) if min > self.job.prompt_tokens_min => RequestFailure::Invalid {
+                    param: Some("options.num_ctx".into()),
+                    problem: format!("no provider of `{model}` has a context of {min} tokens"),
+                },
+                _ => RequestFailure::TooLong { model },
+            };
         }
         if choice.is_some_and(market::Choice::is_full) {
             return RequestFailure::Busy { model, retry_after_ms };

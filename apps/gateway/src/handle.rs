@@ -17,7 +17,7 @@ use crate::{
     books::Books,
     chat::{ChatEvent, ChatRequest, ChatStream, ChatSummary},
     config::GatewayConfig,
-    dispatch::{self, Job},
+    dispatch::{self, Job, Needs},
     error::{GatewayError, KeyError, ReceiptLookupError, RequestFailure},
     http, providers, serve,
     shared::{Shared, millis},
@@ -209,7 +209,8 @@ impl GatewayHandle {
             param: Some(error.field.into()),
             problem: error.to_string(),
         })?;
-        let job = dispatch::admit(&self.shared, key, http::new_id(), model, &request)?;
+        let job =
+            dispatch::admit(&self.shared, key, http::new_id(), model, &request, Needs::default())?;
         let attempt = dispatch::begin(&self.shared, &job, request).await?;
         let (sender, events) = mpsc::channel(CHAT_EVENTS_MAX);
         self.shared.tasks.spawn(relay(attempt, job, sender));

@@ -3,6 +3,7 @@
 
 mod billing;
 mod chain;
+mod dialects;
 mod double;
 mod faults;
 mod http_api;
@@ -216,6 +217,7 @@ fn config(home: &Path, net: &MemoryNet, chain: &Arc<TestChain>) -> GatewayConfig
         credits: CreditPolicy { below: Nusd::whole(20), amount: Nusd::whole(50) },
         channels: ChannelPolicy { deposit: Nusd::whole(5), withdraw_delay_ms: 3_600_000 },
         playground_budget: BUDGET,
+        keyless: None,
         receipt_retention_ms: RECEIPT_RETENTION_MS,
         clock: Arc::clone(clock),
     }

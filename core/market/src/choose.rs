@@ -31,6 +31,8 @@ pub struct Need {
     /// The prompt has at least so many. An answer may be cut short by the end of the context, a
     /// prompt may not.
     pub prompt_tokens_min: u32,
+    /// The least context that is wanted, whatever the prompt.
+    pub context_tokens_min: Option<u32>,
     /// The longest answer asked for.
     pub tokens_max: Option<u32>,
     pub price_max: Option<Price>,
@@ -175,7 +177,7 @@ pub fn choose(
 
 /// What stands in a candidate's way; `Probation` stands in the way of first choice only.
 fn obstacle(now: TimeMs, need: &Need, candidate: &Candidate) -> Option<Reason> {
-    let needed = need.prompt_tokens_min.saturating_add(1);
+    let needed = need.context_tokens_min.unwrap_or(0).max(need.prompt_tokens_min.saturating_add(1));
     let checks = [
         (candidate.model != need.model, Reason::Model),
         (candidate.tried, Reason::Tried),

@@ -48,6 +48,7 @@ fn need() -> Need {
         model: MODEL,
         prompt_tokens: 100,
         prompt_tokens_min: 70,
+        context_tokens_min: None,
         tokens_max: None,
         price_max: None,
         logprobs: false,

@@ -20,7 +20,7 @@ use types::{
     limits,
     offer::EngineKind,
 };
-use wire::ollama::{
+use wire::upstream::ollama::{
     ChatRequest, Chunk, Common, GenerateRequest, Logprob, Message, Options, Show, ShowRequest,
     TaggedModel, Tags, Version,
 };

@@ -18,7 +18,7 @@ use types::{
     limits,
     offer::EngineKind,
 };
-use wire::upstream::{
+use wire::upstream::openai::{
     ChatRequest, Chunk, Common, CompletionRequest, Logprob, Message, Model, Models, Props,
     ServerError, StreamOptions, Version,
 };

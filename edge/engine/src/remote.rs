@@ -13,7 +13,7 @@ use types::{
     inference::{CountMethod, FinishReason, InferenceRequest, TokenPiece},
     limits,
 };
-use wire::upstream::ServerError;
+use wire::upstream::openai::ServerError;
 
 use crate::{
     EngineError, EngineEvent, Generation, STREAM_EVENTS_MAX, Usage,

@@ -41,7 +41,7 @@ pub const TARGETS: &[Target] = &[
     },
     Target { name: "to_gateway", run: wire::to_gateway, seeds: wire::to_gateway_seeds },
     Target { name: "to_provider", run: wire::to_provider, seeds: wire::to_provider_seeds },
-    Target { name: "openai", run: wire::openai, seeds: wire::openai_seeds },
+    Target { name: "api", run: wire::api, seeds: wire::api_seeds },
     Target { name: "ollama", run: wire::ollama, seeds: wire::ollama_seeds },
 ];
 

@@ -1,12 +1,13 @@
 //! The frames between gateway and provider, and the JSON of clients and engines.
 
 use ::wire::{
-    frame, ollama,
-    openai::{self, Kind},
+    api::{Dialect, ollama as ollama_api, openai},
+    frame,
     serve::{
         self, Accepted, LaneState, Open, Order, Refusal, Refused, ToGateway, ToGatewayControl,
         ToProvider, ToProviderControl,
     },
+    upstream::ollama,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::BytesMut;
@@ -191,25 +192,48 @@ pub(crate) fn to_provider_seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
+/// Every endpoint that generates.
+const DIALECTS: [Dialect; 6] = [
+    Dialect::OpenAi(openai::Kind::Chat),
+    Dialect::OpenAi(openai::Kind::Text),
+    Dialect::Responses,
+    Dialect::Ollama(ollama_api::Kind::Chat),
+    Dialect::Ollama(ollama_api::Kind::Generate),
+    Dialect::Anthropic,
+];
+
 /// The body of a request, after one byte that chooses the endpoint. What is let through is within
 /// every limit.
-pub(crate) fn openai(bytes: &[u8]) -> bool {
+pub(crate) fn api(bytes: &[u8]) -> bool {
     let Some((first, body)) = bytes.split_first() else { return false };
-    let kind = if first & 1 == 0 { Kind::Chat } else { Kind::Text };
-    let Ok(request) = openai::parse(kind, body) else { return false };
+    let dialect = DIALECTS[usize::from(*first) % DIALECTS.len()];
+    let _ = ollama_api::show_name(body);
+    let Ok(request) = dialect.parse(body) else { return false };
     assert_eq!(request.request.check(), Ok(()));
     assert!(!request.model.is_empty());
     true
 }
 
-pub(crate) fn openai_seeds() -> Vec<Vec<u8>> {
-    let chat = br#"0{"model":"tiny","messages":[{"role":"system","content":"short"},{"role":"user",
+pub(crate) fn api_seeds() -> Vec<Vec<u8>> {
+    let chat = br#"{"model":"tiny","messages":[{"role":"system","content":"short"},{"role":"user",
         "content":[{"type":"text","text":"hi \u00e9"}]}],"stream":true,"stream_options":
         {"include_usage":true},"temperature":0.7,"top_p":1,"seed":7,"stop":["a","b"],
         "max_completion_tokens":16,"logprobs":true,"top_logprobs":2}"#;
-    let text = br#"1{"model":"tiny","prompt":"once","max_tokens":5,"logprobs":1,"stop":"x",
+    let text = br#"{"model":"tiny","prompt":"once","max_tokens":5,"logprobs":1,"stop":"x",
         "presence_penalty":-1.5,"frequency_penalty":2e0,"stream":false}"#;
-    vec![chat.to_vec(), text.to_vec()]
+    let response = br#"{"model":"tiny","instructions":"short","input":[{"type":"message","role":
+        "user","content":[{"type":"input_text","text":"hi"}]}],"max_output_tokens":9,"stream":true,
+        "text":{"format":{"type":"text"}},"tool_choice":"auto","tools":[]}"#;
+    let ollama_chat =
+        br#"{"model":"tiny","messages":[{"role":"user","content":"hi"}],"think":false,
+        "options":{"num_ctx":2048,"temperature":0.5,"num_predict":-1,"stop":"x","seed":-1},
+        "keep_alive":"5m","format":""}"#;
+    let generate = br#"{"model":"tiny","prompt":"once","raw":true,"stream":false,"logprobs":true}"#;
+    let messages = br#"{"model":"tiny","max_tokens":16,"system":[{"type":"text","text":"short"}],
+        "messages":[{"role":"user","content":"hi"}],"stop_sequences":["x"],"thinking":
+        {"type":"disabled"},"metadata":{"user_id":"u"}}"#;
+    let bodies: [&[u8]; 6] = [chat, text, response, ollama_chat, generate, messages];
+    (0u8..).zip(bodies).map(|(dialect, body)| [&[dialect], body].concat()).collect()
 }
 
 /// What an Ollama server answers, which is not ours and may be anything.

@@ -113,8 +113,8 @@ fn frames_to_a_provider() {
 }
 
 #[test]
-fn requests_of_openai_clients() {
-    check("openai");
+fn requests_of_clients() {
+    check("api");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! What crosses a process boundary, by version: p2p messages, the chain API, OpenAI and Ollama JSON.
+//! What crosses a process boundary, by version: p2p messages, the chain API, the gateway's APIs and those
+//! of engines.
 //! The only place that knows JSON. It decides nothing: whether a message is *good* is the question
 //! of the shell that receives it; here it is only bounded and well-formed. What the chain API says is
 //! the exception: [`chain::VerifiedChain`] hands out only what `light` finds proven.
@@ -6,9 +7,8 @@
 pub mod frame;
 pub mod serve;
 
+pub mod api;
 pub mod chain;
-pub mod ollama;
-pub mod openai;
 pub mod upstream;
 
 mod http;

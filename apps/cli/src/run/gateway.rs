@@ -34,6 +34,8 @@ pub(crate) struct GatewayPlan {
     pub(crate) advertise: Vec<SocketAddr>,
     pub(crate) moniker: String,
     pub(crate) key_budget: Nusd,
+    /// Whether the first key pays for programs of this machine that send none.
+    pub(crate) keyless: bool,
     /// Names besides its address under which the page may be asked for.
     pub(crate) public_hosts: Vec<String>,
     /// Accounts whose balances the page shows besides its own and its providers', by name.
@@ -97,6 +99,12 @@ pub(crate) async fn start(
     plan: GatewayPlan,
 ) -> anyhow::Result<GatewayPart> {
     let Joined { chain, node: page_node } = joined.into();
+    if plan.keyless && !plan.listen.ip().is_loopback() {
+        anyhow::bail!(
+            "--keyless is for programs of this machine; listen on 127.0.0.1 instead of {}, or hand out keys",
+            plan.listen.ip()
+        );
+    }
     let listener = TcpListener::bind(plan.listen).await.with_context(|| {
         format!(
             "binding {}; is another gateway running? --listen 127.0.0.1:0 takes a free port",
@@ -127,6 +135,7 @@ pub(crate) async fn start(
             withdraw_delay_ms: withdraw_delay_ms(&genesis.params.channels),
         },
         playground_budget: plan.key_budget,
+        keyless: plan.keyless.then(|| FIRST_KEY.to_owned()),
         receipt_retention_ms: RECEIPT_RETENTION_MS,
         clock: system_clock(),
     };
@@ -208,6 +217,7 @@ pub(crate) async fn run(common: Common, args: GatewayArgs, output: Output) -> an
         advertise: args.advertise,
         moniker: args.moniker,
         key_budget: args.key_budget,
+        keyless: args.keyless,
         public_hosts: args.public_host,
         accounts: Vec::new(),
     };

@@ -64,6 +64,7 @@ pub(crate) async fn run(common: Common, args: UpArgs, output: Output) -> anyhow:
         advertise: args.advertise.clone(),
         moniker: "gateway".to_owned(),
         key_budget: args.key_budget,
+        keyless: args.keyless,
         public_hosts: args.public_host.clone(),
         accounts: accounts(&home)?,
     };

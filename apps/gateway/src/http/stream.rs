@@ -12,14 +12,17 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
 use http_body::Frame;
 use types::inference::TokenPiece;
-use wire::openai::{Billing, ChunkWriter, Kind};
+use wire::api::{Answer, Billing, Dialect, StreamWriter};
 
 use super::{
-    COST, MODEL, PROVIDER, REQUEST_ID, Reply, api_error, billing, head, outcome, text_value, usage,
+    COST, MODEL, PROVIDER, REQUEST_ID, Reply, api_error, billing,
+    generate::{head, usage},
+    outcome, text_value,
 };
 use crate::{
     attempt::{Attempt, Closed, Event},
     dispatch::Job,
+    shared::millis,
 };
 
 /// Chunks gathered into one write.
@@ -33,19 +36,19 @@ pub(super) struct Wishes {
     pub trailers: bool,
 }
 
-pub(super) fn reply(attempt: Attempt, job: &Arc<Job>, kind: Kind, wishes: Wishes) -> Reply {
+pub(super) fn reply(attempt: Attempt, job: &Arc<Job>, dialect: Dialect, wishes: Wishes) -> Reply {
     let provider = text_value(&attempt.provider().to_string());
     let body = EventStream {
-        writer: ChunkWriter::new(head(job, kind), wishes.include_usage),
+        writer: StreamWriter::new(dialect, head(job), wishes.include_usage),
         job: Arc::clone(job),
         attempt: Some(attempt),
         wishes,
-        begun: false,
+        first_token_ms: None,
         trailers: None,
     };
     let mut reply = Reply::new(Body::new(body));
     let headers = reply.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(dialect.stream_type()));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(REQUEST_ID, text_value(&job.request_id.to_string()));
     headers.insert(PROVIDER, provider);
@@ -60,18 +63,26 @@ struct EventStream {
     /// `None` once it has ended.
     attempt: Option<Attempt>,
     job: Arc<Job>,
-    writer: ChunkWriter,
+    writer: StreamWriter,
     wishes: Wishes,
-    begun: bool,
+    /// When the first text came.
+    first_token_ms: Option<u64>,
     trailers: Option<HeaderMap>,
 }
 
 impl EventStream {
-    fn tokens(&mut self, out: &mut BytesMut, text: &str, pieces: &[TokenPiece]) {
-        if !self.begun {
-            self.begun = true;
-            self.writer.role(out);
+    fn begin(&mut self, out: &mut BytesMut) -> u64 {
+        match self.first_token_ms {
+            Some(at) => at,
+            None => {
+                self.writer.begin(out);
+                *self.first_token_ms.insert(millis(self.job.began.elapsed()))
+            }
         }
+    }
+
+    fn tokens(&mut self, out: &mut BytesMut, text: &str, pieces: &[TokenPiece]) {
+        self.begin(out);
         self.writer.text(out, text, self.wishes.logprobs.then_some(pieces));
     }
 
@@ -79,20 +90,18 @@ impl EventStream {
         let billing = billing(&self.job, attempt, closed);
         match outcome(closed) {
             Ok(finish) => {
-                if !self.begun {
-                    self.writer.role(out);
-                }
-                self.writer.finish(out, finish);
-                if self.wishes.include_usage {
-                    self.writer.usage(out, usage(closed), &billing);
-                }
-                self.writer.billing_comment(out, &billing);
-                self.writer.done(out);
+                let answer = Answer {
+                    text: "",
+                    pieces: None,
+                    finish,
+                    usage: usage(closed),
+                    billing: &billing,
+                    first_token_ms: self.begin(out),
+                    total_ms: millis(self.job.began.elapsed()),
+                };
+                self.writer.end(out, &answer);
             }
-            Err(failure) => {
-                self.writer.billing_comment(out, &billing);
-                self.writer.error(out, &api_error(&failure));
-            }
+            Err(failure) => self.writer.fail(out, &api_error(&failure), &billing),
         }
         if self.wishes.trailers {
             self.trailers = Some(trailers(&billing));

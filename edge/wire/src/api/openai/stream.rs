@@ -3,16 +3,14 @@
 use bytes::{Bytes, BytesMut};
 use types::inference::{FinishReason, TokenPiece};
 
-use super::{
-    ApiError,
-    answer::{Billing, Head, Kind, Usage, begin, finish_reason, logprobs, usage_object},
-    json,
-};
+use super::answer::{Kind, begin, error, finish_reason, logprobs, usage_object};
+use crate::api::{Answer, ApiError, Billing, Head, Usage, json};
 
 /// Writes the events of one stream. The caller decides when; this knows only the form.
 #[derive(Debug)]
 pub struct ChunkWriter {
     kind: Kind,
+    include_usage: bool,
     /// `data: {…,"choices":[{"index":0,` of every chunk.
     before_choice: Bytes,
     /// `data: {…,` of the usage chunk.
@@ -22,17 +20,18 @@ pub struct ChunkWriter {
 }
 
 impl ChunkWriter {
-    /// `usage` says whether the client asked for a usage chunk: the others then carry a null.
-    pub fn new(head: Head<'_>, usage: bool) -> ChunkWriter {
+    /// `include_usage` says whether the client asked for a usage chunk: the others then carry a null.
+    pub fn new(kind: Kind, head: Head<'_>, include_usage: bool) -> ChunkWriter {
         let mut out = BytesMut::with_capacity(224);
         json::raw(&mut out, "data: ");
-        begin(&mut out, head, true);
+        begin(&mut out, kind, head, true);
         let before_usage = Bytes::copy_from_slice(&out);
-        if usage {
+        if include_usage {
             json::raw(&mut out, r#""usage":null,"#);
         }
         json::raw(&mut out, r#""choices":[{"index":0,"#);
-        ChunkWriter { kind: head.kind, before_choice: out.freeze(), before_usage, offset: 0 }
+        let before_choice = out.freeze();
+        ChunkWriter { kind, include_usage, before_choice, before_usage, offset: 0 }
     }
 
     /// The first chunk of a chat, which names the role. Nothing for a completion.
@@ -70,8 +69,25 @@ impl ChunkWriter {
         json::raw(out, ",\"finish_reason\":null}]}\n\n");
     }
 
-    /// The last chunk with a choice.
-    pub fn finish(&self, out: &mut BytesMut, finish: FinishReason) {
+    /// The end of a stream that succeeded: the last chunk with a choice, perhaps the usage, the cost.
+    pub fn end(&self, out: &mut BytesMut, answer: &Answer<'_>) {
+        self.finish(out, answer.finish);
+        if self.include_usage {
+            self.usage(out, answer.usage, answer.billing);
+        }
+        billing_comment(out, answer.billing);
+        json::raw(out, "data: [DONE]\n\n");
+    }
+
+    /// The end of a stream that did not.
+    pub fn fail(&self, out: &mut BytesMut, failure: &ApiError, billing: &Billing) {
+        billing_comment(out, billing);
+        json::raw(out, "data: ");
+        out.extend_from_slice(&error(failure));
+        json::raw(out, "\n\n");
+    }
+
+    fn finish(&self, out: &mut BytesMut, finish: FinishReason) {
         out.extend_from_slice(&self.before_choice);
         json::raw(
             out,
@@ -84,8 +100,7 @@ impl ChunkWriter {
         json::raw(out, "}]}\n\n");
     }
 
-    /// The chunk after the last, for clients that asked for it.
-    pub fn usage(&self, out: &mut BytesMut, usage: Usage, billing: &Billing) {
+    fn usage(&self, out: &mut BytesMut, usage: Usage, billing: &Billing) {
         out.extend_from_slice(&self.before_usage);
         json::raw(out, r#""choices":[],"usage":"#);
         usage_object(out, usage);
@@ -93,23 +108,11 @@ impl ChunkWriter {
         json::raw(out, &billing.to_json());
         json::raw(out, "}\n\n");
     }
+}
 
-    /// The cost as a comment, which every client skips and every person reads.
-    pub fn billing_comment(&self, out: &mut BytesMut, billing: &Billing) {
-        json::raw(out, ": peerwatt ");
-        json::raw(out, &billing.to_json());
-        json::raw(out, "\n\n");
-    }
-
-    /// The end of a stream that succeeded.
-    pub fn done(&self, out: &mut BytesMut) {
-        json::raw(out, "data: [DONE]\n\n");
-    }
-
-    /// The end of a stream that did not.
-    pub fn error(&self, out: &mut BytesMut, error: &ApiError) {
-        json::raw(out, "data: ");
-        out.extend_from_slice(&error.body());
-        json::raw(out, "\n\n");
-    }
+/// The cost as a comment, which every client skips and every person reads.
+pub(in crate::api) fn billing_comment(out: &mut BytesMut, billing: &Billing) {
+    json::raw(out, ": peerwatt ");
+    json::raw(out, &billing.to_json());
+    json::raw(out, "\n\n");
 }

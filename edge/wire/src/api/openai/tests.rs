@@ -3,21 +3,19 @@
 use bytes::BytesMut;
 use expect_test::{Expect, expect};
 use types::{
-    Address, ModelId, Nusd, RequestId,
-    inference::{Alternative, FinishReason, TokenPiece},
+    ModelId, Nusd,
+    inference::{FinishReason, TokenPiece},
     price::Price,
 };
 
 use super::*;
+use crate::api::{
+    ApiError, Dialect,
+    testing::{AWKWARD, answer, check_json, head, piece},
+};
 
 fn check(kind: Kind, body: &str, expect: Expect) {
-    let shown = match parse(kind, body.as_bytes()) {
-        Ok(request) => format!("{request:#?}"),
-        Err(BadRequest { param, message }) => {
-            format!("param {}: {message}", param.as_deref().unwrap_or("-"))
-        }
-    };
-    expect.assert_eq(&shown);
+    crate::api::testing::check(Dialect::OpenAi(kind), body, expect);
 }
 
 #[test]
@@ -91,6 +89,7 @@ fn a_chat_with_every_supported_field() {
                 },
                 stream: true,
                 include_usage: true,
+                context_tokens_min: None,
             }"#]],
     );
 }
@@ -124,22 +123,14 @@ fn a_completion_with_its_own_fields() {
                 },
                 stream: false,
                 include_usage: false,
+                context_tokens_min: None,
             }"#]],
     );
 }
 
 /// One line per refused body.
 fn refused(kind: Kind, bodies: &[&str], expect: Expect) {
-    let mut lines = String::new();
-    for body in bodies {
-        match parse(kind, body.as_bytes()) {
-            Ok(_) => lines += &format!("accepted: {body}\n"),
-            Err(BadRequest { param, message }) => {
-                lines += &format!("{}: {message}\n", param.as_deref().unwrap_or("-"));
-            }
-        }
-    }
-    expect.assert_eq(&lines);
+    crate::api::testing::refused(Dialect::OpenAi(kind), bodies, expect);
 }
 
 #[test]
@@ -222,7 +213,7 @@ fn wrong_values_are_refused_by_field() {
             stop: stop: at most 16 of them
             stream: stream: invalid type: string "yes", expected a boolean
             stream_options: stream_options: allowed only with `stream: true`
-            stream_options: stream_options: unknown field `other`, expected `include_usage` or `include_obfuscation`
+            stream_options: stream_options: unknown field `other`
             top_logprobs: top_logprobs: allowed only with `logprobs: true`
             top_logprobs: top_logprobs: 0 to 20
             logprobs: logprobs: invalid type: integer `3`, expected a boolean
@@ -311,75 +302,40 @@ fn wrong_completions_are_refused_by_field() {
     );
 }
 
-fn head(kind: Kind) -> Head<'static> {
-    Head { kind, id: RequestId([0xab; 16]), created_s: 1_700_000_000, model: "llama \"8b\"" }
-}
-
-fn piece(bytes: &[u8], logprob_micros: i32) -> TokenPiece {
-    let other = Alternative { id: Some(9), bytes: b"other".to_vec(), logprob_micros: -12_345_678 };
-    TokenPiece {
-        id: Some(1),
-        bytes: bytes.to_vec(),
-        logprob_micros: Some(logprob_micros),
-        alternatives: vec![other],
-    }
-}
-
-const USAGE: Usage = Usage { prompt_tokens: 12, completion_tokens: 3 };
-const BILLING: Billing = Billing {
-    request_id: RequestId([0xab; 16]),
-    cost: Nusd(1_234),
-    provider: Address([1; 20]),
-    model: ModelId([2; 32]),
-};
-const AWKWARD: &str = "a\"b\\c\n\r\t\u{1}ü😀\u{2028}";
-
-/// The text must be JSON that any parser reads, and is shown as it is.
-fn check_json(body: &[u8], expect: Expect) {
-    let text = std::str::from_utf8(body).unwrap();
-    serde_json::from_str::<serde_json::Value>(text).unwrap();
-    expect.assert_eq(text);
-}
-
 #[test]
 fn plain_answers() {
     let pieces = [piece(b"Hi", 0), piece("ü".as_bytes(), -1_500_000), piece(&[0xf0, 0x9f], -1)];
     let stop = FinishReason::Stop;
     check_json(
-        &completion(head(Kind::Chat), AWKWARD, None, stop, USAGE),
+        &completion(Kind::Chat, head(), &answer(AWKWARD, None, stop)),
         expect![[
             r#"{"id":"chatcmpl-abababababababababababababababab","object":"chat.completion","created":1700000000,"model":"llama \"8b\"","choices":[{"index":0,"message":{"role":"assistant","content":"a\"b\\c\n\r\t\u0001ü😀 ","refusal":null},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":12,"completion_tokens":3,"total_tokens":15}}"#
         ]],
     );
     check_json(
-        &completion(head(Kind::Chat), "Hi", Some(&pieces), FinishReason::Length, USAGE),
+        &completion(Kind::Chat, head(), &answer("Hi", Some(&pieces), FinishReason::Length)),
         expect![[
             r#"{"id":"chatcmpl-abababababababababababababababab","object":"chat.completion","created":1700000000,"model":"llama \"8b\"","choices":[{"index":0,"message":{"role":"assistant","content":"Hi","refusal":null},"logprobs":{"content":[{"token":"Hi","logprob":0.000000,"bytes":[72,105],"top_logprobs":[{"token":"other","logprob":-12.345678,"bytes":[111,116,104,101,114]}]},{"token":"ü","logprob":-1.500000,"bytes":[195,188],"top_logprobs":[{"token":"other","logprob":-12.345678,"bytes":[111,116,104,101,114]}]},{"token":"�","logprob":-0.000001,"bytes":[240,159],"top_logprobs":[{"token":"other","logprob":-12.345678,"bytes":[111,116,104,101,114]}]}],"refusal":null},"finish_reason":"length"}],"usage":{"prompt_tokens":12,"completion_tokens":3,"total_tokens":15}}"#
         ]],
     );
     check_json(
-        &completion(head(Kind::Text), "Hi", Some(&pieces), stop, USAGE),
+        &completion(Kind::Text, head(), &answer("Hi", Some(&pieces), stop)),
         expect![[
             r#"{"id":"cmpl-abababababababababababababababab","object":"text_completion","created":1700000000,"model":"llama \"8b\"","choices":[{"index":0,"text":"Hi","logprobs":{"tokens":["Hi","ü","�"],"token_logprobs":[0.000000,-1.500000,-0.000001],"top_logprobs":[{"other":-12.345678},{"other":-12.345678},{"other":-12.345678}],"text_offset":[0,2,3]},"finish_reason":"stop"}],"usage":{"prompt_tokens":12,"completion_tokens":3,"total_tokens":15}}"#
         ]],
     );
-    let text = completion(head(Kind::Chat), AWKWARD, None, stop, USAGE);
+    let text = completion(Kind::Chat, head(), &answer(AWKWARD, None, stop));
     let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
     assert_eq!(value["choices"][0]["message"]["content"], AWKWARD);
 }
 
 fn check_stream(kind: Kind, usage: bool, pieces: Option<&[TokenPiece]>, expect: Expect) {
-    let mut writer = ChunkWriter::new(head(kind), usage);
+    let mut writer = ChunkWriter::new(kind, head(), usage);
     let mut out = BytesMut::new();
     writer.role(&mut out);
     writer.text(&mut out, AWKWARD, pieces);
     writer.text(&mut out, "b", pieces);
-    writer.finish(&mut out, FinishReason::Length);
-    if usage {
-        writer.usage(&mut out, USAGE, &BILLING);
-    }
-    writer.billing_comment(&mut out, &BILLING);
-    writer.done(&mut out);
+    writer.end(&mut out, &answer("", None, FinishReason::Length));
     let text = String::from_utf8(out.to_vec()).unwrap();
     for event in text.split_terminator("\n\n") {
         let data = event.strip_prefix("data: ").or(event.strip_prefix(": peerwatt ")).unwrap();
@@ -451,7 +407,7 @@ fn streamed_answers() {
 
 #[test]
 fn errors_and_models() {
-    let error = ApiError {
+    let failure = ApiError {
         status: 404,
         message: "no \"x\"".into(),
         kind: "invalid_request_error",
@@ -460,7 +416,7 @@ fn errors_and_models() {
         retry_after_ms: None,
     };
     check_json(
-        &error.body(),
+        &error(&failure),
         expect![[
             r#"{"error":{"message":"no \"x\"","type":"invalid_request_error","param":"model","code":null}}"#
         ]],

@@ -79,3 +79,22 @@ pub(super) fn byte_list(out: &mut BytesMut, bytes: &[u8]) {
     }
     out.put_u8(b']');
 }
+
+/// Appends a quoted string or null.
+pub(super) fn nullable(out: &mut BytesMut, text: Option<&str>) {
+    match text {
+        Some(text) => string(out, text),
+        None => raw(out, "null"),
+    }
+}
+
+/// OpenAI's own stand-in for a log-probability that is not known.
+const LOGPROB_UNKNOWN: &str = "-9999.0";
+
+/// Appends a log-probability.
+pub(super) fn logprob(out: &mut BytesMut, value: Option<i32>) {
+    match value {
+        Some(value) => micros(out, value),
+        None => raw(out, LOGPROB_UNKNOWN),
+    }
+}

@@ -1,13 +1,13 @@
-//! Whole answers: completions, the list of models.
+//! Whole answers: completions, the list of models, errors.
 
 use bytes::{Bytes, BytesMut};
 use types::{
-    Address, ModelId, Nusd, RequestId,
+    ModelId,
     inference::{FinishReason, TokenPiece},
     price::Price,
 };
 
-use super::json;
+use crate::api::{Answer, ApiError, Head, Usage, json};
 
 /// Which endpoint an answer is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,53 +25,12 @@ impl Kind {
     }
 }
 
-/// What every part of an answer repeats.
-#[derive(Clone, Copy, Debug)]
-pub struct Head<'a> {
-    pub kind: Kind,
-    pub id: RequestId,
-    /// Seconds since 1970.
-    pub created_s: u64,
-    /// The name that the client asked for.
-    pub model: &'a str,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Usage {
-    pub prompt_tokens: u32,
-    pub completion_tokens: u32,
-}
-
-/// What the answer cost and where its receipt is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Billing {
-    pub request_id: RequestId,
-    pub cost: Nusd,
-    pub provider: Address,
-    pub model: ModelId,
-}
-
-impl Billing {
-    /// As one JSON object on one line.
-    pub fn to_json(&self) -> String {
-        let Billing { request_id, cost, provider, model } = self;
-        format!(
-            r#"{{"request_id":"{request_id}","cost_nusd":"{cost}","provider":"{provider}","model_id":"{model}","receipt":"/v1/receipts/{request_id}"}}"#
-        )
-    }
-}
-
-/// The body of a plain answer. `pieces` are given where log-probabilities were asked for.
-pub fn completion(
-    head: Head<'_>,
-    text: &str,
-    pieces: Option<&[TokenPiece]>,
-    finish: FinishReason,
-    usage: Usage,
-) -> Bytes {
+/// The body of a plain answer.
+pub fn completion(kind: Kind, head: Head<'_>, answer: &Answer<'_>) -> Bytes {
+    let Answer { text, pieces, finish, usage, .. } = *answer;
     let mut out = BytesMut::with_capacity(384 + text.len() + text.len() / 8);
-    begin(&mut out, head, false);
-    match head.kind {
+    begin(&mut out, kind, head, false);
+    match kind {
         Kind::Chat => {
             json::raw(
                 &mut out,
@@ -86,7 +45,7 @@ pub fn completion(
             json::raw(&mut out, r#","logprobs":"#);
         }
     }
-    logprobs(&mut out, head.kind, pieces, &mut 0);
+    logprobs(&mut out, kind, pieces, &mut 0);
     json::raw(&mut out, r#","finish_reason":"#);
     finish_reason(&mut out, finish);
     json::raw(&mut out, r#"}],"usage":"#);
@@ -96,21 +55,21 @@ pub fn completion(
 }
 
 /// Everything up to `choices`.
-pub(super) fn begin(out: &mut BytesMut, head: Head<'_>, chunk: bool) {
+pub(super) fn begin(out: &mut BytesMut, kind: Kind, head: Head<'_>, chunk: bool) {
     json::raw(out, r#"{"id":""#);
-    json::raw(out, head.kind.id_prefix());
+    json::raw(out, kind.id_prefix());
     json::raw(out, &head.id.to_string());
     json::raw(out, r#"","object":""#);
     json::raw(
         out,
-        match (head.kind, chunk) {
+        match (kind, chunk) {
             (Kind::Chat, false) => "chat.completion",
             (Kind::Chat, true) => "chat.completion.chunk",
             (Kind::Text, _) => "text_completion",
         },
     );
     json::raw(out, r#"","created":"#);
-    json::integer(out, head.created_s);
+    json::integer(out, head.created.0 / 1_000);
     json::raw(out, r#","model":"#);
     json::string(out, head.model);
     json::raw(out, ",");
@@ -153,22 +112,12 @@ pub(super) fn logprobs(
     }
 }
 
-/// OpenAI's own stand-in for a log-probability that is not known.
-const LOGPROB_UNKNOWN: &str = "-9999.0";
-
-fn logprob(out: &mut BytesMut, value: Option<i32>) {
-    match value {
-        Some(value) => json::micros(out, value),
-        None => json::raw(out, LOGPROB_UNKNOWN),
-    }
-}
-
 fn chat_logprobs(out: &mut BytesMut, pieces: &[TokenPiece]) {
     let token = |out: &mut BytesMut, bytes: &[u8], value: Option<i32>| {
         json::raw(out, r#"{"token":"#);
         json::string(out, &String::from_utf8_lossy(bytes));
         json::raw(out, r#","logprob":"#);
-        logprob(out, value);
+        json::logprob(out, value);
         json::raw(out, r#","bytes":"#);
         json::byte_list(out, bytes);
     };
@@ -209,7 +158,7 @@ fn text_logprobs(out: &mut BytesMut, pieces: &[TokenPiece], offset: &mut usize) 
         json::string(out, &String::from_utf8_lossy(&piece.bytes));
     });
     json::raw(out, ",");
-    list(out, "token_logprobs", &mut |out, piece| logprob(out, piece.logprob_micros));
+    list(out, "token_logprobs", &mut |out, piece| json::logprob(out, piece.logprob_micros));
     json::raw(out, ",");
     list(out, "top_logprobs", &mut |out, piece| {
         json::raw(out, "{");
@@ -278,4 +227,19 @@ fn model_object(out: &mut BytesMut, card: &ModelCard) {
             card.model, card.providers, card.context_tokens, card.logprobs,
         ),
     );
+}
+
+/// The body of an answer that is an error: `{"error": {message, type, param, code}}`.
+pub fn error(error: &ApiError) -> Bytes {
+    let mut out = BytesMut::with_capacity(160 + error.message.len());
+    json::raw(&mut out, r#"{"error":{"message":"#);
+    json::string(&mut out, &error.message);
+    json::raw(&mut out, r#","type":"#);
+    json::string(&mut out, error.kind);
+    json::raw(&mut out, r#","param":"#);
+    json::nullable(&mut out, error.param.as_deref());
+    json::raw(&mut out, r#","code":"#);
+    json::nullable(&mut out, error.code);
+    json::raw(&mut out, "}}");
+    out.freeze()
 }

@@ -14,18 +14,11 @@ use types::{
     limits,
 };
 
-use super::{BadRequest, Kind};
-
-/// A request for text, in either dialect.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GenerationRequest {
-    /// Alias or model id, as given.
-    pub model: String,
-    pub request: InferenceRequest,
-    pub stream: bool,
-    /// `stream_options.include_usage`.
-    pub include_usage: bool,
-}
+use super::Kind;
+use crate::api::{
+    BadRequest, GenerationRequest,
+    fields::{self, checked, micros},
+};
 
 /// Reads the body of a request to `kind`'s endpoint and checks it against all limits.
 pub fn parse(kind: Kind, body: &[u8]) -> Result<GenerationRequest, BadRequest> {
@@ -34,7 +27,7 @@ pub fn parse(kind: Kind, body: &[u8]) -> Result<GenerationRequest, BadRequest> {
     let draft = Body { kind, trail: &trail }
         .deserialize(&mut parser)
         .and_then(|draft| parser.end().map(|()| draft))
-        .map_err(|error| refusal(&trail, &error))?;
+        .map_err(|error| fields::refusal(trail.to_param(), &error))?;
     draft.finish(kind)
 }
 
@@ -69,22 +62,6 @@ impl Trail {
     }
 }
 
-fn refusal(trail: &Trail, error: &serde_json::Error) -> BadRequest {
-    let text = error.to_string();
-    let param = trail.to_param();
-    let message = if error.is_data() {
-        // The place in the document is the trail's; line and column help nobody.
-        let problem = text.rsplit_once(" at line ").map_or(text.as_str(), |(problem, _)| problem);
-        match &param {
-            Some(param) => format!("{param}: {problem}"),
-            None => problem.to_owned(),
-        }
-    } else {
-        format!("the body is not valid JSON: {text}")
-    };
-    BadRequest { param, message }
-}
-
 /// What was given, before it is known to fit together.
 #[derive(Default)]
 struct Draft {
@@ -106,12 +83,8 @@ struct Draft {
 
 impl Draft {
     fn finish(self, kind: Kind) -> Result<GenerationRequest, BadRequest> {
-        let bad = |param: &str, problem: &str| {
-            Err(BadRequest { param: Some(param.into()), message: format!("{param}: {problem}") })
-        };
-        let Some(model) = self.model.filter(|model| !model.is_empty()) else {
-            return bad("model", "give the name of a model; GET /v1/models lists them");
-        };
+        let bad = |param: &str, problem: &str| Err(BadRequest::field(param, problem));
+        let model = fields::model(self.model)?;
         let Some(prompt) = self.prompt else {
             return match kind {
                 Kind::Chat => bad("messages", "give at least one message"),
@@ -147,36 +120,18 @@ impl Draft {
             stop: self.stop,
             logprobs,
         };
-        request.check().map_err(|error| {
-            let field = match (kind, error.field) {
-                (Kind::Text, "top_logprobs") => "logprobs",
-                (_, field) => field,
-            };
-            BadRequest { param: Some(field.into()), message: format!("{field}: {}", error.problem) }
-        })?;
+        let names: &[_] = match kind {
+            Kind::Text => &[("top_logprobs", "logprobs")],
+            Kind::Chat => &[],
+        };
+        let request = checked(request, names)?;
         Ok(GenerationRequest {
             model,
             request,
             stream: self.stream,
             include_usage: self.include_usage.unwrap_or(false),
+            context_tokens_min: None,
         })
-    }
-}
-
-/// A number as millionths. Whether it is in its range is for the request's own check, which knows
-/// the ranges; here it only has to fit.
-fn micros<T: TryFrom<i64>>(field: &str, value: Option<f64>) -> Result<Option<T>, BadRequest> {
-    let Some(value) = value else { return Ok(None) };
-    let scaled = (value * 1e6).round();
-    // Far above every range and far below where a conversion could go wrong.
-    let fits = scaled.abs() <= 1e12;
-    #[expect(clippy::cast_possible_truncation, reason = "at most 10^12 in magnitude")]
-    let fixed = fits.then_some(scaled as i64).and_then(|fixed| T::try_from(fixed).ok());
-    match fixed {
-        Some(fixed) => Ok(Some(fixed)),
-        None => {
-            Err(BadRequest { param: Some(field.into()), message: format!("{field}: out of range") })
-        }
     }
 }
 

@@ -1,0 +1,67 @@
+//! How failures look to a client, before they are written in its dialect.
+
+use wire::api::ApiError;
+
+use crate::error::RequestFailure;
+
+/// A request that is wrong.
+pub(super) fn invalid(
+    status: u16,
+    message: String,
+    param: Option<String>,
+    code: Option<&'static str>,
+) -> ApiError {
+    let kind = "invalid_request_error";
+    ApiError { status, message, kind, param, code, retry_after_ms: None }
+}
+
+/// Something that is wrong here.
+pub(super) fn internal(message: String) -> ApiError {
+    let (kind, code) = ("server_error", Some("internal_error"));
+    ApiError { status: 500, message, kind, param: None, code, retry_after_ms: None }
+}
+
+/// How a failure looks to a client.
+pub(crate) fn api_error(failure: &RequestFailure) -> ApiError {
+    let message = failure.to_string();
+    let model = Some("model".to_owned());
+    let error = |status, kind, code| ApiError {
+        status,
+        message: message.clone(),
+        kind,
+        param: None,
+        code: Some(code),
+        retry_after_ms: None,
+    };
+    match failure {
+        RequestFailure::Invalid { param, .. } => invalid(400, message.clone(), param.clone(), None),
+        RequestFailure::BadKey | RequestFailure::NoKey => {
+            error(401, "invalid_request_error", "invalid_api_key")
+        }
+        RequestFailure::UnknownModel { .. } => {
+            ApiError { param: model, ..error(404, "invalid_request_error", "model_not_found") }
+        }
+        RequestFailure::TooLong { .. } => {
+            error(400, "invalid_request_error", "context_length_exceeded")
+        }
+        RequestFailure::Budget { .. } => error(402, "insufficient_quota", "insufficient_quota"),
+        RequestFailure::TooMany { .. } => ApiError {
+            retry_after_ms: Some(1_000),
+            ..error(429, "rate_limit_error", "rate_limit_exceeded")
+        },
+        RequestFailure::Busy { retry_after_ms, .. } => ApiError {
+            retry_after_ms: Some(*retry_after_ms),
+            ..error(429, "rate_limit_error", "providers_busy")
+        },
+        RequestFailure::NoProvider { retry_after_ms, .. } => ApiError {
+            retry_after_ms: Some(*retry_after_ms),
+            param: model,
+            ..error(503, "server_error", "no_provider")
+        },
+        RequestFailure::Upstream { .. } => error(502, "server_error", "provider_failed"),
+        RequestFailure::Books { .. } => error(500, "server_error", "books_failed"),
+        RequestFailure::Closing => {
+            ApiError { retry_after_ms: Some(5_000), ..error(503, "server_error", "shutting_down") }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Generating, whatever the dialect.
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use http::{HeaderMap, StatusCode, header};
+use types::{RequestId, inference::TokenPiece};
+use wire::api::{
+    Answer, ApiError, BadRequest, Billing, Dialect, GenerationRequest, Head, Usage, ollama,
+};
+
+use super::{
+    COST, MODEL, PROVIDER, Reply, api_error, authorize, errors::invalid, json, new_id, read_body,
+    refuse, stream, text_value,
+};
+use crate::{
+    attempt::{Attempt, Closed, Event, explain},
+    dispatch::{self, Needs},
+    error::RequestFailure,
+    session::Ending,
+    shared::{Shared, millis},
+};
+
+/// Every endpoint that generates: read, let in, find a provider, answer.
+pub(super) async fn generate(shared: Arc<Shared>, dialect: Dialect, request: Request) -> Reply {
+    let id = new_id();
+    match answer(&shared, dialect, id, request).await {
+        Ok(reply) => reply,
+        Err(Refused::Failure(failure)) => {
+            tracing::info!(request = %id, %failure, "http.refused");
+            refuse(dialect, id, &api_error(&failure))
+        }
+        Err(Refused::Error(error)) => refuse(dialect, id, &error),
+    }
+}
+
+/// Why there is no answer.
+enum Refused {
+    Failure(RequestFailure),
+    Error(ApiError),
+}
+
+impl From<RequestFailure> for Refused {
+    fn from(failure: RequestFailure) -> Refused {
+        Refused::Failure(failure)
+    }
+}
+
+async fn answer(
+    shared: &Arc<Shared>,
+    dialect: Dialect,
+    id: RequestId,
+    request: Request,
+) -> Result<Reply, Refused> {
+    let (parts, body) = request.into_parts();
+    let key = authorize(shared, &parts.headers)?;
+    let body = read_body(shared, body).await.map_err(Refused::Error)?;
+    let bad = |bad: BadRequest| Refused::Error(invalid(400, bad.message, bad.param, None));
+    let asked = match dialect {
+        Dialect::Ollama(kind) => match ollama::parse(kind, &body).map_err(bad)? {
+            ollama::Asked::Generation(asked) => asked,
+            ollama::Asked::Loading { model } => return loaded(shared, kind, id, model),
+        },
+        Dialect::OpenAi(_) | Dialect::Responses | Dialect::Anthropic => {
+            dialect.parse(&body).map_err(bad)?
+        }
+    };
+    drop(body);
+    let GenerationRequest { model, request, stream, include_usage, context_tokens_min } = asked;
+    let logprobs = request.logprobs.is_some();
+    let needs = Needs { context_tokens_min };
+    let job = dispatch::admit(shared, key, id, model, &request, needs)?;
+    let attempt = dispatch::begin(shared, &job, request).await?;
+    if stream {
+        let trailers = wants_trailers(&parts.headers);
+        let wishes = stream::Wishes { include_usage, logprobs, trailers };
+        return Ok(stream::reply(attempt, &job, dialect, wishes));
+    }
+    plain(attempt, &job, dialect, logprobs).await
+}
+
+/// Whatever is offered is loaded where it is needed.
+fn loaded(
+    shared: &Shared,
+    kind: ollama::Kind,
+    id: RequestId,
+    model: String,
+) -> Result<Reply, Refused> {
+    if shared.directory.resolve(&model).is_none() {
+        return Err(dispatch::unknown_model(shared, model).into());
+    }
+    let head = Head { id, created: shared.now(), model: &model };
+    Ok(json(StatusCode::OK, id, ollama::loaded(kind, head)))
+}
+
+async fn plain(
+    mut attempt: Attempt,
+    job: &dispatch::Job,
+    dialect: Dialect,
+    logprobs: bool,
+) -> Result<Reply, Refused> {
+    let (mut text, mut pieces) = (String::new(), Vec::<TokenPiece>::new());
+    let mut first_token = None;
+    let closed = loop {
+        match attempt.event().await {
+            Event::Tokens { text: more, pieces: of_it } => {
+                first_token.get_or_insert_with(|| job.began.elapsed());
+                text += &more;
+                if logprobs {
+                    pieces.extend(of_it);
+                }
+            }
+            Event::Closed(closed) => break closed,
+        }
+    };
+    let billing = billing(job, &attempt, &closed);
+    let finish = match outcome(&closed) {
+        Ok(finish) => finish,
+        Err(failure) => {
+            // What was delivered before it failed is paid, and the client is told.
+            let mut reply = refuse(dialect, job.request_id, &api_error(&failure));
+            bill(&mut reply, &billing);
+            return Ok(reply);
+        }
+    };
+    let total = job.began.elapsed();
+    let answer = Answer {
+        text: &text,
+        pieces: logprobs.then_some(pieces.as_slice()),
+        finish,
+        usage: usage(&closed),
+        billing: &billing,
+        first_token_ms: millis(first_token.unwrap_or(total)),
+        total_ms: millis(total),
+    };
+    let body = dialect.answer(head(job), &answer);
+    let mut reply = json(StatusCode::OK, job.request_id, body);
+    bill(&mut reply, &billing);
+    Ok(reply)
+}
+
+/// The finish reason of an answer that is complete and recorded.
+pub(crate) fn outcome(closed: &Closed) -> Result<types::inference::FinishReason, RequestFailure> {
+    if let Some(reason) = &closed.unrecorded {
+        return Err(RequestFailure::Books { reason: reason.clone() });
+    }
+    match &closed.closing.ending {
+        Ending::Finished(finish) => Ok(*finish),
+        ending => Err(RequestFailure::Upstream { reason: explain(ending) }),
+    }
+}
+
+pub(super) fn head(job: &dispatch::Job) -> Head<'_> {
+    Head { id: job.request_id, created: job.started_at, model: &job.model_name }
+}
+
+pub(super) fn usage(closed: &Closed) -> Usage {
+    Usage {
+        prompt_tokens: closed.closing.prompt_tokens,
+        completion_tokens: closed.closing.delivered,
+    }
+}
+
+pub(crate) fn billing(job: &dispatch::Job, attempt: &Attempt, closed: &Closed) -> Billing {
+    Billing {
+        request_id: job.request_id,
+        cost: closed.billed,
+        provider: attempt.provider(),
+        model: job.model,
+    }
+}
+
+fn bill(reply: &mut Reply, billing: &Billing) {
+    let headers = reply.headers_mut();
+    headers.insert(COST, text_value(&billing.cost.to_string()));
+    headers.insert(PROVIDER, text_value(&billing.provider.to_string()));
+    headers.insert(MODEL, text_value(&billing.model.to_string()));
+}
+
+fn wants_trailers(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::TE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+}

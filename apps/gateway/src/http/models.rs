@@ -1,0 +1,120 @@
+//! What is offered, as OpenAI's and as Ollama's clients ask for it.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Bytes,
+    extract::{Path, Request, State},
+};
+use http::{HeaderMap, StatusCode};
+use types::TimeMs;
+use wire::api::{
+    ollama,
+    openai::{self, ModelCard},
+};
+
+use super::{
+    OLLAMA, OPENAI, Reply, api_error, authorize, errors::invalid, json, new_id, read_body, refuse,
+};
+use crate::{dispatch, shared::Shared, views::ModelView};
+
+pub(super) async fn list(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Reply {
+    let id = new_id();
+    match authorize(&shared, &headers) {
+        Ok(_) => json(StatusCode::OK, id, openai::models(&cards(&shared))),
+        Err(failure) => refuse(OPENAI, id, &api_error(&failure)),
+    }
+}
+
+pub(super) async fn show(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Reply {
+    let id = new_id();
+    if let Err(failure) = authorize(&shared, &headers) {
+        return refuse(OPENAI, id, &api_error(&failure));
+    }
+    let model = shared.directory.resolve(&name).map(|resolved| resolved.model);
+    let card = cards(&shared).into_iter().find(|card| Some(card.model) == model);
+    match card {
+        Some(card) => json(StatusCode::OK, id, openai::model(&ModelCard { id: name, ..card })),
+        None => refuse(OPENAI, id, &api_error(&dispatch::unknown_model(&shared, name))),
+    }
+}
+
+/// One card per model that a name leads to; a name that several models claim leads to one of them,
+/// the others are listed by their ids.
+fn cards(shared: &Shared) -> Vec<ModelCard> {
+    let created_s = shared.now().0 / 1_000;
+    let card = |view: ModelView| {
+        let resolved = shared.directory.resolve(&view.alias);
+        let is_meant = resolved.is_some_and(|resolved| resolved.model == view.model);
+        ModelCard {
+            id: if is_meant { view.alias } else { view.model.to_string() },
+            model: view.model,
+            created_s,
+            providers: view.providers,
+            context_tokens: view.context_tokens_max,
+            price: view.price_min,
+            logprobs: view.logprobs,
+        }
+    };
+    shared.directory.models().into_iter().map(card).collect()
+}
+
+pub(super) async fn ollama_version() -> Reply {
+    json(StatusCode::OK, new_id(), ollama::version())
+}
+
+pub(super) async fn ollama_tags(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Reply {
+    ollama_list(&shared, &headers, ollama::tags)
+}
+
+pub(super) async fn ollama_running(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Reply {
+    ollama_list(&shared, &headers, ollama::running)
+}
+
+fn ollama_list(
+    shared: &Shared,
+    headers: &HeaderMap,
+    write: fn(&[ollama::Model], TimeMs) -> Bytes,
+) -> Reply {
+    let id = new_id();
+    if let Err(failure) = authorize(shared, headers) {
+        return refuse(OLLAMA, id, &api_error(&failure));
+    }
+    let models: Vec<ollama::Model> = cards(shared).into_iter().map(ollama_model).collect();
+    json(StatusCode::OK, id, write(&models, shared.now()))
+}
+
+pub(super) async fn ollama_show(State(shared): State<Arc<Shared>>, request: Request) -> Reply {
+    let id = new_id();
+    let (parts, body) = request.into_parts();
+    if let Err(failure) = authorize(&shared, &parts.headers) {
+        return refuse(OLLAMA, id, &api_error(&failure));
+    }
+    let name = match read_body(&shared, body).await {
+        Ok(body) => {
+            ollama::show_name(&body).map_err(|bad| invalid(400, bad.message, bad.param, None))
+        }
+        Err(error) => Err(error),
+    };
+    let name = match name {
+        Ok(name) => name,
+        Err(error) => return refuse(OLLAMA, id, &error),
+    };
+    let model = shared.directory.resolve(&name).map(|resolved| resolved.model);
+    let card = cards(&shared).into_iter().find(|card| Some(card.model) == model);
+    match card {
+        Some(card) => {
+            let model = ollama::Model { name, ..ollama_model(card) };
+            json(StatusCode::OK, id, ollama::show(&model, shared.now()))
+        }
+        None => refuse(OLLAMA, id, &api_error(&dispatch::unknown_model(&shared, name))),
+    }
+}
+
+fn ollama_model(card: ModelCard) -> ollama::Model {
+    ollama::Model { name: card.id, model: card.model, context_tokens: card.context_tokens }
+}

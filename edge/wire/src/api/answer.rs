@@ -1,0 +1,55 @@
+//! What every dialect says of an answer.
+
+use types::{
+    Address, ModelId, Nusd, RequestId, TimeMs,
+    inference::{FinishReason, TokenPiece},
+};
+
+/// What every part of an answer repeats.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    pub id: RequestId,
+    pub created: TimeMs,
+    /// The name that the client asked for.
+    pub model: &'a str,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Usage {
+    pub prompt_tokens: u32,
+    pub completion_tokens: u32,
+}
+
+/// How an answer went.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// All of its text; of a stream, that of its end is empty.
+    pub text: &'a str,
+    /// Given where log-probabilities were asked for.
+    pub pieces: Option<&'a [TokenPiece]>,
+    pub finish: FinishReason,
+    pub usage: Usage,
+    pub billing: &'a Billing,
+    /// From the request to the first text, and to the end.
+    pub first_token_ms: u64,
+    pub total_ms: u64,
+}
+
+/// What the answer cost and where its receipt is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Billing {
+    pub request_id: RequestId,
+    pub cost: Nusd,
+    pub provider: Address,
+    pub model: ModelId,
+}
+
+impl Billing {
+    /// As one JSON object on one line.
+    pub fn to_json(&self) -> String {
+        let Billing { request_id, cost, provider, model } = self;
+        format!(
+            r#"{{"request_id":"{request_id}","cost_nusd":"{cost}","provider":"{provider}","model_id":"{model}","receipt":"/v1/receipts/{request_id}"}}"#
+        )
+    }
+}

@@ -1,0 +1,154 @@
+//! Answers to Ollama's clients: one JSON object, or one on each line of a stream.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::{Bytes, BytesMut};
+use types::{
+    TimeMs,
+    inference::{FinishReason, TokenPiece},
+};
+
+use super::Kind;
+use crate::api::{Answer, ApiError, Head, json};
+
+/// Writes the lines of one stream.
+#[derive(Debug)]
+pub struct LineWriter {
+    kind: Kind,
+    /// `{"model":…,"created_at":…,` of every line.
+    begin: Bytes,
+}
+
+impl LineWriter {
+    pub fn new(kind: Kind, head: Head<'_>) -> LineWriter {
+        let mut out = BytesMut::with_capacity(96);
+        json::raw(&mut out, r#"{"model":"#);
+        json::string(&mut out, head.model);
+        json::raw(&mut out, r#","created_at":""#);
+        json::raw(&mut out, &timestamp(head.created));
+        json::raw(&mut out, r#"","#);
+        LineWriter { kind, begin: out.freeze() }
+    }
+
+    /// A line of text. `pieces` are given where log-probabilities were asked for.
+    pub fn text(&self, out: &mut BytesMut, text: &str, pieces: Option<&[TokenPiece]>) {
+        self.content(out, text);
+        json::raw(out, r#","done":false"#);
+        logprobs(out, pieces);
+        json::raw(out, "}\n");
+    }
+
+    /// The last line, which tells how it went. Durations are in nanoseconds.
+    pub fn end(&self, out: &mut BytesMut, answer: &Answer<'_>) {
+        self.content(out, answer.text);
+        json::raw(out, r#","done":true,"done_reason":"#);
+        json::raw(
+            out,
+            match answer.finish {
+                FinishReason::Length => r#""length""#,
+                FinishReason::Stop | FinishReason::Cancelled | FinishReason::Failed => r#""stop""#,
+            },
+        );
+        logprobs(out, answer.pieces);
+        let ns = |ms: u64| ms.saturating_mul(1_000_000);
+        let rest_ms = answer.total_ms.saturating_sub(answer.first_token_ms);
+        for (name, value) in [
+            ("total_duration", ns(answer.total_ms)),
+            ("load_duration", 0),
+            ("prompt_eval_count", answer.usage.prompt_tokens.into()),
+            ("prompt_eval_duration", ns(answer.first_token_ms)),
+            ("eval_count", answer.usage.completion_tokens.into()),
+            ("eval_duration", ns(rest_ms)),
+        ] {
+            json::raw(out, ",");
+            json::string(out, name);
+            json::raw(out, ":");
+            json::integer(out, value);
+        }
+        json::raw(out, r#","peerwatt":"#);
+        json::raw(out, &answer.billing.to_json());
+        json::raw(out, "}\n");
+    }
+
+    /// The last line of a stream that failed.
+    pub fn fail(&self, out: &mut BytesMut, failure: &ApiError) {
+        out.extend_from_slice(&error(failure));
+        json::raw(out, "\n");
+    }
+
+    fn content(&self, out: &mut BytesMut, text: &str) {
+        out.reserve(self.begin.len() + text.len() + 80);
+        out.extend_from_slice(&self.begin);
+        match self.kind {
+            Kind::Chat => {
+                json::raw(out, r#""message":{"role":"assistant","content":"#);
+                json::string(out, text);
+                json::raw(out, "}");
+            }
+            Kind::Generate => {
+                json::raw(out, r#""response":"#);
+                json::string(out, text);
+            }
+        }
+    }
+}
+
+/// The body of a plain answer.
+pub fn answer(kind: Kind, head: Head<'_>, answer: &Answer<'_>) -> Bytes {
+    let mut out = BytesMut::with_capacity(512 + answer.text.len());
+    LineWriter::new(kind, head).end(&mut out, answer);
+    out.freeze()
+}
+
+/// The answer to a request without a prompt, which only wants the model to be there.
+pub fn loaded(kind: Kind, head: Head<'_>) -> Bytes {
+    let mut out = BytesMut::with_capacity(160);
+    LineWriter::new(kind, head).content(&mut out, "");
+    json::raw(&mut out, ",\"done\":true,\"done_reason\":\"load\"}\n");
+    out.freeze()
+}
+
+/// The body of an answer that is an error, and the line of a stream.
+pub fn error(error: &ApiError) -> Bytes {
+    let mut out = BytesMut::with_capacity(32 + error.message.len());
+    json::raw(&mut out, r#"{"error":"#);
+    json::string(&mut out, &error.message);
+    json::raw(&mut out, "}");
+    out.freeze()
+}
+
+pub(super) fn timestamp(at: TimeMs) -> String {
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(at.0)).to_string()
+}
+
+fn logprobs(out: &mut BytesMut, pieces: Option<&[TokenPiece]>) {
+    let Some(pieces) = pieces.filter(|pieces| !pieces.is_empty()) else { return };
+    let token = |out: &mut BytesMut, bytes: &[u8], logprob: Option<i32>| {
+        json::raw(out, r#"{"token":"#);
+        json::string(out, &String::from_utf8_lossy(bytes));
+        json::raw(out, r#","logprob":"#);
+        json::logprob(out, logprob);
+        json::raw(out, r#","bytes":"#);
+        json::byte_list(out, bytes);
+    };
+    json::raw(out, r#","logprobs":["#);
+    for (index, piece) in pieces.iter().enumerate() {
+        if index > 0 {
+            json::raw(out, ",");
+        }
+        token(out, &piece.bytes, piece.logprob_micros);
+        if !piece.alternatives.is_empty() {
+            json::raw(out, r#","top_logprobs":["#);
+            for (index, other) in piece.alternatives.iter().enumerate() {
+                if index > 0 {
+                    json::raw(out, ",");
+                }
+                token(out, &other.bytes, Some(other.logprob_micros));
+                json::raw(out, "}");
+            }
+            json::raw(out, "]");
+        }
+        json::raw(out, "}");
+    }
+    json::raw(out, "]");
+}

@@ -1,0 +1,322 @@
+//! OpenAI's API as the client of a *server of models* sees it: llama-server, vLLM, LM Studio and kin.
+//!
+//! Servers differ in what they leave out, so everything is optional that can be; what they add is
+//! ignored. What our own gateway accepts and answers is another module's and stricter.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The answer of `GET /v1/models`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Models {
+    #[serde(default)]
+    pub data: Vec<Model>,
+}
+
+/// A model that is loaded or can be.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Model {
+    pub id: String,
+    /// `llamacpp`, `vllm`, …
+    #[serde(default)]
+    pub owned_by: Option<String>,
+    /// vLLM's context.
+    #[serde(default)]
+    pub max_model_len: Option<u32>,
+    /// llama-server's description of the file.
+    #[serde(default)]
+    pub meta: Option<ModelMeta>,
+}
+
+/// What llama-server tells of a model's file.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ModelMeta {
+    #[serde(default)]
+    pub n_ctx_train: Option<u32>,
+    #[serde(default)]
+    pub n_vocab: Option<u64>,
+    #[serde(default)]
+    pub n_embd: Option<u64>,
+    #[serde(default)]
+    pub n_params: Option<u64>,
+    #[serde(default)]
+    pub size: Option<u64>,
+}
+
+/// The answer of llama-server's `GET /props`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Props {
+    #[serde(default)]
+    pub default_generation_settings: Option<GenerationSettings>,
+    #[serde(default)]
+    pub total_slots: Option<u32>,
+    #[serde(default)]
+    pub chat_template: Option<String>,
+    #[serde(default)]
+    pub build_info: Option<String>,
+}
+
+/// The part of [`Props`] that tells the context of one slot.
+#[derive(Clone, Debug, Deserialize)]
+pub struct GenerationSettings {
+    #[serde(default)]
+    pub n_ctx: Option<u32>,
+}
+
+/// The answer of vLLM's `GET /version`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Version {
+    pub version: String,
+}
+
+/// The body of `POST /v1/chat/completions`.
+#[derive(Clone, Debug, Serialize)]
+pub struct ChatRequest<'a> {
+    pub model: &'a str,
+    pub messages: Vec<Message<'a>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub logprobs: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_logprobs: Option<u8>,
+    #[serde(flatten)]
+    pub common: Common<'a>,
+}
+
+/// One turn of a chat.
+#[derive(Clone, Debug, Serialize)]
+pub struct Message<'a> {
+    pub role: &'a str,
+    pub content: &'a str,
+}
+
+/// The body of `POST /v1/completions`.
+#[derive(Clone, Debug, Serialize)]
+pub struct CompletionRequest<'a> {
+    pub model: &'a str,
+    pub prompt: &'a str,
+    /// The number of alternatives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<u8>,
+    #[serde(flatten)]
+    pub common: Common<'a>,
+}
+
+/// What both requests have. What is absent is the server's own default.
+#[derive(Clone, Debug, Serialize)]
+pub struct Common<'a> {
+    pub stream: bool,
+    pub stream_options: StreamOptions,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub presence_penalty: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frequency_penalty: Option<f64>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub stop: &'a [String],
+}
+
+/// Asks for the usage, which a stream lacks otherwise.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct StreamOptions {
+    pub include_usage: bool,
+}
+
+/// One event of a streamed answer of either request.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Chunk {
+    #[serde(default)]
+    pub choices: Vec<Choice>,
+    #[serde(default)]
+    pub usage: Option<Usage>,
+    /// The request failed after it had begun.
+    #[serde(default)]
+    pub error: Option<serde_json::Value>,
+}
+
+/// A part of an answer.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Choice {
+    /// Of a chat.
+    #[serde(default)]
+    pub delta: Option<Delta>,
+    /// Of a completion.
+    #[serde(default)]
+    pub text: Option<String>,
+    #[serde(default)]
+    pub finish_reason: Option<String>,
+    #[serde(default)]
+    pub logprobs: Option<Logprobs>,
+}
+
+/// A part of a message.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Delta {
+    #[serde(default)]
+    pub content: Option<String>,
+}
+
+/// What the server counted.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Usage {
+    #[serde(default)]
+    pub prompt_tokens: Option<u32>,
+    #[serde(default)]
+    pub completion_tokens: Option<u32>,
+}
+
+/// The tokens of a part, in the form of chats or in the older one of completions.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Logprobs {
+    #[serde(default)]
+    pub content: Option<Vec<Logprob>>,
+    #[serde(default)]
+    pub tokens: Option<Vec<String>>,
+    #[serde(default)]
+    pub token_logprobs: Option<Vec<Option<f64>>>,
+    #[serde(default)]
+    pub top_logprobs: Option<Vec<Option<BTreeMap<String, f64>>>>,
+}
+
+impl Logprobs {
+    /// The tokens in the form of chats, whichever came.
+    pub fn into_tokens(self) -> Vec<Logprob> {
+        if let Some(content) = self.content {
+            return content;
+        }
+        let plain = |token: String, logprob: f64| Logprob {
+            id: None,
+            token,
+            bytes: None,
+            logprob: Some(logprob),
+            top_logprobs: Vec::new(),
+        };
+        let logprobs = self.token_logprobs.unwrap_or_default();
+        let mut tops = self.top_logprobs.unwrap_or_default().into_iter();
+        let tokens = self.tokens.unwrap_or_default().into_iter().zip(logprobs);
+        let token = |(token, logprob): (String, Option<f64>)| {
+            let top = tops.next().flatten().unwrap_or_default();
+            let mut top: Vec<Logprob> = top.into_iter().map(|(t, l)| plain(t, l)).collect();
+            top.sort_by(|a, b| {
+                b.logprob.unwrap_or(f64::MIN).total_cmp(&a.logprob.unwrap_or(f64::MIN))
+            });
+            Logprob { id: None, token, bytes: None, logprob, top_logprobs: top }
+        };
+        tokens.map(token).collect()
+    }
+}
+
+/// A token and how likely it was.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Logprob {
+    /// llama-server's addition.
+    #[serde(default)]
+    pub id: Option<u32>,
+    #[serde(default)]
+    pub token: String,
+    /// Exact, where `token` cannot be.
+    #[serde(default)]
+    pub bytes: Option<Vec<u8>>,
+    #[serde(default)]
+    pub logprob: Option<f64>,
+    #[serde(default)]
+    pub top_logprobs: Vec<Logprob>,
+}
+
+impl Logprob {
+    /// The token's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.as_deref().unwrap_or(self.token.as_bytes())
+    }
+}
+
+/// What a server says went wrong: OpenAI's object, a plain text, or Ollama's form of either.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerError {
+    pub message: String,
+    /// llama-server's numbers when a prompt does not fit.
+    pub prompt_tokens: Option<u32>,
+    pub context_tokens: Option<u32>,
+}
+
+impl ServerError {
+    /// From the body of an error response or from the `error` of an event.
+    pub fn read(body: &[u8]) -> ServerError {
+        match serde_json::from_slice::<serde_json::Value>(body) {
+            Ok(value) => ServerError::of(value.get("error").unwrap_or(&value)),
+            Err(_) => ServerError::plain(&String::from_utf8_lossy(body)),
+        }
+    }
+
+    /// From the value of an `error` field.
+    pub fn of(error: &serde_json::Value) -> ServerError {
+        let number = |key: &str| {
+            error.get(key).and_then(serde_json::Value::as_u64).and_then(|n| u32::try_from(n).ok())
+        };
+        let message = error.get("message").or(error.get("detail")).unwrap_or(error);
+        let text = message.as_str().map_or_else(|| message.to_string(), str::to_owned);
+        ServerError {
+            prompt_tokens: number("n_prompt_tokens"),
+            context_tokens: number("n_ctx"),
+            ..ServerError::plain(&text)
+        }
+    }
+
+    /// At most 300 characters of one line: it goes into logs and answers.
+    fn plain(text: &str) -> ServerError {
+        let line = text.trim().lines().next().unwrap_or("").chars().take(300).collect();
+        ServerError { message: line, prompt_tokens: None, context_tokens: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_read_in_any_form() {
+        let check = |body: &str, message: &str| {
+            assert_eq!(ServerError::read(body.as_bytes()).message, message);
+        };
+        check(r#"{"error":{"code":400,"message":"too long"}}"#, "too long");
+        check(r#"{"error":"model not found"}"#, "model not found");
+        check(r#"{"detail":"Not Found"}"#, "Not Found");
+        check(r#"{"object":"error","message":"bad"}"#, "bad");
+        check("<html>\nno</html>", "<html>");
+        check("", "");
+        let full = br#"{"error":{"message":"m","n_prompt_tokens":3008,"n_ctx":512}}"#;
+        let expected = ServerError {
+            message: "m".to_owned(),
+            prompt_tokens: Some(3008),
+            context_tokens: Some(512),
+        };
+        assert_eq!(ServerError::read(full), expected);
+    }
+
+    #[test]
+    fn both_forms_of_log_probabilities_are_read() {
+        let check = |json: &str| {
+            let logprobs: Logprobs = serde_json::from_str(json).unwrap();
+            let tokens = logprobs.into_tokens();
+            let [token] = tokens.as_slice() else { panic!("{tokens:?}") };
+            assert_eq!((token.bytes(), token.logprob), (b" a".as_slice(), Some(-0.5)));
+            let top: Vec<&str> = token.top_logprobs.iter().map(|t| t.token.as_str()).collect();
+            assert_eq!(top, [" a", " b"]);
+        };
+        check(
+            r#"{"content":[{"id":3,"token":" a","bytes":[32,97],"logprob":-0.5,
+                "top_logprobs":[{"token":" a","logprob":-0.5},{"token":" b","logprob":-1.5}]}]}"#,
+        );
+        check(
+            r#"{"tokens":[" a"],"token_logprobs":[-0.5],"text_offset":[0],
+                "top_logprobs":[{" b":-1.5," a":-0.5}]}"#,
+        );
+    }
+}
