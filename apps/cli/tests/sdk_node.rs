@@ -1,21 +1,41 @@
-//! OpenAI's official Node SDK against `peerwatt up` with the model that ships with the binary.
+//! The JavaScript clients that people already have, against `peerwatt up` with the model that ships with
+//! the binary.
 //!
-//! The SDK is installed from npm into a cache folder (`sdk/package-lock.json` pins it); without a
-//! network or Node the test is skipped with the reason. What is asserted stands in
-//! `sdk/openai_model.mjs`.
+//! They are installed from npm into a cache folder (`sdk/package-lock.json` pins them); without a
+//! network or Node the tests are skipped with the reason. What is asserted stands in `sdk/*.mjs`.
 
 mod support;
 
 use support::{clients, process::Up, skip};
 
-#[tokio::test]
-async fn openai_node_with_the_built_in_model() {
+async fn check(test: &str, script: &str, arguments: &[&str]) {
     let folder = match clients::node().await {
         Ok(folder) => folder,
-        Err(reason) => return skip("openai_node_with_the_built_in_model", reason),
+        Err(reason) => return skip(test, reason),
     };
-    let up = Up::start(&["--embedded"]).await;
-    let script = folder.join("openai_model.mjs");
+    let up = Up::start(arguments).await;
+    let script = folder.join(script);
     clients::script("node", &script, &[&up.base_url, &up.api_key, "ember-1m"]).await;
     up.stop_and_check().await;
+}
+
+#[tokio::test]
+async fn openai_node() {
+    check("openai_node", "openai_model.mjs", &["--embedded"]).await;
+}
+
+#[tokio::test]
+async fn ollama_node_with_another_host() {
+    let arguments = ["--embedded", "--keyless"];
+    check("ollama_node_with_another_host", "ollama_native.mjs", &arguments).await;
+}
+
+#[tokio::test]
+async fn anthropic_node() {
+    check("anthropic_node", "anthropic_messages.mjs", &["--embedded"]).await;
+}
+
+#[tokio::test]
+async fn the_ai_sdk() {
+    check("the_ai_sdk", "ai_sdk.mjs", &["--embedded"]).await;
 }

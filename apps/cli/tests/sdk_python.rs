@@ -1,17 +1,17 @@
-//! OpenAI's official Python SDK against `peerwatt up`, and what somebody who comes from Ollama's
-//! Python world can do.
+//! The Python clients that people already have, against `peerwatt up`.
 //!
-//! The SDKs are installed from PyPI into a cache folder (`sdk/requirements.txt` pins them); without
-//! a network or Python the tests are skipped with the reason. What is asserted stands in the scripts:
+//! They are installed from PyPI into a cache folder (`sdk/requirements.txt` pins them); without a network
+//! or Python the tests are skipped with the reason. What is asserted stands in the scripts:
 //!
-//! - `sdk/openai_model.py`, with the model that ships with the binary: chat and completions, plain
-//!   and streamed, usage, sampling, stop, limits, log-probabilities, models, errors by their type.
-//! - `sdk/openai_failures.py`, with models that are behaviours: refusals, providers that die before
-//!   and after the first token, empty answers, clients that leave, many streams at once.
-//! - `sdk/ollama_openai.py`: Ollama's documented way to its OpenAI-compatible API is OpenAI's SDK with
-//!   a base URL ending in `/v1/`; those examples run as documented. The `ollama` package has no
-//!   OpenAI-compatible calls of its own: it speaks Ollama's native API, which gateways do not serve,
-//!   and what is checked of it is that it raises its own error type with 404 and a readable message.
+//! - `openai_model.py`, with the model that ships with the binary: chat and completions, plain and
+//!   streamed, usage, sampling, stop, limits, log-probabilities, models, errors by their type.
+//! - `openai_failures.py`, with models that are behaviours: refusals, providers that die before and
+//!   after the first token, empty answers, clients that leave, many streams at once.
+//! - `openai_responses.py`: the same SDK's responses.
+//! - `ollama_openai.py`: Ollama's documented way to its OpenAI-compatible API.
+//! - `ollama_native.py`: Ollama's own package, of which only the host is changed.
+//! - `anthropic_messages.py`: Anthropic's SDK.
+//! - `langchain_chat.py`, `litellm_sdk.py`: through each of these APIs.
 
 mod support;
 
@@ -48,7 +48,34 @@ async fn openai_python_when_things_fail() {
 }
 
 #[tokio::test]
+async fn openai_python_by_responses() {
+    let test = "openai_python_by_responses";
+    check(test, "openai_responses.py", &["--embedded"], BUILT_IN).await;
+}
+
+#[tokio::test]
 async fn ollamas_documented_use_of_the_openai_api() {
     let test = "ollamas_documented_use_of_the_openai_api";
     check(test, "ollama_openai.py", &["--embedded"], BUILT_IN).await;
+}
+
+#[tokio::test]
+async fn ollama_python_with_another_host() {
+    let test = "ollama_python_with_another_host";
+    check(test, "ollama_native.py", &["--embedded", "--keyless"], BUILT_IN).await;
+}
+
+#[tokio::test]
+async fn anthropic_python() {
+    check("anthropic_python", "anthropic_messages.py", &["--embedded"], BUILT_IN).await;
+}
+
+#[tokio::test]
+async fn langchain() {
+    check("langchain", "langchain_chat.py", &["--embedded"], BUILT_IN).await;
+}
+
+#[tokio::test]
+async fn litellms_sdk() {
+    check("litellms_sdk", "litellm_sdk.py", &["--embedded"], BUILT_IN).await;
 }

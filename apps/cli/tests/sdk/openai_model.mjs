@@ -1,15 +1,12 @@
 // OpenAI's Node SDK against a gateway with a real model.
-//
-// Started as `openai_model.mjs BASE_URL API_KEY MODEL`, prints a line per test and exits with 1 if
-// one failed.
 
 import assert from "node:assert/strict";
 
 import OpenAI from "openai";
+import { apiKey, baseURL, main, model, question } from "./harness.mjs";
 
-const [baseURL, apiKey, model] = process.argv.slice(2);
 const client = new OpenAI({ baseURL, apiKey, maxRetries: 0, timeout: 60_000 });
-const messages = [{ role: "user", content: "Tell me a story about a fox." }];
+const messages = [{ role: "user", content: question }];
 const chat = (options) => client.chat.completions.create({ model, messages, ...options });
 
 async function collect(stream) {
@@ -20,7 +17,7 @@ async function collect(stream) {
 
 const text = (chunks) => chunks.map((chunk) => chunk.choices[0]?.delta.content ?? "").join("");
 
-const tests = {
+await main({
   async chat() {
     const answer = await chat({ max_tokens: 16, seed: 1 });
     assert.equal(answer.object, "chat.completion");
@@ -115,18 +112,4 @@ const tests = {
     // The gateway goes on serving.
     assert.ok((await chat({ max_tokens: 2 })).id);
   },
-};
-
-let failed = 0;
-for (const [name, test] of Object.entries(tests)) {
-  try {
-    await test();
-    console.log(`ok ${name}`);
-  } catch (error) {
-    failed += 1;
-    console.log(`FAILED ${name}\n${error.stack}`);
-  }
-}
-const count = Object.keys(tests).length;
-console.log(`${count - failed} of ${count} passed`);
-process.exit(failed === 0 ? 0 : 1);
+});

@@ -23,7 +23,19 @@ struct Body {
     /// Whom the client serves is its own business.
     #[serde(default, rename = "metadata")]
     _metadata: Unused,
+    #[serde(default, rename = "user_profile_id")]
+    _user_profile_id: Unused,
+    #[serde(default, rename = "workspace_id")]
+    _workspace_id: Unused,
+    /// What is kept from one request to the next is the engine's own business.
+    #[serde(default, rename = "cache_control")]
+    _cache_control: Unused,
     service_tier: Option<String>,
+    speed: Option<String>,
+    #[serde(default, rename = "inference_geo")]
+    _inference_geo: Unsupported,
+    #[serde(default, rename = "diagnostics")]
+    _diagnostics: Unsupported,
     thinking: Option<Thinking>,
     #[serde(default, rename = "top_k")]
     _top_k: Unsupported,
@@ -68,6 +80,9 @@ pub fn parse(body: &[u8]) -> Result<GenerationRequest, BadRequest> {
     }
     if body.service_tier.is_some_and(|tier| tier != "auto" && tier != "standard_only") {
         return Err(BadRequest::field("service_tier", "is auto or standard_only"));
+    }
+    if body.speed.is_some_and(|speed| speed != "standard") {
+        return Err(BadRequest::field("speed", "is standard"));
     }
     let system = body.system.map(|system| system.0).filter(|system| !system.is_empty());
     let mut messages: Vec<ChatMessage> =
