@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Chat(ChatArgs),
     /// List the models that the gateway can reach, with prices
     Models(GatewayClientArgs),
+    /// Explain which provider would get a request
+    Route(RouteArgs),
     /// Show what runs and where the ledger stands
     Status(StatusArgs),
     /// Make, show and use an account
@@ -409,6 +411,47 @@ pub(crate) enum WalletCommand {
         #[command(flatten)]
         tx: TxArgs,
     },
+}
+
+#[derive(Args)]
+pub(crate) struct RouteArgs {
+    #[command(subcommand)]
+    pub(crate) command: RouteCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum RouteCommand {
+    /// Where a request would go now, and why nowhere else
+    Explain(RouteExplainArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct RouteExplainArgs {
+    /// Name or id of the model
+    pub(crate) model: String,
+    /// What price and time are worth: balanced, cheapest or fastest
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) policy: Option<String>,
+    /// Only this provider
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) pin_provider: Option<Address>,
+    /// Only providers of this region or of a part of it: `eu` is also `eu-west`
+    #[arg(long, value_name = "REGION")]
+    pub(crate) region: Option<String>,
+    /// Only providers that ask at most this, in USD per million tokens, such as 0.05/0.10
+    #[arg(long, value_name = "PROMPT/COMPLETION")]
+    pub(crate) max_price: Option<String>,
+    /// How long the prompt is
+    #[arg(long, value_name = "TOKENS", default_value_t = 256)]
+    pub(crate) prompt_tokens: u32,
+    /// The longest answer that is asked for
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) max_tokens: Option<u32>,
+    /// With log-probabilities
+    #[arg(long)]
+    pub(crate) logprobs: bool,
+    #[command(flatten)]
+    pub(crate) gateway: GatewayClientArgs,
 }
 
 #[derive(Args)]

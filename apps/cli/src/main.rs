@@ -34,6 +34,7 @@ mod client {
     pub(crate) mod proof;
     pub(crate) mod provider;
     pub(crate) mod receipt;
+    pub(crate) mod route;
     pub(crate) mod stake;
     pub(crate) mod status;
     pub(crate) mod validator;
@@ -80,6 +81,7 @@ async fn dispatch(cli: Cli, output: Output) -> anyhow::Result<ExitCode> {
         Command::Provide(args) => run::provide::run(common, args, output).await?,
         Command::Chat(args) => client::chat::run(common, args, output).await?,
         Command::Models(args) => client::models::run(common, args, output).await?,
+        Command::Route(args) => client::route::run(common, args, output).await?,
         Command::Status(args) => client::status::run(common, args, output).await?,
         Command::Wallet(args) => client::wallet::run(common, args, output).await?,
         Command::Receipt(args) => client::receipt::run(common, args, output).await?,

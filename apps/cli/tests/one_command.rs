@@ -28,6 +28,10 @@ async fn a_paid_completion_its_receipt_and_closed_books() {
     let answer: Value = response.json().await.unwrap();
     let content = answer["choices"][0]["message"]["content"].as_str().unwrap();
 
+    let route = ["--data-dir", &home, "route", "explain", "ember-1m", "--policy", "cheapest"];
+    let route = run_json(&route).await;
+    assert!(route["candidates"][0]["expected_ms"].is_u64(), "{route}");
+    assert_eq!(route["candidates"][0]["provider"], route["provider"]);
     // The receipt is a file from here on: it is recomputed without asking anybody.
     let receipt = run_json(&["--data-dir", &home, "receipt", "show", &id]).await;
     let files = tempfile::tempdir().unwrap();

@@ -442,6 +442,9 @@ impl Inner {
         for finding in &closing.findings {
             tracing::warn!(request = %terms.request_id, provider = %terms.provider, %finding, "attempt.finding");
         }
+        if let (Outcome::Served { .. }, Some(prefix)) = (outcome, self.job.prefix) {
+            self.shared.directory.warmed(prefix, terms.model, terms.provider);
+        }
         let now = self.shared.since_start();
         self.shared.directory.observe(&terms.provider, terms.model, now, outcome, problem);
         let channel_gone = matches!(

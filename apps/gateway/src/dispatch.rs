@@ -20,7 +20,7 @@ use crate::{
     books::{NotOpened, Opened},
     error::RequestFailure,
     lanes::{Ask, Short},
-    providers::{Directory, Slot},
+    providers::{Directory, Prefix, Slot},
     session::{Ending, Session, Terms, Waits},
     shared::Shared,
     treasury,
@@ -36,9 +36,25 @@ const BYTES_PER_TOKEN_MAX: usize = 8;
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// What a client wants of whoever answers, besides what its request says.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Needs {
+    pub policy: market::Policy,
     pub context_tokens_min: Option<u32>,
+    pub price_max: Option<Price>,
+    pub provider: Option<Address>,
+    pub region: Option<String>,
+}
+
+impl Default for Needs {
+    fn default() -> Needs {
+        Needs {
+            policy: market::Policy::BALANCED,
+            context_tokens_min: None,
+            price_max: None,
+            provider: None,
+            region: None,
+        }
+    }
 }
 
 /// A request that was let in. Lives until its books are closed.
@@ -57,6 +73,8 @@ pub(crate) struct Job {
     prompt_tokens_min: u32,
     logprobs: bool,
     needs: Needs,
+    /// Of the prompt's beginning, if it is long enough to be worth keeping in a cache.
+    pub prefix: Option<Prefix>,
     shared: Arc<Shared>,
 }
 
@@ -113,6 +131,7 @@ pub(crate) fn admit(
             .unwrap_or(u32::MAX),
         logprobs: request.logprobs.is_some(),
         needs,
+        prefix: shared.directory.prefix(&request.prompt),
         shared: Arc::clone(shared),
     }))
 }
@@ -342,14 +361,17 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn new(shared: &'a Arc<Shared>, job: &'a Arc<Job>, tokens_max: Option<u32>) -> Search<'a> {
+        let Needs { context_tokens_min, price_max, provider, region, .. } = job.needs.clone();
         let need = market::Need {
             model: job.model,
             prompt_tokens: job.prompt_tokens_estimate,
             prompt_tokens_min: job.prompt_tokens_min,
-            context_tokens_min: job.needs.context_tokens_min,
+            context_tokens_min,
             tokens_max,
-            price_max: None,
+            price_max,
             logprobs: job.logprobs,
+            provider,
+            region,
         };
         let queue = Duration::from_millis(shared.config.timeouts.queue_ms);
         Search {
@@ -401,10 +423,10 @@ impl<'a> Search<'a> {
             tokio::pin!(freed);
             freed.as_mut().enable();
             let tried: Vec<Address> = self.excluded.iter().chain(&self.waiting).copied().collect();
-            let candidates = shared.directory.candidates(self.job.model, &tried);
+            let candidates = shared.directory.candidates(self.job.model, &tried, self.job.prefix);
             let now = shared.since_start();
             let choice =
-                market::choose(&market::Policy::STANDARD, now, &self.need, &candidates, random());
+                market::choose(&self.job.needs.policy, now, &self.need, &candidates, random());
             tracing::debug!(request = %self.job.request_id, ?choice, "dispatch.choice");
             if let Some(candidate) = choice.taken.and_then(|index| candidates.get(index)) {
                 if let Some((chosen, slot)) = Directory::take(shared, candidate.provider) {
@@ -552,7 +574,7 @@ impl<'a> Search<'a> {
 }
 
 /// Any number, for spreading requests. Not a secret.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     let mut bytes = [0; 8];
     // Without randomness the choice is the same each time, which is no harm.
     let _ = getrandom::fill(&mut bytes);

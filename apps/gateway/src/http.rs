@@ -4,6 +4,7 @@ mod errors;
 mod generate;
 mod models;
 mod receipts;
+mod routing;
 mod stream;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -65,6 +66,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/ps", get(models::ollama_running).fallback(wrong_method))
         .route("/api/show", post(models::ollama_show).fallback(wrong_method))
         .route("/api/version", get(models::ollama_version).fallback(wrong_method))
+        .route("/v1/route", get(routing::explain).fallback(wrong_method))
         .route("/v1/receipts/{id}", get(receipts::show).fallback(wrong_method))
         .route("/v1/{*rest}", any(unknown_path))
         .route("/api/{*rest}", any(unknown_path))

@@ -18,6 +18,7 @@ mod treasury;
 
 mod attempt;
 mod dispatch;
+mod route;
 mod session;
 mod text;
 
@@ -38,5 +39,6 @@ pub use config::{
 pub use error::{GatewayError, KeyError, ReceiptLookupError, RequestFailure};
 pub use handle::{Gateway, GatewayHandle, PLAYGROUND_KEY};
 pub use views::{
-    AccountSummary, ChannelSummary, KeyView, ModelView, ProviderView, RequestView, StoredReceipt,
+    AccountSummary, ChannelSummary, KeyView, ModelView, ProviderView, RequestView, RouteCandidate,
+    RouteView, StoredReceipt,
 };

@@ -4,4 +4,4 @@ mod connection;
 mod directory;
 
 pub(crate) use connection::{accept_providers, lane_claim};
-pub(crate) use directory::{Chosen, Directory, Slot};
+pub(crate) use directory::{Chosen, Directory, Prefix, Slot};

@@ -8,6 +8,7 @@ mod double;
 mod faults;
 mod http_api;
 mod restart;
+mod routing;
 
 use std::{
     path::Path,

@@ -57,6 +57,34 @@ pub struct ProviderView {
     pub last_problem: Option<String>,
 }
 
+/// Where a request would go, and why nowhere else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteView {
+    pub model: ModelId,
+    /// Who would be asked first. Among providers that are about as good, chance decides each time.
+    pub provider: Option<Address>,
+    pub candidates: Vec<RouteCandidate>,
+}
+
+/// A provider of the model, and what speaks for or against it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteCandidate {
+    pub provider: Address,
+    pub price: Price,
+    pub context_tokens: u32,
+    pub region: String,
+    pub slots: u32,
+    pub in_flight: u32,
+    /// What the answer would cost, if it could take the request.
+    pub cost: Option<Nusd>,
+    /// How long it would take, with the load there is; none before the first measurement.
+    pub expected_ms: Option<u64>,
+    /// Cost, plus what the time is worth by the policy. The lowest wins.
+    pub score: Option<Nusd>,
+    /// Why it is not taken.
+    pub passed: Option<String>,
+}
+
 /// A finished request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestView {

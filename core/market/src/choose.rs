@@ -13,13 +13,35 @@ pub struct Policy {
     /// How often another than the best is tried, in parts per million, so that a slow start or an
     /// old measurement does not last for ever.
     pub explore_ppm: u32,
+    /// How far above the best a score may be and still count as about as good, in parts per million.
+    pub near_ppm: u32,
     /// Answer length assumed when the request does not say.
     pub tokens_assumed: u32,
 }
 
 impl Policy {
-    pub const STANDARD: Policy =
-        Policy { second_nusd: Nusd(20_000), explore_ppm: 20_000, tokens_assumed: 256 };
+    /// Price and time weigh about alike.
+    pub const BALANCED: Policy = Policy {
+        second_nusd: Nusd(20_000),
+        explore_ppm: 20_000,
+        near_ppm: 100_000,
+        tokens_assumed: 256,
+    };
+    /// Time decides only between equal prices.
+    pub const CHEAPEST: Policy = Policy { second_nusd: Nusd(1), near_ppm: 0, ..Policy::BALANCED };
+    /// Price decides only between equal times: a second is worth 1 USD.
+    pub const FASTEST: Policy = Policy { second_nusd: Nusd::whole(1), ..Policy::BALANCED };
+
+    /// The policies that can be asked for, by their names.
+    pub const NAMED: [(&'static str, Policy); 3] = [
+        ("balanced", Policy::BALANCED),
+        ("cheapest", Policy::CHEAPEST),
+        ("fastest", Policy::FASTEST),
+    ];
+
+    pub fn named(name: &str) -> Option<Policy> {
+        Policy::NAMED.into_iter().find(|(known, _)| *known == name).map(|(_, policy)| policy)
+    }
 }
 
 /// What a request needs.
@@ -37,6 +59,10 @@ pub struct Need {
     pub tokens_max: Option<u32>,
     pub price_max: Option<Price>,
     pub logprobs: bool,
+    /// Nobody else will do.
+    pub provider: Option<Address>,
+    /// Where the provider must be: `eu` is also `eu-west`.
+    pub region: Option<String>,
 }
 
 /// A provider that could be asked.
@@ -47,6 +73,10 @@ pub struct Candidate {
     pub price: Price,
     pub context_tokens: u32,
     pub logprobs: bool,
+    /// As the ledger has it; empty if it does not say.
+    pub region: String,
+    /// It answered a prompt with the same beginning not long ago, and may still have it in its cache.
+    pub is_warm: bool,
     /// Requests it runs at once.
     pub slots: u32,
     /// Requests of this gateway that it runs.
@@ -64,6 +94,20 @@ pub struct Choice {
     /// Index into the candidates.
     pub taken: Option<usize>,
     pub passed: Vec<Passed>,
+    /// Everybody who could have been taken.
+    pub scored: Vec<Scored>,
+}
+
+/// What was expected of a candidate that could be taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Scored {
+    /// Index into the candidates.
+    pub index: usize,
+    pub cost: Nusd,
+    /// Of the whole answer, with the load it has. `None`: never measured, and taken for as fast as the fastest.
+    pub expected_ms: Option<u64>,
+    /// Lower is better.
+    pub score: Nusd,
 }
 
 /// A candidate that was not taken.
@@ -84,6 +128,10 @@ pub enum Reason {
     Logprobs,
     #[error("the context holds {context_tokens} tokens, {needed} are needed")]
     Context { context_tokens: u32, needed: u32 },
+    #[error("another provider was asked for")]
+    Provider,
+    #[error("in another region")]
+    Region,
     #[error("too expensive")]
     Price,
     #[error("its channel is not funded yet")]
@@ -98,6 +146,8 @@ pub enum Reason {
     Probation,
     #[error("another one scored better")]
     Score { nusd: Nusd, best_nusd: Nusd },
+    #[error("another one is about as good and less busy, or was drawn")]
+    Drawn,
     #[error("passed over to measure another one")]
     Explored,
 }
@@ -115,9 +165,12 @@ impl Choice {
                 | Reason::Tried
                 | Reason::Logprobs
                 | Reason::Context { .. }
+                | Reason::Provider
+                | Reason::Region
                 | Reason::Price
                 | Reason::Probation
                 | Reason::Score { .. }
+                | Reason::Drawn
                 | Reason::Explored => None,
             })
             .min()
@@ -157,22 +210,54 @@ pub fn choose(
         };
     let eligible: Vec<(usize, &Candidate)> =
         eligible.into_iter().filter_map(|index| Some((index, candidates.get(index)?))).collect();
-    let scores = scores(policy, need, &eligible, random);
-    let Some(&(best_nusd, _, best)) = scores.iter().min() else {
-        return Choice { taken: None, passed };
+    let scored = scores(policy, need, &eligible);
+    let Some(best) = scored.iter().map(|scored| scored.score).min() else {
+        return Choice { taken: None, passed, scored };
     };
     let explored = explore(policy, &eligible, random);
-    let taken = explored.unwrap_or(best);
-    for &(nusd, _, index) in scores.iter().filter(|&&(_, _, index)| index != taken) {
+    let near = near(policy, best);
+    let drawn = || draw(near, &scored, candidates, random);
+    let taken = explored.or_else(drawn);
+    for &Scored { index, score, .. } in scored.iter().filter(|it| Some(it.index) != taken) {
         let reason = match explored {
             Some(_) => Reason::Explored,
-            None => Reason::Score { nusd, best_nusd },
+            None if score <= near => Reason::Drawn,
+            None => Reason::Score { nusd: score, best_nusd: best },
         };
         passed.extend(
             candidates.get(index).map(|candidate| Passed { provider: candidate.provider, reason }),
         );
     }
-    Choice { taken: Some(taken), passed }
+    Choice { taken, passed, scored }
+}
+
+/// The highest score that is about as good as the best.
+fn near(policy: &Policy, best: Nusd) -> Nusd {
+    let above = mul_div(best.0, policy.near_ppm.into(), 1_000_000, types::Rounding::Down);
+    best.saturating_add(Nusd(above.unwrap_or(0)))
+}
+
+/// Of those that are about as good as the best, two by chance, and the less busy of them: what is
+/// known of others' load is always a little old, and many gateways that all send to the best would bury it
+/// (Mitzenmacher, "The power of two choices in randomized load balancing", 2001).
+fn draw(near: Nusd, scored: &[Scored], candidates: &[Candidate], random: u64) -> Option<usize> {
+    let near: Vec<usize> = scored.iter().filter(|it| it.score <= near).map(|it| it.index).collect();
+    let count = u64::try_from(near.len()).unwrap_or(u64::MAX);
+    let at = |place: u64| near.get(usize::try_from(place).ok()?).copied();
+    let first = random.checked_rem(count)?;
+    let second = (random >> 32).checked_rem(count.saturating_sub(1)).map(|step| {
+        // Any other than the first.
+        if step < first { step } else { step.saturating_add(1) }
+    });
+    let busy = |index: &usize| candidates.get(*index).map(business);
+    let (first, second) = (at(first)?, second.and_then(at));
+    [Some(first), second].into_iter().flatten().min_by_key(busy)
+}
+
+/// Requests in work for each slot, in thousandths.
+fn business(candidate: &Candidate) -> u64 {
+    let load = u64::from(candidate.in_flight).saturating_mul(1_000);
+    load.checked_div(candidate.slots.into()).unwrap_or(u64::MAX)
 }
 
 /// What stands in a candidate's way; `Probation` stands in the way of first choice only.
@@ -185,6 +270,11 @@ fn obstacle(now: TimeMs, need: &Need, candidate: &Candidate) -> Option<Reason> {
         (
             needed > candidate.context_tokens,
             Reason::Context { context_tokens: candidate.context_tokens, needed },
+        ),
+        (need.provider.is_some_and(|provider| provider != candidate.provider), Reason::Provider),
+        (
+            need.region.as_ref().is_some_and(|region| !is_in(&candidate.region, region)),
+            Reason::Region,
         ),
         (need.price_max.is_some_and(|max| !candidate.price.within(&max)), Reason::Price),
         (!candidate.payable, Reason::Unfunded),
@@ -206,44 +296,35 @@ fn obstacle(now: TimeMs, need: &Need, candidate: &Candidate) -> Option<Reason> {
     (candidate.record.health(now) == Health::Probation).then_some(Reason::Probation)
 }
 
-/// For each candidate its score, a number that breaks ties, and its index. Lower is better.
-fn scores(
-    policy: &Policy,
-    need: &Need,
-    eligible: &[(usize, &Candidate)],
-    random: u64,
-) -> Vec<(Nusd, u64, usize)> {
+/// Whether `place` is `region` or a part of it.
+fn is_in(place: &str, region: &str) -> bool {
+    place.strip_prefix(region).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+fn scores(policy: &Policy, need: &Need, eligible: &[(usize, &Candidate)]) -> Vec<Scored> {
     let tokens = need.tokens_max.unwrap_or(policy.tokens_assumed).min(policy.tokens_assumed);
-    let expected = |candidate: &Candidate| candidate.record.expected_ms(need.prompt_tokens, tokens);
+    let expected = |candidate: &Candidate| {
+        candidate.record.expected_ms(need.prompt_tokens, tokens, candidate.is_warm)
+    };
     // Whoever was never measured is taken for as fast as the fastest, and so gets its chance.
     let fastest_ms =
         eligible.iter().filter_map(|(_, candidate)| expected(candidate)).min().unwrap_or_default();
-    eligible
-        .iter()
-        .map(|&(index, candidate)| {
-            let cost = candidate.price.charge(need.prompt_tokens, tokens);
-            let ms = u128::from(expected(candidate).unwrap_or(fastest_ms));
-            // A machine that runs as many requests as it has slots makes each take about twice as long.
-            let slots = u128::from(candidate.slots.max(1));
-            let loaded = slots.saturating_add(u128::from(candidate.in_flight));
-            let loaded_ms = mul_div(ms, loaded, slots, types::Rounding::Up).unwrap_or(u128::MAX);
-            let wait = mul_div(loaded_ms, policy.second_nusd.0, 1_000, types::Rounding::Up);
-            let score = cost.saturating_add(Nusd(wait.unwrap_or(u128::MAX)));
-            (score, tie(candidate, random), index)
-        })
-        .collect()
-}
-
-/// Among equals the less loaded goes first, then chance.
-fn tie(candidate: &Candidate, random: u64) -> u64 {
-    let slots = u64::from(candidate.slots.max(1));
-    let load = u64::from(candidate.in_flight).saturating_mul(1_000);
-    let load = load.checked_div(slots).unwrap_or_default();
-    let salt = candidate.provider.0.iter().fold(random, |hash, &byte| {
-        // FNV-1a: any mixing will do.
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    load.saturating_mul(1 << 32).saturating_add(salt >> 32)
+    let score = |&(index, candidate): &(usize, &Candidate)| {
+        let cost = candidate.price.charge(need.prompt_tokens, tokens);
+        // A machine that runs as many requests as it has slots makes each take about twice as long.
+        let slots = u128::from(candidate.slots.max(1));
+        let loaded = slots.saturating_add(u128::from(candidate.in_flight));
+        let loaded_ms = |ms: u64| {
+            let ms = mul_div(ms.into(), loaded, slots, types::Rounding::Up);
+            ms.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(u64::MAX)
+        };
+        let measured_ms = expected(candidate);
+        let ms = loaded_ms(measured_ms.unwrap_or(fastest_ms));
+        let wait = mul_div(ms.into(), policy.second_nusd.0, 1_000, types::Rounding::Up);
+        let score = cost.saturating_add(Nusd(wait.unwrap_or(u128::MAX)));
+        Scored { index, cost, expected_ms: measured_ms.map(loaded_ms), score }
+    };
+    eligible.iter().map(score).collect()
 }
 
 /// With the policy's probability, whoever was measured longest ago or never.

@@ -22,5 +22,5 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-pub use choose::{Candidate, Choice, Need, Passed, Policy, Reason, choose};
+pub use choose::{Candidate, Choice, Need, Passed, Policy, Reason, Scored, choose};
 pub use record::{Health, Outcome, Record};

@@ -27,6 +27,8 @@ fn candidate(number: u8) -> Candidate {
         price: price(100),
         context_tokens: 4_096,
         logprobs: true,
+        region: "eu-west".into(),
+        is_warm: false,
         slots: 4,
         in_flight: 0,
         payable: true,
@@ -52,11 +54,13 @@ fn need() -> Need {
         tokens_max: None,
         price_max: None,
         logprobs: false,
+        provider: None,
+        region: None,
     }
 }
 
 fn check(need: &Need, candidates: &[Candidate], random: u64, expect: Expect) {
-    let choice = choose(&Policy::STANDARD, NOW, need, candidates, random);
+    let choice = choose(&Policy::BALANCED, NOW, need, candidates, random);
     let number = |address: &Address| address.0[0];
     let mut lines = match choice.taken {
         Some(index) => format!("takes {}\n", number(&candidates[index].provider)),
@@ -85,8 +89,11 @@ fn hard_filters_name_their_reason() {
         with(7, |c| c.in_flight = 4),
         with(8, |c| c.record.observe(NOW, Outcome::Busy { retry_after_ms: 2_000 })),
         with(9, |c| (0..3).for_each(|_| c.record.observe(NOW, Outcome::Cut))),
+        with(10, |c| c.region = "europe".into()),
+        with(11, |c| c.region = String::new()),
     ];
-    let need = Need { logprobs: true, price_max: Some(price(500)), ..need() };
+    let need =
+        Need { logprobs: true, price_max: Some(price(500)), region: Some("eu".into()), ..need() };
     check(
         &need,
         &candidates,
@@ -102,6 +109,8 @@ fn hard_filters_name_their_reason() {
             not 7: all slots are in use
             not 8: busy
             not 9: quarantined after failures
+            not 10: in another region
+            not 11: in another region
         "#]],
     );
 }
@@ -128,6 +137,65 @@ fn the_cheaper_of_two_equally_fast_wins_and_the_faster_of_two_equally_dear() {
             not 1: another one scored better
         "#]],
     );
+}
+
+#[test]
+fn a_policy_weighs_price_against_time() {
+    let mut cheap = measured(1, 100, 40);
+    cheap.price = price(50);
+    let candidates = [cheap, measured(2, 100, 10), measured(3, 100, 10)];
+    let taken = |name: &str| {
+        let policy = Policy::named(name).unwrap();
+        let choice = choose(&policy, NOW, &need(), &candidates, RANDOM);
+        candidates[choice.taken.unwrap()].provider.0[0]
+    };
+    assert_eq!(taken("cheapest"), 1);
+    assert!([2, 3].contains(&taken("fastest")));
+    assert_eq!(Policy::named("best"), None);
+}
+
+#[test]
+fn a_provider_can_be_pinned() {
+    let pinned = Need { provider: Some(Address([2; 20])), ..need() };
+    check(
+        &pinned,
+        &[measured(1, 100, 10), measured(2, 900, 90)],
+        CURIOUS,
+        expect![[r#"
+        takes 2
+        not 1: another provider was asked for
+    "#]],
+    );
+}
+
+#[test]
+fn a_prompt_goes_to_who_read_its_beginning_before() {
+    let mut warm = measured(2, 4_000, 10);
+    warm.is_warm = true;
+    check(
+        &need(),
+        &[measured(1, 4_000, 10), warm],
+        RANDOM,
+        expect![[r#"
+        takes 2
+        not 1: another one scored better
+    "#]],
+    );
+}
+
+#[test]
+fn of_two_about_as_good_the_less_busy_is_taken() {
+    let busy = |number: u8, in_flight| Candidate { slots: 100, in_flight, ..candidate(number) };
+    let candidates = [busy(1, 1), busy(2, 2), busy(3, 3)];
+    let mut taken = [0; 3];
+    for random in 0..300_u64 {
+        let random = (random + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let choice = choose(&Policy::BALANCED, NOW, &need(), &candidates, random);
+        taken[choice.taken.unwrap()] += 1;
+    }
+    // Each pair is as likely, and the busiest is never the better of one.
+    assert!(taken[0] > 150 && taken[1] > 60, "{taken:?}");
+    assert!(taken[2] < 12, "{taken:?}");
 }
 
 #[test]
@@ -191,7 +259,7 @@ fn equals_share_the_work() {
     for random in 0..300_u64 {
         // Spread over the range, past exploration.
         let random = (random + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let choice = choose(&Policy::STANDARD, NOW, &need(), &candidates, random);
+        let choice = choose(&Policy::BALANCED, NOW, &need(), &candidates, random);
         taken[choice.taken.unwrap()] += 1;
     }
     assert!(taken.iter().all(|&count| count > 50), "{taken:?}");
@@ -256,7 +324,7 @@ fn the_breaker_opens_on_failures_in_a_row_and_doubles_its_quarantine() {
 #[test]
 fn measurements_are_kept_by_prompt_size_and_smoothed() {
     let mut record = Record::default();
-    assert_eq!(record.expected_ms(10, 100), None);
+    assert_eq!(record.expected_ms(10, 100, false), None);
     let served = |prompt_tokens, first_token_ms, total_ms| Outcome::Served {
         prompt_tokens,
         first_token_ms,
@@ -264,11 +332,11 @@ fn measurements_are_kept_by_prompt_size_and_smoothed() {
         delivered: 101,
     };
     record.observe(NOW, served(100, 50, 1_050));
-    assert_eq!(record.expected_ms(10, 100), Some(1_050));
-    assert_eq!(record.expected_ms(9_000, 100), Some(1_050), "borrowed from the nearest");
+    assert_eq!(record.expected_ms(10, 100, false), Some(1_050));
+    assert_eq!(record.expected_ms(9_000, 100, false), Some(1_050), "borrowed from the nearest");
     record.observe(NOW, served(9_000, 4_050, 5_050));
-    assert_eq!(record.expected_ms(9_000, 100), Some(5_050));
-    assert_eq!(record.expected_ms(10, 100), Some(1_050));
+    assert_eq!(record.expected_ms(9_000, 100, false), Some(5_050));
+    assert_eq!(record.expected_ms(10, 100, false), Some(1_050));
     record.observe(NOW, served(100, 450, 1_450));
-    assert_eq!(record.expected_ms(10, 0), Some(150), "a quarter of the way");
+    assert_eq!(record.expected_ms(10, 0, false), Some(150), "a quarter of the way");
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use gateway::RouteView;
 use serde::Deserialize;
 
 use crate::{args::GatewayClientArgs, home::Home};
@@ -65,6 +66,20 @@ impl Api {
 
     pub(crate) async fn get(&self, path: &str) -> anyhow::Result<reqwest::Response> {
         self.send(self.http.get(format!("{}/{path}", self.base_url))).await
+    }
+
+    /// Where a request would go. `wishes` are headers.
+    pub(crate) async fn route(
+        &self,
+        question: &[(&str, String)],
+        wishes: &[(&'static str, String)],
+    ) -> anyhow::Result<RouteView> {
+        let request = self.http.get(format!("{}/route", self.base_url)).query(question);
+        let with = |request: reqwest::RequestBuilder, (name, value): &(&'static str, String)| {
+            request.header(*name, value)
+        };
+        let request = wishes.iter().fold(request, with);
+        self.send(request).await?.json().await.context("reading the explanation")
     }
 
     pub(crate) async fn post(

@@ -11,7 +11,7 @@ use wire::api::{
 
 use super::{
     COST, MODEL, PROVIDER, Reply, api_error, authorize, errors::invalid, json, new_id, read_body,
-    refuse, stream, text_value,
+    refuse, routing, stream, text_value,
 };
 use crate::{
     attempt::{Attempt, Closed, Event, explain},
@@ -68,7 +68,7 @@ async fn answer(
     drop(body);
     let GenerationRequest { model, request, stream, include_usage, context_tokens_min } = asked;
     let logprobs = request.logprobs.is_some();
-    let needs = Needs { context_tokens_min };
+    let needs = Needs { context_tokens_min, ..routing::needs(&parts.headers)? };
     let job = dispatch::admit(shared, key, id, model, &request, needs)?;
     let attempt = dispatch::begin(shared, &job, request).await?;
     if stream {

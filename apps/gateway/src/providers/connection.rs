@@ -176,6 +176,7 @@ async fn admit(
         connection: Arc::clone(connection),
         operator_key,
         moniker: entry.moniker,
+        region: entry.region,
         offer,
         at: shared.now(),
     })

@@ -1,14 +1,15 @@
 //! The providers that are connected now, with what was measured of them before.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    hash::{BuildHasher, Hasher, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use market::{Candidate, Health, Outcome, Record};
 use net::SharedConnection;
 use tokio::time::Instant;
-use types::{Address, ModelId, PublicKey, TimeMs, offer::Offer, price::Price};
+use types::{Address, ModelId, PublicKey, TimeMs, inference::Prompt, offer::Offer, price::Price};
 
 use crate::{
     shared::Shared,
@@ -22,10 +23,22 @@ const RECORDS_MAX: usize = 16 * 1_024;
 /// back, and not that there is no such model.
 const NAMES_MAX: usize = 4_096;
 
+/// Bytes of a prompt that must be alike for a provider to be taken for warm.
+const PREFIX_BYTES: usize = 1_024;
+
+/// Beginnings of prompts that are remembered.
+const PREFIXES_MAX: usize = 16 * 1_024;
+
+/// Stands for the beginning of a prompt; means nothing outside this process.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Prefix(u64);
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Directory {
     providers_max: usize,
+    /// With a key of its own, so that nobody outside can make prompts collide.
+    hashing: RandomState,
     state: Mutex<State>,
 }
 
@@ -36,6 +49,9 @@ struct State {
     records: BTreeMap<(Address, ModelId), Record>,
     /// What each name meant last.
     names: BTreeMap<String, ModelId>,
+    /// Who read prompts with this beginning last, and in which order they are forgotten.
+    warm: BTreeMap<(Prefix, ModelId), Address>,
+    warmed: VecDeque<(Prefix, ModelId)>,
     next_session: u64,
 }
 
@@ -46,6 +62,7 @@ struct Peer {
     connection: SharedConnection,
     operator_key: PublicKey,
     moniker: String,
+    region: String,
     offer: Offer,
     connected_at: TimeMs,
     offer_at: TimeMs,
@@ -63,6 +80,7 @@ pub(crate) struct Introduced {
     pub connection: SharedConnection,
     pub operator_key: PublicKey,
     pub moniker: String,
+    pub region: String,
     pub offer: Offer,
     pub at: TimeMs,
 }
@@ -92,7 +110,7 @@ impl State {
 
 impl Directory {
     pub(crate) fn new(providers_max: usize) -> Directory {
-        Directory { providers_max, state: Mutex::default() }
+        Directory { providers_max, hashing: RandomState::new(), state: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -116,7 +134,7 @@ impl Directory {
     /// Takes a provider in. A connection that it had before is closed. Returns the number by which
     /// the others name this connection.
     pub(crate) fn insert(&self, introduced: Introduced) -> u64 {
-        let Introduced { connection, operator_key, moniker, offer, at } = introduced;
+        let Introduced { connection, operator_key, moniker, region, offer, at } = introduced;
         let mut state = self.lock();
         state.remember_names(&offer);
         state.next_session += 1;
@@ -126,6 +144,7 @@ impl Directory {
             connection,
             operator_key,
             moniker,
+            region,
             connected_at: at,
             offer_at: at,
             in_flight: 0,
@@ -212,9 +231,44 @@ impl Directory {
         most.map(|model| Resolved { model })
     }
 
+    /// Stands for the beginning of a prompt, while this process runs.
+    pub(crate) fn prefix(&self, prompt: &Prompt) -> Option<Prefix> {
+        let mut rest = PREFIX_BYTES;
+        let mut hasher = self.hashing.build_hasher();
+        let mut take = |text: &str| {
+            let taken = text.as_bytes().get(..rest).unwrap_or(text.as_bytes());
+            hasher.write(taken);
+            rest -= taken.len();
+        };
+        match prompt {
+            Prompt::Text(text) => take(text),
+            Prompt::Chat(messages) => messages.iter().for_each(|message| take(&message.content)),
+        }
+        (rest == 0).then(|| Prefix(hasher.finish()))
+    }
+
+    /// Whoever answered it has read a prompt with this beginning.
+    pub(crate) fn warmed(&self, prefix: Prefix, model: ModelId, provider: Address) {
+        let mut state = self.lock();
+        if state.warm.insert((prefix, model), provider).is_none() {
+            state.warmed.push_back((prefix, model));
+        }
+        if state.warmed.len() > PREFIXES_MAX
+            && let Some(oldest) = state.warmed.pop_front()
+        {
+            state.warm.remove(&oldest);
+        }
+    }
+
     /// Everybody who offers `model`.
-    pub(crate) fn candidates(&self, model: ModelId, tried: &[Address]) -> Vec<Candidate> {
+    pub(crate) fn candidates(
+        &self,
+        model: ModelId,
+        tried: &[Address],
+        prefix: Option<Prefix>,
+    ) -> Vec<Candidate> {
         let state = self.lock();
+        let warm = prefix.and_then(|prefix| state.warm.get(&(prefix, model)).copied());
         state
             .peers
             .iter()
@@ -227,6 +281,8 @@ impl Directory {
                     price: offer.price,
                     context_tokens: offer.context_tokens,
                     logprobs: offer.logprobs,
+                    region: peer.region.clone(),
+                    is_warm: warm == Some(provider),
                     slots: peer.offer.slots,
                     in_flight: peer.in_flight,
                     payable: peer.ready,

@@ -197,6 +197,23 @@ fn a_redelegation_hopper_loses_what_it_would_have_lost() {
     assert_eq!([hops, leaves, hops_and_leaves], [stays; 3]);
 }
 
+/// A slash may take all that was moved away; nothing of it remains there.
+#[test]
+fn a_slash_can_take_everything_that_moved_on() {
+    let mut world = World::with(|genesis| {
+        genesis.params.stake.validator_bond_min = Watt::whole(10);
+        genesis.params.slashing.double_sign = ppm(1_000_000);
+    });
+    let amount = Watt::whole(500);
+    world.apply("mallory", Action::Delegate { operator: validator("vito"), amount });
+    world.block(&[]);
+    let fault = world.state.height();
+    let (from, to) = (validator("vito"), validator("vera"));
+    world.apply("mallory", Action::Redelegate { from, to, amount });
+    world.apply("gina", double_sign("vito", fault));
+    assert_eq!(world.state.delegation(&address("mallory"), &to), None);
+}
+
 /// What was at stake at the time of a fault stays on record, whatever dust moves afterwards.
 #[test]
 fn a_double_signer_cannot_wash_out_its_history() {

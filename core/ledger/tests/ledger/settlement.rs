@@ -3,7 +3,7 @@
 use expect_test::expect;
 use ledger::Module;
 use types::{
-    ChannelId, Nusd, Watt,
+    ChannelId, Lane, Nusd, Watt,
     limits::{LANES_MAX, VOUCHERS_PER_REDEEM_MAX},
     split::Split,
     tx::{Action, VoucherClaim},
@@ -49,6 +49,11 @@ fn a_claim_counts_once_and_only_upwards() {
         world.check("paul", redeem(claims), expected);
     }
     assert_eq!(world.state.channel(&channel).unwrap().claimed, Nusd::whole(5));
+    // A lane on which nothing is claimed is not kept.
+    let nothing = claim("gina", channel, 1, signed, Nusd::ZERO);
+    world.apply("paul", redeem(vec![total(6), nothing]));
+    let lanes: Vec<_> = world.state.lanes_of(channel).collect();
+    assert_eq!(lanes, [(Lane(0), Nusd::whole(6))]);
 }
 
 #[test]

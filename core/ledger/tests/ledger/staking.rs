@@ -255,6 +255,33 @@ fn stake_moves_once_and_not_between_roles() {
 }
 
 #[test]
+fn stake_may_go_the_same_way_several_times_but_not_more_often_than_is_kept() {
+    let mut world = World::with(|genesis| {
+        genesis.params.stake.validator_bond_min = Watt::whole(100);
+        genesis.params.stake.entries_max = 2;
+    });
+    world.apply("dora", delegate(validator("vito"), Watt::whole(100)));
+    for _ in 0..2 {
+        world.apply("dora", redelegate("vito", "vera", 10));
+    }
+    world.check("dora", redelegate("vito", "vera", 10), expect!["failed stake.too_many_entries: 2 unbondings or redelegations at validator/vito are under way, which is the most; wait for one to end"]);
+}
+
+#[test]
+fn stake_that_a_provider_moves_behind_itself_makes_its_bond_full() {
+    let mut world = World::new();
+    let required = world.state.bond_required(Nusd::ZERO);
+    world.apply("pia", register_with("pia", Some(FREE_TERMS), Watt::whole(1)));
+    world.apply("paul", register("paul", Watt::ZERO));
+    world.apply("paul", delegate(provider("pia"), required));
+    let is_bonded = |world: &World| world.state.provider(&address("paul")).unwrap().bonded;
+    assert!(!is_bonded(&world));
+    let (from, to) = (provider("pia"), provider("paul"));
+    world.apply("paul", Action::Redelegate { from, to, amount: required });
+    assert!(is_bonded(&world));
+}
+
+#[test]
 fn those_who_delegate_to_a_provider_share_its_income() {
     let mut world = World::new();
     world.apply("paul", register_with("paul", Some(FREE_TERMS), Watt::whole(10)));

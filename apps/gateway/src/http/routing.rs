@@ -1,0 +1,119 @@
+//! What a request says about where it goes: headers, alike in all dialects, and the answer to "where would
+//! it go?".
+
+use std::sync::Arc;
+
+use axum::{
+    body::Bytes,
+    extract::{Query, State},
+};
+use http::{HeaderMap, HeaderName, StatusCode};
+use market::Policy;
+use serde::Deserialize;
+use types::{Nusd, price::Price};
+
+use super::{
+    OPENAI, Reply, api_error, authorize,
+    errors::{internal, invalid},
+    json, new_id, refuse,
+};
+use crate::{dispatch::Needs, error::RequestFailure, route, shared::Shared};
+
+const POLICY: HeaderName = HeaderName::from_static("x-peerwatt-policy");
+const PINNED: HeaderName = HeaderName::from_static("x-peerwatt-pin-provider");
+const REGION: HeaderName = HeaderName::from_static("x-peerwatt-region");
+const PRICE_MAX: HeaderName = HeaderName::from_static("x-peerwatt-max-price");
+
+/// Reads the headers. One that says something unknown is refused, as a field of the body would be.
+pub(super) fn needs(headers: &HeaderMap) -> Result<Needs, RequestFailure> {
+    let bad = |name: &HeaderName, problem: &str| RequestFailure::Invalid {
+        param: Some(name.as_str().to_owned()),
+        problem: format!("{name}: {problem}"),
+    };
+    let text = |name: &HeaderName| match headers.get(name).map(|value| value.to_str()) {
+        None => Ok(None),
+        Some(Ok(text)) => Ok(Some(text.trim())),
+        Some(Err(_)) => Err(bad(name, "is not plain text")),
+    };
+    let mut needs = Needs::default();
+    if let Some(name) = text(&POLICY)? {
+        let Some(policy) = Policy::named(name) else {
+            return Err(bad(&POLICY, "is one of balanced, cheapest, fastest"));
+        };
+        needs.policy = policy;
+    }
+    if let Some(address) = text(&PINNED)? {
+        let Ok(address) = address.parse() else {
+            return Err(bad(&PINNED, "is the account of a provider, watt1…"));
+        };
+        needs.provider = Some(address);
+    }
+    if let Some(region) = text(&REGION)? {
+        needs.region = Some(region.to_owned());
+    }
+    if let Some(price) = text(&PRICE_MAX)? {
+        let Some(price) = price_max(price) else {
+            return Err(bad(
+                &PRICE_MAX,
+                "is PROMPT/COMPLETION in USD per million tokens, such as 0.05/0.10",
+            ));
+        };
+        needs.price_max = Some(price);
+    }
+    Ok(needs)
+}
+
+fn price_max(text: &str) -> Option<Price> {
+    let (prompt, completion) = text.split_once('/')?;
+    let usd = |text: &str| Nusd::from_decimal(text.trim());
+    Some(Price {
+        // What is paid once does not depend on the tokens; it is counted in the score.
+        request_nusd: Nusd(u128::MAX),
+        prompt_nusd_per_mtok: usd(prompt)?,
+        completion_nusd_per_mtok: usd(completion)?,
+    })
+}
+
+/// A request that is only thought of.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Question {
+    model: String,
+    #[serde(default = "some_prompt")]
+    prompt_tokens: u32,
+    max_tokens: Option<u32>,
+    #[serde(default)]
+    logprobs: bool,
+}
+
+fn some_prompt() -> u32 {
+    256
+}
+
+/// Where a request like this would go now, and why.
+pub(super) async fn explain(
+    State(shared): State<Arc<Shared>>,
+    question: Result<Query<Question>, axum::extract::rejection::QueryRejection>,
+    headers: HeaderMap,
+) -> Reply {
+    let id = new_id();
+    if let Err(failure) = authorize(&shared, &headers) {
+        return refuse(OPENAI, id, &api_error(&failure));
+    }
+    let Query(Question { model, prompt_tokens, max_tokens, logprobs }) = match question {
+        Ok(question) => question,
+        Err(error) => {
+            let text = error.body_text();
+            let problem = text.rsplit_once("query string: ").map_or(text.as_str(), |(_, why)| why);
+            return refuse(OPENAI, id, &invalid(400, problem.to_owned(), None, None));
+        }
+    };
+    let explained = needs(&headers).and_then(|needs| {
+        route::explain(&shared, &model, &needs, prompt_tokens, max_tokens, logprobs)
+    });
+    match explained.map(|view| serde_json::to_vec(&view)) {
+        Ok(Ok(body)) => json(StatusCode::OK, id, Bytes::from(body)),
+        Ok(Err(error)) => refuse(OPENAI, id, &internal(error.to_string())),
+        Err(failure) => refuse(OPENAI, id, &api_error(&failure)),
+    }
+}

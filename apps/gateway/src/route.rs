@@ -1,0 +1,60 @@
+//! Where a request would go, and why nowhere else.
+
+use crate::{
+    dispatch::{self, Needs},
+    error::RequestFailure,
+    shared::Shared,
+    views::{RouteCandidate, RouteView},
+};
+
+/// Where a request would go that is not made.
+pub(crate) fn explain(
+    shared: &Shared,
+    model: &str,
+    needs: &Needs,
+    prompt_tokens: u32,
+    tokens_max: Option<u32>,
+    logprobs: bool,
+) -> Result<RouteView, RequestFailure> {
+    let Some(resolved) = shared.directory.resolve(model) else {
+        return Err(dispatch::unknown_model(shared, model.to_owned()));
+    };
+    let need = market::Need {
+        model: resolved.model,
+        prompt_tokens,
+        prompt_tokens_min: prompt_tokens,
+        context_tokens_min: needs.context_tokens_min,
+        tokens_max,
+        price_max: needs.price_max,
+        logprobs,
+        provider: needs.provider,
+        region: needs.region.clone(),
+    };
+    let candidates = shared.directory.candidates(need.model, &[], None);
+    // A number whose remainder explores nothing.
+    let random = dispatch::random() >> 1;
+    let random = random - random % 1_000_000 + 999_999;
+    let choice = market::choose(&needs.policy, shared.since_start(), &need, &candidates, random);
+    let views = candidates.iter().enumerate().map(|(index, candidate)| {
+        let scored = choice.scored.iter().find(|scored| scored.index == index);
+        let passed = choice.passed.iter().find(|passed| passed.provider == candidate.provider);
+        RouteCandidate {
+            provider: candidate.provider,
+            price: candidate.price,
+            context_tokens: candidate.context_tokens,
+            region: candidate.region.clone(),
+            slots: candidate.slots,
+            in_flight: candidate.in_flight,
+            cost: scored.map(|scored| scored.cost),
+            expected_ms: scored.and_then(|scored| scored.expected_ms),
+            score: scored.map(|scored| scored.score),
+            passed: passed.map(|passed| passed.reason.to_string()),
+        }
+    });
+    let taken = choice.taken.and_then(|index| candidates.get(index));
+    Ok(RouteView {
+        model: need.model,
+        provider: taken.map(|candidate| candidate.provider),
+        candidates: views.collect(),
+    })
+}
