@@ -12,9 +12,12 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use sources::long_files;
 
-/// The root of the repository this program was built from.
+/// The root of the repository this program is run in: as cargo says now, not as it said when it built this,
+/// which may have been in another checkout with the same target folder.
 pub(crate) fn repository_root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
+    let package = std::env::var_os("CARGO_MANIFEST_DIR");
+    let package = package.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&package).parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
 /// Everything that is out of order, one line each.

@@ -17,7 +17,8 @@ use support::{
 use tokio_util::sync::CancellationToken;
 use types::inference::{CountMethod, FinishReason, InferenceRequest, Sampling};
 
-const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/ember-1m-f16.gguf");
+/// Below the package's folder, in which cargo runs its tests.
+const MODEL: &str = "../../models/ember-1m-f16.gguf";
 const CONTEXT_TOKENS: u32 = 256;
 
 /// Ends with its standard input, so also when the test is killed.

@@ -59,7 +59,7 @@ pub fn quick() -> bool {
     std::env::var_os("PEERWATT_TEST_QUICK").is_some()
 }
 
-/// A file of the repository.
+/// A file of the repository that the tests are run in, which need not be the one they were built in.
 pub fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+    Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("../..").join(path)
 }
