@@ -161,6 +161,9 @@ pub(crate) struct UpArgs {
     /// API key; pages of other sites in a browser stay out
     #[arg(long)]
     pub(crate) keyless: bool,
+    /// Where figures for Prometheus are served, as /metrics [default: nowhere]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
     #[command(flatten)]
     pub(crate) engines: EngineArgs,
 }
@@ -242,6 +245,9 @@ pub(crate) struct GatewayArgs {
     /// API key; pages of other sites in a browser stay out
     #[arg(long)]
     pub(crate) keyless: bool,
+    /// Where figures for Prometheus are served, as /metrics [default: nowhere]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
 }
 
 #[derive(Args)]

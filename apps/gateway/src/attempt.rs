@@ -355,6 +355,10 @@ impl Inner {
             tracing::error!(request = %self.job.request_id, %error, "attempt.unrecorded");
             error.to_string()
         });
+        if answered {
+            let Closing { prompt_tokens, delivered, .. } = closing;
+            self.shared.metrics.delivered(prompt_tokens, delivered, billed);
+        }
         self.observe(now_ms, &closing);
         self.events.push_back(Event::Closed(Box::new(Closed { closing, billed, unrecorded })));
     }
@@ -446,6 +450,7 @@ impl Inner {
             self.shared.directory.warmed(prefix, terms.model, terms.provider);
         }
         let now = self.shared.since_start();
+        self.shared.metrics.attempt(outcome);
         self.shared.directory.observe(&terms.provider, terms.model, now, outcome, problem);
         let channel_gone = matches!(
             closing.ending,

@@ -92,6 +92,11 @@ impl GatewayHandle {
         http::router(Arc::clone(&self.shared))
     }
 
+    /// `/metrics`, for a listener of its own.
+    pub fn metrics_router(&self) -> axum::Router {
+        http::metrics_router(Arc::clone(&self.shared))
+    }
+
     /// Serves `router` on `listener` until `stop` completes, then lets running requests finish
     /// within the drain time. An error means that the listener takes no more connections.
     pub async fn serve(

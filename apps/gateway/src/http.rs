@@ -29,6 +29,7 @@ pub(crate) use self::{
 use crate::{
     accounts::{KeyId, key_id},
     error::RequestFailure,
+    metrics,
     shared::Shared,
 };
 
@@ -71,13 +72,14 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/{*rest}", any(unknown_path))
         .route("/api/{*rest}", any(unknown_path))
         .route("/health", get(health).fallback(wrong_method))
+        .route("/ready", get(ready).fallback(wrong_method))
         .with_state(shared)
 }
 
 /// The dialect whose clients use this path.
 fn dialect_of(path: &str) -> Dialect {
     match path {
-        "/v1/messages" => Dialect::Anthropic,
+        path if path.starts_with("/v1/messages") => Dialect::Anthropic,
         path if path.starts_with("/api/") => OLLAMA,
         _ => OPENAI,
     }
@@ -96,16 +98,44 @@ async fn unknown_path(request: Request) -> Reply {
     refuse(dialect, new_id(), &invalid(404, message, None, Some("not_found")))
 }
 
+/// Whether it runs.
 async fn health(State(shared): State<Arc<Shared>>) -> Reply {
-    let ready = shared.directory.any_ready() && !shared.is_closing();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let text = if ready { "ok" } else { "no provider" };
+    standing(&shared, StatusCode::OK)
+}
+
+/// Whether it can answer: it is not stopping, and some provider can be paid.
+async fn ready(State(shared): State<Arc<Shared>>) -> Reply {
+    let status = if is_ready(&shared) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    standing(&shared, status)
+}
+
+fn is_ready(shared: &Shared) -> bool {
+    shared.directory.any_ready() && !shared.is_closing()
+}
+
+fn standing(shared: &Shared, status: StatusCode) -> Reply {
+    let text = match (shared.is_closing(), is_ready(shared)) {
+        (true, _) => "stopping",
+        (false, true) => "ok",
+        (false, false) => "no provider",
+    };
     let body = format!(
         r#"{{"status":"{text}","providers":{},"models":{}}}"#,
         shared.directory.connected().len(),
         shared.directory.models().len()
     );
     json(status, new_id(), body.into())
+}
+
+/// Figures for Prometheus; not for everybody, so on a listener of their own.
+pub(crate) fn metrics_router(shared: Arc<Shared>) -> Router {
+    async fn figures(State(shared): State<Arc<Shared>>) -> Reply {
+        let mut reply = Response::new(Body::from(metrics::render(&shared)));
+        let format = HeaderValue::from_static(metrics::FORMAT);
+        reply.headers_mut().insert(header::CONTENT_TYPE, format);
+        reply
+    }
+    Router::new().route("/metrics", get(figures).fallback(wrong_method)).with_state(shared)
 }
 
 /// The key in `Authorization: Bearer …`, or in `x-api-key`, where Anthropic's clients put it.

@@ -12,6 +12,7 @@ mod shared;
 mod accounts;
 mod books;
 mod lanes;
+mod metrics;
 
 mod providers;
 mod treasury;

@@ -13,7 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use types::{Address, Nusd, TimeMs, Watt};
 
 use crate::{
-    books::Books, config::GatewayConfig, providers::Directory, treasury::Command,
+    books::Books, config::GatewayConfig, metrics::Metrics, providers::Directory, treasury::Command,
     views::AccountSummary,
 };
 
@@ -23,6 +23,7 @@ pub(crate) struct Shared {
     pub config: GatewayConfig,
     pub books: Books,
     pub directory: Directory,
+    pub metrics: Metrics,
     /// The account of the operator key.
     pub operator: Address,
     /// To the treasury's loop.
@@ -58,6 +59,7 @@ impl Shared {
         };
         Shared {
             directory: Directory::new(config.limits.providers_max),
+            metrics: Metrics::default(),
             config,
             books,
             operator,

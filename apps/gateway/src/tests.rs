@@ -7,6 +7,7 @@ mod dialects;
 mod double;
 mod faults;
 mod http_api;
+mod metrics;
 mod restart;
 mod routing;
 

@@ -12,6 +12,7 @@ mod answer;
 mod error;
 mod fields;
 mod json;
+mod logprobs;
 mod stream;
 #[cfg(test)]
 mod testing;

@@ -36,6 +36,8 @@ pub(crate) struct GatewayPlan {
     pub(crate) key_budget: Nusd,
     /// Whether the first key pays for programs of this machine that send none.
     pub(crate) keyless: bool,
+    /// Where figures for Prometheus are served.
+    pub(crate) metrics_listen: Option<SocketAddr>,
     /// Names besides its address under which the page may be asked for.
     pub(crate) public_hosts: Vec<String>,
     /// Accounts whose balances the page shows besides its own and its providers', by name.
@@ -50,6 +52,7 @@ pub(crate) struct GatewayPart {
     pub(crate) api_key: String,
     stop_serving: CancellationToken,
     server: AbortOnDropHandle<std::io::Result<()>>,
+    metrics: Option<AbortOnDropHandle<std::io::Result<()>>>,
 }
 
 /// A network that was joined.
@@ -163,6 +166,17 @@ pub(crate) async fn start(
         let (handle, stop) = (handle.clone(), stop_serving.clone());
         async move { handle.serve(listener, router, stop.cancelled_owned()).await }
     });
+    let metrics = match plan.metrics_listen {
+        None => None,
+        Some(addr) => {
+            let listener = TcpListener::bind(addr);
+            let listener = listener.await.with_context(|| format!("binding {addr} for metrics"))?;
+            let (handle, stop) = (handle.clone(), stop_serving.clone());
+            Some(AbortOnDropHandle::new(tokio::spawn(async move {
+                handle.serve(listener, handle.metrics_router(), stop.cancelled_owned()).await
+            })))
+        }
+    };
     home.note_running(|running| running.base_url = Some(base_url.clone()))?;
     Ok(GatewayPart {
         handle,
@@ -171,6 +185,7 @@ pub(crate) async fn start(
         api_key,
         stop_serving,
         server: AbortOnDropHandle::new(server),
+        metrics,
     })
 }
 
@@ -195,6 +210,7 @@ impl GatewayPart {
     pub(crate) async fn stop(self, home: &Home) -> anyhow::Result<()> {
         self.stop_serving.cancel();
         let served = self.server.await.context("serving HTTP")?;
+        drop(self.metrics);
         self.handle.shutdown().await;
         home.note_running(|running| running.base_url = None)?;
         served.context("serving HTTP")
@@ -218,6 +234,7 @@ pub(crate) async fn run(common: Common, args: GatewayArgs, output: Output) -> an
         moniker: args.moniker,
         key_budget: args.key_budget,
         keyless: args.keyless,
+        metrics_listen: args.metrics_listen,
         public_hosts: args.public_host,
         accounts: Vec::new(),
     };

@@ -65,6 +65,7 @@ pub(crate) async fn run(common: Common, args: UpArgs, output: Output) -> anyhow:
         moniker: "gateway".to_owned(),
         key_budget: args.key_budget,
         keyless: args.keyless,
+        metrics_listen: args.metrics_listen,
         public_hosts: args.public_host.clone(),
         accounts: accounts(&home)?,
     };

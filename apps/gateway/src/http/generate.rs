@@ -17,6 +17,7 @@ use crate::{
     attempt::{Attempt, Closed, Event, explain},
     dispatch::{self, Needs},
     error::RequestFailure,
+    metrics::Measured,
     session::Ending,
     shared::{Shared, millis},
 };
@@ -24,14 +25,17 @@ use crate::{
 /// Every endpoint that generates: read, let in, find a provider, answer.
 pub(super) async fn generate(shared: Arc<Shared>, dialect: Dialect, request: Request) -> Reply {
     let id = new_id();
-    match answer(&shared, dialect, id, request).await {
-        Ok(reply) => reply,
+    let measured = Measured::begin(&shared, dialect);
+    let error = match answer(&shared, dialect, id, request, &measured).await {
+        Ok(reply) => return reply,
         Err(Refused::Failure(failure)) => {
             tracing::info!(request = %id, %failure, "http.refused");
-            refuse(dialect, id, &api_error(&failure))
+            api_error(&failure)
         }
-        Err(Refused::Error(error)) => refuse(dialect, id, &error),
-    }
+        Err(Refused::Error(error)) => error,
+    };
+    measured.failed(error.code.unwrap_or(error.kind));
+    refuse(dialect, id, &error)
 }
 
 /// Why there is no answer.
@@ -51,6 +55,7 @@ async fn answer(
     dialect: Dialect,
     id: RequestId,
     request: Request,
+    measured: &Measured,
 ) -> Result<Reply, Refused> {
     let (parts, body) = request.into_parts();
     let key = authorize(shared, &parts.headers)?;
@@ -59,7 +64,11 @@ async fn answer(
     let asked = match dialect {
         Dialect::Ollama(kind) => match ollama::parse(kind, &body).map_err(bad)? {
             ollama::Asked::Generation(asked) => asked,
-            ollama::Asked::Loading { model } => return loaded(shared, kind, id, model),
+            ollama::Asked::Loading { model } => {
+                let reply = loaded(shared, kind, id, model)?;
+                measured.answered(0);
+                return Ok(reply);
+            }
         },
         Dialect::OpenAi(_) | Dialect::Responses | Dialect::Anthropic => {
             dialect.parse(&body).map_err(bad)?
@@ -74,9 +83,9 @@ async fn answer(
     if stream {
         let trailers = wants_trailers(&parts.headers);
         let wishes = stream::Wishes { include_usage, logprobs, trailers };
-        return Ok(stream::reply(attempt, &job, dialect, wishes));
+        return Ok(stream::reply(attempt, &job, dialect, wishes, measured.clone()));
     }
-    plain(attempt, &job, dialect, logprobs).await
+    plain(attempt, &job, dialect, logprobs, measured).await
 }
 
 /// Whatever is offered is loaded where it is needed.
@@ -98,13 +107,13 @@ async fn plain(
     job: &dispatch::Job,
     dialect: Dialect,
     logprobs: bool,
+    measured: &Measured,
 ) -> Result<Reply, Refused> {
     let (mut text, mut pieces) = (String::new(), Vec::<TokenPiece>::new());
-    let mut first_token = None;
     let closed = loop {
         match attempt.event().await {
             Event::Tokens { text: more, pieces: of_it } => {
-                first_token.get_or_insert_with(|| job.began.elapsed());
+                measured.text();
                 text += &more;
                 if logprobs {
                     pieces.extend(of_it);
@@ -118,20 +127,23 @@ async fn plain(
         Ok(finish) => finish,
         Err(failure) => {
             // What was delivered before it failed is paid, and the client is told.
-            let mut reply = refuse(dialect, job.request_id, &api_error(&failure));
+            let error = api_error(&failure);
+            measured.failed(error.code.unwrap_or(error.kind));
+            let mut reply = refuse(dialect, job.request_id, &error);
             bill(&mut reply, &billing);
             return Ok(reply);
         }
     };
-    let total = job.began.elapsed();
+    let usage = usage(&closed);
+    measured.answered(usage.completion_tokens);
     let answer = Answer {
         text: &text,
         pieces: logprobs.then_some(pieces.as_slice()),
         finish,
-        usage: usage(&closed),
+        usage,
         billing: &billing,
-        first_token_ms: millis(first_token.unwrap_or(total)),
-        total_ms: millis(total),
+        first_token_ms: millis(measured.first_text()),
+        total_ms: millis(measured.elapsed()),
     };
     let body = dialect.answer(head(job), &answer);
     let mut reply = json(StatusCode::OK, job.request_id, body);

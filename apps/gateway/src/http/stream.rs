@@ -22,6 +22,7 @@ use super::{
 use crate::{
     attempt::{Attempt, Closed, Event},
     dispatch::Job,
+    metrics::Measured,
     shared::millis,
 };
 
@@ -36,14 +37,21 @@ pub(super) struct Wishes {
     pub trailers: bool,
 }
 
-pub(super) fn reply(attempt: Attempt, job: &Arc<Job>, dialect: Dialect, wishes: Wishes) -> Reply {
+pub(super) fn reply(
+    attempt: Attempt,
+    job: &Arc<Job>,
+    dialect: Dialect,
+    wishes: Wishes,
+    measured: Measured,
+) -> Reply {
     let provider = text_value(&attempt.provider().to_string());
     let body = EventStream {
         writer: StreamWriter::new(dialect, head(job), wishes.include_usage),
         job: Arc::clone(job),
         attempt: Some(attempt),
         wishes,
-        first_token_ms: None,
+        begun: false,
+        measured,
         trailers: None,
     };
     let mut reply = Reply::new(Body::new(body));
@@ -65,23 +73,21 @@ struct EventStream {
     job: Arc<Job>,
     writer: StreamWriter,
     wishes: Wishes,
-    /// When the first text came.
-    first_token_ms: Option<u64>,
+    begun: bool,
+    measured: Measured,
     trailers: Option<HeaderMap>,
 }
 
 impl EventStream {
-    fn begin(&mut self, out: &mut BytesMut) -> u64 {
-        match self.first_token_ms {
-            Some(at) => at,
-            None => {
-                self.writer.begin(out);
-                *self.first_token_ms.insert(millis(self.job.began.elapsed()))
-            }
+    fn begin(&mut self, out: &mut BytesMut) {
+        if !self.begun {
+            self.begun = true;
+            self.writer.begin(out);
         }
     }
 
     fn tokens(&mut self, out: &mut BytesMut, text: &str, pieces: &[TokenPiece]) {
+        self.measured.text();
         self.begin(out);
         self.writer.text(out, text, self.wishes.logprobs.then_some(pieces));
     }
@@ -90,18 +96,25 @@ impl EventStream {
         let billing = billing(&self.job, attempt, closed);
         match outcome(closed) {
             Ok(finish) => {
+                let usage = usage(closed);
+                self.measured.answered(usage.completion_tokens);
+                self.begin(out);
                 let answer = Answer {
                     text: "",
                     pieces: None,
                     finish,
-                    usage: usage(closed),
+                    usage,
                     billing: &billing,
-                    first_token_ms: self.begin(out),
-                    total_ms: millis(self.job.began.elapsed()),
+                    first_token_ms: millis(self.measured.first_text()),
+                    total_ms: millis(self.measured.elapsed()),
                 };
                 self.writer.end(out, &answer);
             }
-            Err(failure) => self.writer.fail(out, &api_error(&failure), &billing),
+            Err(failure) => {
+                let error = api_error(&failure);
+                self.measured.failed(error.code.unwrap_or(error.kind));
+                self.writer.fail(out, &error, &billing);
+            }
         }
         if self.wishes.trailers {
             self.trailers = Some(trailers(&billing));

@@ -87,14 +87,3 @@ pub(super) fn nullable(out: &mut BytesMut, text: Option<&str>) {
         None => raw(out, "null"),
     }
 }
-
-/// OpenAI's own stand-in for a log-probability that is not known.
-const LOGPROB_UNKNOWN: &str = "-9999.0";
-
-/// Appends a log-probability.
-pub(super) fn logprob(out: &mut BytesMut, value: Option<i32>) {
-    match value {
-        Some(value) => micros(out, value),
-        None => raw(out, LOGPROB_UNKNOWN),
-    }
-}

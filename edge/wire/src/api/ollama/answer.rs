@@ -9,7 +9,7 @@ use types::{
 };
 
 use super::Kind;
-use crate::api::{Answer, ApiError, Head, json};
+use crate::api::{Answer, ApiError, Head, json, logprobs};
 
 /// Writes the lines of one stream.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl LineWriter {
     pub fn text(&self, out: &mut BytesMut, text: &str, pieces: Option<&[TokenPiece]>) {
         self.content(out, text);
         json::raw(out, r#","done":false"#);
-        logprobs(out, pieces);
+        logprobs_member(out, pieces);
         json::raw(out, "}\n");
     }
 
@@ -49,7 +49,7 @@ impl LineWriter {
                 FinishReason::Stop | FinishReason::Cancelled | FinishReason::Failed => r#""stop""#,
             },
         );
-        logprobs(out, answer.pieces);
+        logprobs_member(out, answer.pieces);
         let ns = |ms: u64| ms.saturating_mul(1_000_000);
         let rest_ms = answer.total_ms.saturating_sub(answer.first_token_ms);
         for (name, value) in [
@@ -121,34 +121,9 @@ pub(super) fn timestamp(at: TimeMs) -> String {
     humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(at.0)).to_string()
 }
 
-fn logprobs(out: &mut BytesMut, pieces: Option<&[TokenPiece]>) {
-    let Some(pieces) = pieces.filter(|pieces| !pieces.is_empty()) else { return };
-    let token = |out: &mut BytesMut, bytes: &[u8], logprob: Option<i32>| {
-        json::raw(out, r#"{"token":"#);
-        json::string(out, &String::from_utf8_lossy(bytes));
-        json::raw(out, r#","logprob":"#);
-        json::logprob(out, logprob);
-        json::raw(out, r#","bytes":"#);
-        json::byte_list(out, bytes);
-    };
-    json::raw(out, r#","logprobs":["#);
-    for (index, piece) in pieces.iter().enumerate() {
-        if index > 0 {
-            json::raw(out, ",");
-        }
-        token(out, &piece.bytes, piece.logprob_micros);
-        if !piece.alternatives.is_empty() {
-            json::raw(out, r#","top_logprobs":["#);
-            for (index, other) in piece.alternatives.iter().enumerate() {
-                if index > 0 {
-                    json::raw(out, ",");
-                }
-                token(out, &other.bytes, Some(other.logprob_micros));
-                json::raw(out, "}");
-            }
-            json::raw(out, "]");
-        }
-        json::raw(out, "}");
+fn logprobs_member(out: &mut BytesMut, pieces: Option<&[TokenPiece]>) {
+    if let Some(pieces) = pieces.filter(|pieces| !pieces.is_empty()) {
+        json::raw(out, r#","logprobs":"#);
+        logprobs::tokens(out, pieces);
     }
-    json::raw(out, "]");
 }

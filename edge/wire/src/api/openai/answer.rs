@@ -7,7 +7,7 @@ use types::{
     price::Price,
 };
 
-use crate::api::{Answer, ApiError, Head, Usage, json};
+use crate::api::{Answer, ApiError, Head, Usage, json, logprobs};
 
 /// Which endpoint an answer is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,7 +45,7 @@ pub fn completion(kind: Kind, head: Head<'_>, answer: &Answer<'_>) -> Bytes {
             json::raw(&mut out, r#","logprobs":"#);
         }
     }
-    logprobs(&mut out, kind, pieces, &mut 0);
+    logprobs_member(&mut out, kind, pieces, &mut 0);
     json::raw(&mut out, r#","finish_reason":"#);
     finish_reason(&mut out, finish);
     json::raw(&mut out, r#"}],"usage":"#);
@@ -99,7 +99,7 @@ pub(super) fn usage_object(out: &mut BytesMut, usage: Usage) {
 
 /// The `logprobs` member. `offset` is where the first piece begins in the text of a completion, in
 /// characters, and is moved past the last one.
-pub(super) fn logprobs(
+pub(super) fn logprobs_member(
     out: &mut BytesMut,
     kind: Kind,
     pieces: Option<&[TokenPiece]>,
@@ -113,31 +113,9 @@ pub(super) fn logprobs(
 }
 
 fn chat_logprobs(out: &mut BytesMut, pieces: &[TokenPiece]) {
-    let token = |out: &mut BytesMut, bytes: &[u8], value: Option<i32>| {
-        json::raw(out, r#"{"token":"#);
-        json::string(out, &String::from_utf8_lossy(bytes));
-        json::raw(out, r#","logprob":"#);
-        json::logprob(out, value);
-        json::raw(out, r#","bytes":"#);
-        json::byte_list(out, bytes);
-    };
-    json::raw(out, r#"{"content":["#);
-    for (index, piece) in pieces.iter().enumerate() {
-        if index > 0 {
-            json::raw(out, ",");
-        }
-        token(out, &piece.bytes, piece.logprob_micros);
-        json::raw(out, r#","top_logprobs":["#);
-        for (index, other) in piece.alternatives.iter().enumerate() {
-            if index > 0 {
-                json::raw(out, ",");
-            }
-            token(out, &other.bytes, Some(other.logprob_micros));
-            json::raw(out, "}");
-        }
-        json::raw(out, "]}");
-    }
-    json::raw(out, r#"],"refusal":null}"#);
+    json::raw(out, r#"{"content":"#);
+    logprobs::tokens(out, pieces);
+    json::raw(out, r#","refusal":null}"#);
 }
 
 fn text_logprobs(out: &mut BytesMut, pieces: &[TokenPiece], offset: &mut usize) {
@@ -158,7 +136,7 @@ fn text_logprobs(out: &mut BytesMut, pieces: &[TokenPiece], offset: &mut usize) 
         json::string(out, &String::from_utf8_lossy(&piece.bytes));
     });
     json::raw(out, ",");
-    list(out, "token_logprobs", &mut |out, piece| json::logprob(out, piece.logprob_micros));
+    list(out, "token_logprobs", &mut |out, piece| logprobs::value(out, piece.logprob_micros));
     json::raw(out, ",");
     list(out, "top_logprobs", &mut |out, piece| {
         json::raw(out, "{");

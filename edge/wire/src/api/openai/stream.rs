@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use types::inference::{FinishReason, TokenPiece};
 
-use super::answer::{Kind, begin, error, finish_reason, logprobs, usage_object};
+use super::answer::{Kind, begin, error, finish_reason, logprobs_member, usage_object};
 use crate::api::{Answer, ApiError, Billing, Head, Usage, json};
 
 /// Writes the events of one stream. The caller decides when; this knows only the form.
@@ -65,7 +65,7 @@ impl ChunkWriter {
                 Kind::Text => r#"","logprobs":"#,
             },
         );
-        logprobs(out, self.kind, pieces, &mut self.offset);
+        logprobs_member(out, self.kind, pieces, &mut self.offset);
         json::raw(out, ",\"finish_reason\":null}]}\n\n");
     }
 
