@@ -8,8 +8,8 @@ use types::{
 };
 
 use crate::world::{
-    COMMISSION, DAY_MS, FREE_TERMS, World, address, claim, consensus_key, ppm, provider, redeem,
-    register, register_validator, register_with, validator,
+    COMMISSION, DAY_MS, FREE_TERMS, World, address, claim, consensus_key, double_sign, ppm,
+    provider, redeem, register, register_validator, register_with, validator,
 };
 
 fn delegate(operator: OperatorId, amount: Watt) -> Action {
@@ -265,6 +265,27 @@ fn stake_may_go_the_same_way_several_times_but_not_more_often_than_is_kept() {
         world.apply("dora", redelegate("vito", "vera", 10));
     }
     world.check("dora", redelegate("vito", "vera", 10), expect!["failed stake.too_many_entries: 2 unbondings or redelegations at validator/vito are under way, which is the most; wait for one to end"]);
+}
+
+/// Of two that went the same way, the later one may not move on, and answers for a fault before it.
+#[test]
+fn the_unbonding_time_counts_for_each_redelegation_by_itself() {
+    let mut world = small();
+    world.apply("alice", register_validator("alice", Watt::whole(100)));
+    world.apply("dora", delegate(validator("vito"), Watt::whole(100)));
+    world.apply("dora", redelegate("vito", "vera", 40));
+    world.wait(10 * DAY_MS);
+    world.block(&[]);
+    let fault = world.state.height();
+    world.apply("dora", redelegate("vito", "vera", 60));
+    world.wait(world.genesis.params.stake.unbonding_ms - 10 * DAY_MS);
+    world.block(&[]);
+    let hop = redelegate("vera", "alice", 1);
+    world.check("dora", hop, expect!["failed stake.redelegation_hop: stake that moved to validator/vera may not move on yet; undelegate, or wait until it has been there for the unbonding time"]);
+    let behind_vera = |world: &World| world.state.stake_of(&address("dora"), &validator("vera")).0;
+    let before = behind_vera(&world);
+    world.apply("gina", double_sign("vito", fault));
+    assert_eq!(before - behind_vera(&world), Watt::whole(3).0);
 }
 
 #[test]
