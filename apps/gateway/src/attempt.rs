@@ -355,7 +355,7 @@ impl Inner {
             tracing::error!(request = %self.job.request_id, %error, "attempt.unrecorded");
             error.to_string()
         });
-        if answered {
+        if answered && closing.delivered > 0 {
             let Closing { prompt_tokens, delivered, .. } = closing;
             self.shared.metrics.delivered(prompt_tokens, delivered, billed);
         }

@@ -476,7 +476,7 @@ impl<'a> Search<'a> {
             return match self.job.needs.context_tokens_min {
                 // Asked for more than the prompt takes, and than anybody has.
                 Some(min) if min > self.job.prompt_tokens_min => RequestFailure::Invalid {
-                    param: Some("options.num_ctx".into()),
+                    param: None,
                     problem: format!("no provider of `{model}` has a context of {min} tokens"),
                 },
                 _ => RequestFailure::TooLong { model },

@@ -51,33 +51,30 @@ struct Tokens {
 }
 
 /// What is counted while a gateway runs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Metrics {
     requests: Family<Request, Counter>,
     attempts: Family<Attempt, Counter>,
     tokens: Family<Tokens, Counter>,
     billed_nusd: Counter,
-    duration: Seconds,
-    first_token: Seconds,
-    output_token: TokenSeconds,
+    duration: Histogram,
+    first_token: Histogram,
+    output_token: Histogram,
 }
 
-#[derive(Clone, Debug)]
-struct Seconds(Histogram);
-
-impl Default for Seconds {
-    fn default() -> Seconds {
-        Seconds(Histogram::new(exponential_buckets(SECONDS_MIN, 2.0, SECONDS_BUCKETS)))
-    }
-}
-
-#[derive(Clone, Debug)]
-struct TokenSeconds(Histogram);
-
-impl Default for TokenSeconds {
-    fn default() -> TokenSeconds {
-        let buckets = exponential_buckets(TOKEN_SECONDS_MIN, 2.0, TOKEN_SECONDS_BUCKETS);
-        TokenSeconds(Histogram::new(buckets))
+impl Default for Metrics {
+    fn default() -> Metrics {
+        let seconds = || Histogram::new(exponential_buckets(SECONDS_MIN, 2.0, SECONDS_BUCKETS));
+        let of_a_token = exponential_buckets(TOKEN_SECONDS_MIN, 2.0, TOKEN_SECONDS_BUCKETS);
+        Metrics {
+            requests: Family::default(),
+            attempts: Family::default(),
+            tokens: Family::default(),
+            billed_nusd: Counter::default(),
+            duration: seconds(),
+            first_token: seconds(),
+            output_token: Histogram::new(of_a_token),
+        }
     }
 }
 
@@ -106,7 +103,7 @@ impl Metrics {
     fn ended(&self, request: Request, duration: Duration) {
         self.requests.get_or_create(&request).inc();
         if request.outcome == "answered" {
-            self.duration.0.observe(duration.as_secs_f64());
+            self.duration.observe(duration.as_secs_f64());
         }
     }
 }
@@ -143,7 +140,7 @@ impl Measured {
         let first =
             self.0.first_text_us.compare_exchange(0, us, Ordering::Relaxed, Ordering::Relaxed);
         if first.is_ok() {
-            self.0.shared.metrics.first_token.0.observe(elapsed.as_secs_f64());
+            self.0.shared.metrics.first_token.observe(elapsed.as_secs_f64());
         }
     }
 
@@ -164,18 +161,14 @@ impl Measured {
         let rest = self.elapsed().saturating_sub(self.first_text());
         if let Some(gaps) = output_tokens.checked_sub(1).filter(|gaps| *gaps > 0) {
             let token = rest.as_secs_f64() / f64::from(gaps);
-            self.0.shared.metrics.output_token.0.observe(token);
+            self.0.shared.metrics.output_token.observe(token);
         }
-        self.end("answered");
+        self.0.end("answered");
     }
 
     /// There is no answer, or only a part of one: the error's code.
     pub(crate) fn failed(&self, code: &'static str) {
-        self.end(code);
-    }
-
-    fn end(&self, outcome: &'static str) {
-        self.0.end(outcome);
+        self.0.end(code);
     }
 }
 
@@ -238,19 +231,19 @@ pub(crate) fn render(shared: &Shared) -> String {
         "gen_ai_server_request_duration",
         "From a request to the end of its answer, of those that were answered",
         Unit::Seconds,
-        metrics.duration.0.clone(),
+        metrics.duration.clone(),
     );
     registry.register_with_unit(
         "gen_ai_server_time_to_first_token",
         "From a request to the first text for its client",
         Unit::Seconds,
-        metrics.first_token.0.clone(),
+        metrics.first_token.clone(),
     );
     registry.register_with_unit(
         "gen_ai_server_time_per_output_token",
         "Between two tokens of an answer, on average over it",
         Unit::Seconds,
-        metrics.output_token.0.clone(),
+        metrics.output_token.clone(),
     );
     registry.register(
         "peerwatt_requests_in_work",

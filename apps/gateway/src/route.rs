@@ -31,10 +31,9 @@ pub(crate) fn explain(
         region: needs.region.clone(),
     };
     let candidates = shared.directory.candidates(need.model, &[], None);
-    // A number whose remainder explores nothing.
-    let random = dispatch::random() >> 1;
-    let random = random - random % 1_000_000 + 999_999;
-    let choice = market::choose(&needs.policy, shared.since_start(), &need, &candidates, random);
+    let policy = market::Policy { explore_ppm: 0, ..needs.policy };
+    let now = shared.since_start();
+    let choice = market::choose(&policy, now, &need, &candidates, dispatch::random());
     let views = candidates.iter().enumerate().map(|(index, candidate)| {
         let scored = choice.scored.iter().find(|scored| scored.index == index);
         let passed = choice.passed.iter().find(|passed| passed.provider == candidate.provider);
@@ -42,7 +41,7 @@ pub(crate) fn explain(
             provider: candidate.provider,
             price: candidate.price,
             context_tokens: candidate.context_tokens,
-            region: candidate.region.clone(),
+            region: candidate.region.as_ref().to_owned(),
             slots: candidate.slots,
             in_flight: candidate.in_flight,
             cost: scored.map(|scored| scored.cost),

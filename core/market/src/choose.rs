@@ -1,5 +1,7 @@
 //! Hard filters, then a score: the expected cost in nano-USD plus what the expected time is worth.
 
+use std::sync::Arc;
+
 use types::{Address, ModelId, Nusd, TimeMs, mul_div, price::Price};
 
 use crate::record::{Health, Record};
@@ -74,7 +76,7 @@ pub struct Candidate {
     pub context_tokens: u32,
     pub logprobs: bool,
     /// As the ledger has it; empty if it does not say.
-    pub region: String,
+    pub region: Arc<str>,
     /// It answered a prompt with the same beginning not long ago, and may still have it in its cache.
     pub is_warm: bool,
     /// Requests it runs at once.

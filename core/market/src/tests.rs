@@ -90,7 +90,7 @@ fn hard_filters_name_their_reason() {
         with(8, |c| c.record.observe(NOW, Outcome::Busy { retry_after_ms: 2_000 })),
         with(9, |c| (0..3).for_each(|_| c.record.observe(NOW, Outcome::Cut))),
         with(10, |c| c.region = "europe".into()),
-        with(11, |c| c.region = String::new()),
+        with(11, |c| c.region = "".into()),
     ];
     let need =
         Need { logprobs: true, price_max: Some(price(500)), region: Some("eu".into()), ..need() };

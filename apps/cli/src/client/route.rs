@@ -14,18 +14,14 @@ pub(crate) async fn run(common: Common, args: RouteArgs, output: Output) -> anyh
     let RouteCommand::Explain(args) = args.command;
     let api = Api::new(&Home::open(&common)?, &args.gateway)?;
     let view = api.route(&question(&args), &wishes(&args)).await?;
-    let mut lines: Vec<String> = view.candidates.iter().map(line).collect();
     // What could be taken first, the best of it at the top.
-    let mut order: Vec<usize> = (0..lines.len()).collect();
-    order.sort_by_key(|&index| {
-        let candidate = &view.candidates[index];
-        (candidate.score.is_none(), candidate.score)
-    });
-    let lines: Vec<String> = order.iter().map(|&index| std::mem::take(&mut lines[index])).collect();
+    let mut candidates: Vec<&RouteCandidate> = view.candidates.iter().collect();
+    candidates.sort_by_key(|candidate| (candidate.score.is_none(), candidate.score));
     let head = match &view.provider {
         Some(provider) => format!("{provider} would be asked first"),
         None => "nobody could be asked now".to_owned(),
     };
+    let lines = candidates.into_iter().map(line);
     let text = std::iter::once(head).chain(lines).collect::<Vec<_>>().join("\n");
     output.result(&view, text)
 }

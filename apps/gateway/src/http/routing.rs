@@ -49,6 +49,9 @@ pub(super) fn needs(headers: &HeaderMap) -> Result<Needs, RequestFailure> {
         needs.provider = Some(address);
     }
     if let Some(region) = text(&REGION)? {
+        if region.is_empty() {
+            return Err(bad(&REGION, "is a region, such as eu"));
+        }
         needs.region = Some(region.to_owned());
     }
     if let Some(price) = text(&PRICE_MAX)? {

@@ -3,9 +3,14 @@
 
 use std::net::SocketAddr;
 
-use replica::{Peer, PeerCommand, PeerEvent, PeerLinks, PeerSaid};
+use replica::{
+    Peer, PeerCommand, PeerEvent, PeerLinks, PeerMessage, PeerMessage::HeaderWanted, PeerSaid,
+};
 use store::{Append, StoredBlock};
-use types::Signature;
+use types::{
+    Hash32, Signature,
+    consensus::{Certificate, CommitSignature},
+};
 
 use super::*;
 
@@ -230,6 +235,44 @@ async fn an_idle_network_wakes_a_validator_that_missed_a_change_of_the_set() {
     }
     carrier.await.unwrap();
     drop((home, fourth._home));
+}
+
+/// What a validator at the first height does about a peer that says this.
+async fn reaction(said: PeerMessage) -> PeerCommand {
+    let addrs = addrs(4);
+    let Member { links: PeerLinks { events, mut commands }, task, _home: home, .. } =
+        Member::start(1, Home::new(), &addrs, false).await;
+    let peer = node_key(2).public_key();
+    for said in [PeerSaid::Connected, PeerSaid::Message(said)] {
+        events.send(PeerEvent { peer, said }).await.unwrap();
+    }
+    let command = commands.recv().await.unwrap();
+    task.shutdown().await.unwrap();
+    drop(home);
+    command
+}
+
+/// By three of the four validators, none of whom signed it.
+fn nobody_signed(height: u64) -> Certificate {
+    let signature = |number| CommitSignature {
+        signer: validator_key(number).public_key(),
+        signature: Signature([7; 64]),
+    };
+    let mut signatures = [1, 2, 3].map(signature).to_vec();
+    signatures.sort_by_key(|it| it.signer);
+    Certificate { height: Height(height), round: 0, block: Hash32([9; 32]), signatures }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_gives_a_forged_certificate_of_the_next_block_is_dropped() {
+    let dropped = reaction(PeerMessage::Decided(nobody_signed(1))).await;
+    assert!(matches!(dropped, PeerCommand::Drop { .. }), "{dropped:?}");
+    // Who decided a later one is not known yet: the peer has to prove the next one first.
+    let wanted = HeaderWanted { height: Height(1) };
+    match reaction(PeerMessage::Decided(nobody_signed(9))).await {
+        PeerCommand::Send { message, .. } => assert_eq!(message, wanted),
+        command => panic!("{command:?}"),
+    }
 }
 
 /// The blocks of a store up to a height, the last with a certificate that nobody signed.

@@ -19,11 +19,7 @@ use tokio::sync::mpsc;
 use types::{Hash32, Height, PublicKey, genesis::Genesis};
 
 use super::{Host, Members, node_tip};
-use crate::{
-    Application, ReplicaError,
-    chain::Parent,
-    peers::{PeerCommand, PeerMessage},
-};
+use crate::{Application, ReplicaError, chain::Parent, peers::PeerMessage};
 
 /// How long a peer may take for a header before another is asked.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -271,11 +267,9 @@ impl<A: Application> Host<A> {
     /// A header that came, perhaps the one that was asked for.
     pub(super) fn header(&mut self, peer: PublicKey, height: Height, block: Option<LightBlock>) {
         let Some(certifying) = &self.snapshots.certifying else {
-            if let Some(LightBlock { certificate, .. }) = block
-                && certificate.height == self.parts.worker.height()
-                && self.is_decided(&certificate)
-            {
-                self.step(Input::PeerAt { peer, height: certificate.height });
+            // Asked for to see that it is decided. If it has been decided here meanwhile, that is old news.
+            if let Some(block) = block.filter(|_| height == self.parts.worker.height()) {
+                self.hear_decided(peer, &block.certificate);
             }
             return;
         };
@@ -300,11 +294,7 @@ impl<A: Application> Host<A> {
             // The operator may have mistaken the digest.
             Err(LightError::OtherBlock { .. }) => self.ask_another(),
             Err(error) => {
-                self.parts.connected.remove(&peer);
-                let why = format!("it gave a header that proves nothing: {error}");
-                tracing::warn!(%peer, %why, "a peer is dropped");
-                self.command(PeerCommand::Drop { peer, why });
-                self.step(Input::PeerGone { peer });
+                self.drop_peer(peer, format!("it gave a header that proves nothing: {error}"));
                 self.ask_another();
             }
         }

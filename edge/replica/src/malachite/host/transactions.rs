@@ -77,11 +77,7 @@ impl<A: Application> Host<A> {
             Effect::Start { height } => self.go |= height == self.parts.worker.height(),
             Effect::SendTxs { peer, txs } => self.tell(peer, PeerMessage::Txs(txs)),
             Effect::Check { peer, txs } => self.check(peer, txs),
-            Effect::Drop { peer, why } => {
-                tracing::warn!(%peer, %why, "a peer is dropped");
-                self.parts.connected.remove(&peer);
-                self.command(PeerCommand::Drop { peer, why: why.to_string() });
-            }
+            Effect::Drop { peer, why } => self.cut(peer, why.to_string()),
             Effect::Answer { id, fate, waiters } => self.answer_waiters(id, &fate, waiters),
             Effect::Report(evidence) => {
                 if let Some(reports) = &self.parts.evidence {
@@ -106,6 +102,18 @@ impl<A: Application> Host<A> {
     /// What cannot be sent is lost; nothing that peers tell each other this way has to arrive.
     pub(super) fn command(&self, command: PeerCommand) {
         let _ = self.parts.peers.commands.try_send(command);
+    }
+
+    /// Drops a peer for something that the machine does not know of.
+    pub(super) fn drop_peer(&mut self, peer: PublicKey, why: String) {
+        self.cut(peer, why);
+        self.step(Input::PeerGone { peer });
+    }
+
+    fn cut(&mut self, peer: PublicKey, why: String) {
+        tracing::warn!(%peer, %why, "a peer is dropped");
+        self.parts.connected.remove(&peer);
+        self.command(PeerCommand::Drop { peer, why });
     }
 
     pub(super) fn hear_peer(&mut self, PeerEvent { peer, said }: PeerEvent) {
@@ -151,19 +159,21 @@ impl<A: Application> Host<A> {
 
     /// A peer says how far it is. That counts when the validators of today decided the block. After a
     /// change of many of them they did not; then the peer is asked for the next block that is missing
-    /// here, which they did decide.
-    fn hear_decided(&mut self, peer: PublicKey, certificate: &Certificate) {
+    /// here, which they did decide: whoever says otherwise of that one lies.
+    pub(super) fn hear_decided(&mut self, peer: PublicKey, certificate: &Certificate) {
         let (height, next) = (certificate.height, self.parts.worker.height());
         self.claimed = self.claimed.max(height);
         if height >= next && self.is_decided(certificate) {
             self.step(Input::PeerAt { peer, height });
+        } else if height == next {
+            self.drop_peer(peer, format!("its certificate of block {height} is not valid"));
         } else if height > next && !self.is_syncing() {
             self.tell(peer, PeerMessage::HeaderWanted { height: next });
         }
     }
 
     /// Whether the validators of today decided that block.
-    pub(super) fn is_decided(&self, certificate: &Certificate) -> bool {
+    fn is_decided(&self, certificate: &Certificate) -> bool {
         let Certificate { height, block, .. } = *certificate;
         let (chain_id, set) = (&self.parts.worker.chain_id, &self.validators);
         light::verify_certificate(chain_id, (height, block), certificate, set, &Ed25519).is_ok()
