@@ -1,4 +1,5 @@
-//! Tasks of this repository: `cargo xtask test`, `walls`, `bench gateway`, `bench ledger`, `fuzz`.
+//! Tasks of this repository: `cargo xtask test`, `walls`, `bench gateway`, `bench ledger`, `chaos gateway`,
+//! `fuzz`.
 //!
 //! A program of its own, so that it can start cargo, and light, so that it builds in seconds: it
 //! looks at the project from outside, as files and as processes. The one exception is the ledger,
@@ -11,6 +12,7 @@
 )]
 
 mod bench;
+mod chaos;
 mod fuzz;
 mod test;
 mod walls;
@@ -30,6 +32,8 @@ Commands:
   walls          only the dependency table and the house rules; seconds
   fuzz           every decoder that a peer can reach, under cargo fuzz
     --seconds N  for each target (default 20)
+  chaos gateway  clients of a gateway half of whose providers misbehave while the others are cut off
+    --requests N (default 5000)
   bench gateway  the gateway beside nginx, in one run
     --rounds N   interleaved rounds, 1 to 9 (default 3)
     --json       the figures as JSON
@@ -53,6 +57,7 @@ fn main() -> anyhow::Result<ExitCode> {
         ["bench", "gateway", options @ ..] => bench::gateway(options),
         ["bench", "ledger", options @ ..] => bench::ledger::ledger(options),
         ["bench", "replica", options @ ..] => bench::replica::run(options),
+        ["chaos", "gateway", options @ ..] => chaos::gateway(options),
         ["fuzz", options @ ..] => fuzz::run(options),
         ["bench-upstream"] => bench::upstream::serve(),
         [] | ["help" | "--help" | "-h"] => {

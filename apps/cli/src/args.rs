@@ -2,6 +2,7 @@
 //! part is started.
 
 mod amount;
+mod gateway;
 mod ledger;
 
 use std::{net::SocketAddr, path::PathBuf};
@@ -12,6 +13,7 @@ use validator::Peer;
 
 use crate::home::parse_peer;
 use amount::{parse_tag, parse_usd, parse_watt};
+pub(crate) use gateway::{KeyArgs, KeyCommand, LimitArgs, OperatorArgs, UsageArgs, UsageFormat};
 pub(crate) use ledger::{
     AtArgs, ChannelArgs, ChannelCommand, EventsArgs, LedgerArgs, LedgerCommand, LightArgs,
     LightCommand, LightSyncArgs, OracleArgs, OracleCommand, ProofArgs, ProofCommand, ProofEntry,
@@ -67,6 +69,10 @@ pub(crate) enum Command {
     Models(GatewayClientArgs),
     /// Explain which provider would get a request
     Route(RouteArgs),
+    /// Make, list, limit and revoke API keys of a gateway
+    Key(KeyArgs),
+    /// Export what was used, request by request
+    Usage(UsageArgs),
     /// Show what runs and where the ledger stands
     Status(StatusArgs),
     /// Make, show and use an account
@@ -154,9 +160,10 @@ pub(crate) struct UpArgs {
     /// Start no provider here: others join with `peerwatt provide --chain …`
     #[arg(long)]
     pub(crate) no_provider: bool,
-    /// What the first API key may spend, in USD
-    #[arg(long, value_name = "USD", default_value = "5", value_parser = parse_usd)]
-    pub(crate) key_budget: Nusd,
+    /// What the first API key, and the page's chat box, may spend in all, in USD [default: 5 when they are
+    /// made; `peerwatt key limit` changes it too]
+    #[arg(long, value_name = "USD", value_parser = parse_usd)]
+    pub(crate) key_budget: Option<Nusd>,
     /// Charge requests of this machine that carry no key, such as those of Ollama's clients, to the first
     /// API key; pages of other sites in a browser stay out
     #[arg(long)]
@@ -238,9 +245,10 @@ pub(crate) struct GatewayArgs {
     /// A name that others see
     #[arg(long, value_name = "NAME", default_value = "gateway")]
     pub(crate) moniker: String,
-    /// What the first API key may spend, in USD
-    #[arg(long, value_name = "USD", default_value = "5", value_parser = parse_usd)]
-    pub(crate) key_budget: Nusd,
+    /// What the first API key, and the page's chat box, may spend in all, in USD [default: 5 when they are
+    /// made; `peerwatt key limit` changes it too]
+    #[arg(long, value_name = "USD", value_parser = parse_usd)]
+    pub(crate) key_budget: Option<Nusd>,
     /// Charge requests of this machine that carry no key, such as those of Ollama's clients, to the first
     /// API key; pages of other sites in a browser stay out
     #[arg(long)]

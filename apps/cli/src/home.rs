@@ -7,6 +7,7 @@
 //! validator/       block store, consensus log      gateway/, provider/  journals
 //! validator.json   addresses and peers of the validator, written by `peerwatt testnet` or by hand
 //! api-key          the first API key, for the owner of this machine (0600)
+//! admin-key        opens the gateway's API for its operator (0600)
 //! light.json       the newest header that was verified
 //! running.json     addresses of what runs from here now
 //! ```
@@ -163,7 +164,24 @@ impl Home {
 
     /// The API key that is kept for the owner of this folder.
     pub(crate) fn api_key(&self) -> anyhow::Result<Option<String>> {
-        let path = self.folder.join("api-key");
+        self.secret("api-key")
+    }
+
+    pub(crate) fn keep_api_key(&self, key: &str) -> anyhow::Result<()> {
+        self.keep_secret("api-key", key)
+    }
+
+    /// The key that opens the gateway's API for its operator.
+    pub(crate) fn admin_key(&self) -> anyhow::Result<Option<String>> {
+        self.secret("admin-key")
+    }
+
+    pub(crate) fn keep_admin_key(&self, key: &str) -> anyhow::Result<()> {
+        self.keep_secret("admin-key", key)
+    }
+
+    fn secret(&self, name: &str) -> anyhow::Result<Option<String>> {
+        let path = self.folder.join(name);
         if !path.exists() {
             return Ok(None);
         }
@@ -172,8 +190,8 @@ impl Home {
         Ok(Some(text.trim().to_owned()))
     }
 
-    pub(crate) fn keep_api_key(&self, key: &str) -> anyhow::Result<()> {
-        replace(&self.folder.join("api-key"), key.as_bytes(), 0o600)
+    fn keep_secret(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        replace(&self.folder.join(name), text.as_bytes(), 0o600)
     }
 
     /// What runs from this folder. A part that was killed is still named: whoever asks it finds out.

@@ -26,6 +26,7 @@ mod client {
     pub(crate) mod channel;
     pub(crate) mod chat;
     pub(crate) mod events;
+    pub(crate) mod key;
     pub(crate) mod ledger;
     pub(crate) mod light;
     pub(crate) mod models;
@@ -37,6 +38,7 @@ mod client {
     pub(crate) mod route;
     pub(crate) mod stake;
     pub(crate) mod status;
+    pub(crate) mod usage;
     pub(crate) mod validator;
     pub(crate) mod wallet;
 }
@@ -82,6 +84,8 @@ async fn dispatch(cli: Cli, output: Output) -> anyhow::Result<ExitCode> {
         Command::Chat(args) => client::chat::run(common, args, output).await?,
         Command::Models(args) => client::models::run(common, args, output).await?,
         Command::Route(args) => client::route::run(common, args, output).await?,
+        Command::Key(args) => client::key::run(common, args, output).await?,
+        Command::Usage(args) => client::usage::run(common, args, output).await?,
         Command::Status(args) => client::status::run(common, args, output).await?,
         Command::Wallet(args) => client::wallet::run(common, args, output).await?,
         Command::Receipt(args) => client::receipt::run(common, args, output).await?,

@@ -78,6 +78,52 @@ async fn a_network_is_kept_over_restarts() {
 }
 
 #[tokio::test]
+async fn keys_are_handed_out_limited_and_taken_back() {
+    let up = Up::start(&["--embedded"]).await;
+    let home = up.home.path().to_str().unwrap().to_owned();
+    let command = |more: &[&str]| {
+        let arguments: Vec<String> =
+            ["--data-dir", &home].iter().chain(more).map(|text| (*text).to_owned()).collect();
+        async move {
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            run_json(&arguments).await
+        }
+    };
+    let made = command(&["key", "new", "alice", "--daily", "1", "--rpm", "600"]).await;
+    let key = made["api_key"].as_str().unwrap().to_owned();
+    let consumer = Consumer::new(&up.base_url, &key);
+    let response = consumer.ask(&question(8)).await;
+    assert_eq!(response.status(), 200);
+    let cost = response.headers()["x-peerwatt-cost-nusd"].to_str().unwrap().to_owned();
+    drop(response);
+
+    for usage in [
+        command(&["usage", "--key", "alice", "--from", "1d"]).await,
+        command(&["usage", "--api-key", &key]).await,
+    ] {
+        let [row] = &usage["data"].as_array().unwrap()[..] else { panic!("{usage}") };
+        assert_eq!((&row["key"], &row["cost_nusd"]), (&json!("alice"), &json!(cost)));
+    }
+    let mut csv = peerwatt(["--data-dir", &home, "usage", "--to", "1d"]);
+    let csv = run("usage", &mut csv).await;
+    assert_eq!(text(&csv.stdout).lines().count(), 1, "nothing ended before yesterday");
+
+    let limited =
+        command(&["key", "limit", "alice", "--budget", "0.000001", "--rpm", "none"]).await;
+    assert_eq!(limited["limits"]["budget"], "1000");
+    assert_eq!(limited["limits"]["requests_per_minute"], Value::Null);
+    assert_eq!(limited["limits"]["budget_day"], "1000000000", "what was not named stays");
+    assert_eq!(consumer.ask(&question(64)).await.status(), 402);
+    command(&["key", "revoke", "alice"]).await;
+    assert_eq!(consumer.ask(&question(8)).await.status(), 401);
+
+    let unbounded = &mut peerwatt(["--data-dir", &home, "key", "new", "bob"]);
+    let refused = run("key new", unbounded).await;
+    assert!(text(&refused.stderr).contains("--budget none"), "{}", text(&refused.stderr));
+    up.stop_and_check().await;
+}
+
+#[tokio::test]
 async fn an_exhausted_budget_is_402() {
     let up = Up::start(&["--embedded", "--key-budget", "0.000001"]).await;
     let consumer = Consumer::new(&up.base_url, &up.api_key);

@@ -7,7 +7,7 @@
 use std::{
     collections::VecDeque,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::Duration,
 };
@@ -34,7 +34,7 @@ use crate::{
     books::{Opened, Settlement},
     dispatch::Job,
     providers::{Slot, lane_claim},
-    session::{Breach, Closing, Effect, Ending, Failure, Input, Session, acknowledgement},
+    session::{Breach, Closing, Effect, Ending, Failure, Input, Session, Terms, acknowledgement},
     shared::{Shared, millis},
     text::TextAssembler,
 };
@@ -59,16 +59,22 @@ pub(crate) enum Event {
 #[derive(Debug)]
 pub(crate) struct Closed {
     pub closing: Closing,
+    /// Tokens that the client was given. One whose last character never came whole is none.
+    pub given: u32,
     /// Taken from the key's budget.
     pub billed: Nusd,
     /// Why the books could not be closed, if they could not.
     pub unrecorded: Option<String>,
 }
 
+/// Two attempts at one answer: the number of the one that has won, as soon as one has.
+pub(crate) type Race = Arc<OnceLock<u16>>;
+
 /// A running attempt.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     provider: Address,
+    number: u16,
     /// `None` only while it is dropped.
     inner: Option<Box<Inner>>,
 }
@@ -80,8 +86,15 @@ struct Inner {
     order: Hash32,
     slot: Slot,
     session: Session,
+    /// It goes on with what another provider has begun: the client's prompt is paid.
+    continues: bool,
     began: Instant,
+    accepted_ms: u64,
     first_token_ms: Option<u64>,
+    last_token_ms: u64,
+    longest_gap_ms: u64,
+    /// Against another attempt, and who has won.
+    race: Option<Race>,
     send: SendHalf,
     outbox: BytesMut,
     receive: ReceiveHalf,
@@ -111,6 +124,8 @@ pub(crate) struct Beginning {
     pub order: Hash32,
     pub slot: Slot,
     pub session: Session,
+    pub continues: bool,
+    pub race: Option<Race>,
     pub began: Instant,
     pub streams: (SendHalf, ReceiveHalf),
     pub outbox: BytesMut,
@@ -118,8 +133,8 @@ pub(crate) struct Beginning {
 
 impl Attempt {
     pub(crate) fn new(beginning: Beginning) -> Attempt {
-        let Beginning { shared, job, opened, order, slot, session, began, streams, outbox } =
-            beginning;
+        let Beginning { shared, job, opened, order, slot, session, .. } = beginning;
+        let Beginning { continues, race, began, streams, outbox, .. } = beginning;
         let first_ms = session.deadline_ms().unwrap_or_default();
         let inner = Inner {
             shared,
@@ -127,8 +142,13 @@ impl Attempt {
             opened,
             order,
             slot,
+            continues,
             began,
+            accepted_ms: 0,
             first_token_ms: None,
+            last_token_ms: 0,
+            longest_gap_ms: 0,
+            race,
             send: streams.0,
             outbox,
             receive: streams.1,
@@ -142,8 +162,8 @@ impl Attempt {
             delivered: false,
             closed: false,
         };
-        let provider = inner.session.terms().provider;
-        Attempt { provider, inner: Some(Box::new(inner)) }
+        let Terms { provider, attempt, .. } = *inner.session.terms();
+        Attempt { provider, number: attempt, inner: Some(Box::new(inner)) }
     }
 
     /// The next event. Not to be polled after `Closed`.
@@ -169,6 +189,11 @@ impl Attempt {
     /// Who answers.
     pub(crate) fn provider(&self) -> Address {
         self.provider
+    }
+
+    /// Which order of the request it is, from 0.
+    pub(crate) fn number(&self) -> u16 {
+        self.number
     }
 }
 
@@ -278,6 +303,9 @@ impl Inner {
 
     fn step(&mut self, input: Input) {
         let now_ms = self.now_ms();
+        if matches!(input, Input::Accepted { .. }) {
+            self.accepted_ms = now_ms;
+        }
         let mut effects = std::mem::take(&mut self.effects);
         self.session.step(now_ms, input, &mut effects);
         for effect in effects.drain(..) {
@@ -312,7 +340,12 @@ impl Inner {
     }
 
     fn deliver(&mut self, now_ms: u64, mut pieces: Vec<TokenPiece>) {
+        if self.first_token_ms.is_some() {
+            self.longest_gap_ms =
+                self.longest_gap_ms.max(now_ms.saturating_sub(self.last_token_ms));
+        }
         self.first_token_ms.get_or_insert(now_ms);
+        self.last_token_ms = now_ms;
         let mut text = String::new();
         for piece in &pieces {
             self.text.push(&piece.bytes, &mut text);
@@ -325,6 +358,13 @@ impl Inner {
             self.held.append(&mut pieces);
             pieces = std::mem::take(&mut self.held);
         }
+        // Tokens that lie wholly in an unfinished character wait for its end.
+        let (mut waiting, mut given) = (self.text.unfinished(), pieces.len());
+        while let Some(last) = pieces[..given].last().filter(|last| last.bytes.len() <= waiting) {
+            waiting -= last.bytes.len();
+            given -= 1;
+        }
+        self.held = pieces.split_off(given);
         self.delivered = true;
         self.events.push_back(Event::Tokens { text, pieces });
     }
@@ -335,15 +375,25 @@ impl Inner {
         let finished = matches!(closing.ending, Ending::Finished(_));
         let mut rest = String::new();
         self.text.finish(&mut rest);
-        if !rest.is_empty() && (finished || self.delivered) {
+        // Half a character at the end of a whole answer is shown as such. At the end of a part, whoever
+        // goes on makes it anew.
+        if !rest.is_empty() && finished {
             self.delivered = true;
             let pieces = std::mem::take(&mut self.held);
             self.events.push_back(Event::Tokens { text: rest, pieces });
         }
+        let held = u32::try_from(self.held.len()).unwrap_or(u32::MAX);
+        let given = closing.delivered.saturating_sub(held);
         // An attempt that gave the client nothing is either replaced by another or answered with an
         // error: what its provider is owed is not the client's to pay.
         let answered = finished || self.delivered || closing.ending == Ending::ClientGone;
-        let billed = if answered { closing.charge } else { Nusd::ZERO };
+        let answered = answered && !self.has_lost();
+        let price = &self.session.terms().price;
+        let billed = match (answered, self.continues) {
+            (false, _) => Nusd::ZERO,
+            (true, false) => price.charge(closing.prompt_tokens, given),
+            (true, true) => price.completion(given),
+        };
         let recorded = if closing.delivered == 0 && closing.report.is_none() {
             let channel = self.session.terms().channel;
             self.shared.books.cancel(&self.job.key, channel, &self.opened);
@@ -355,12 +405,25 @@ impl Inner {
             tracing::error!(request = %self.job.request_id, %error, "attempt.unrecorded");
             error.to_string()
         });
-        if answered && closing.delivered > 0 {
-            let Closing { prompt_tokens, delivered, .. } = closing;
-            self.shared.metrics.delivered(prompt_tokens, delivered, billed);
+        if answered && given > 0 {
+            let prompt_tokens = if self.continues { 0 } else { closing.prompt_tokens };
+            self.shared.metrics.delivered(prompt_tokens, given, billed);
+            let tokens = u64::from(prompt_tokens).saturating_add(given.into());
+            self.shared.books.count_tokens(&self.job.key, self.shared.since_start(), tokens);
         }
         self.observe(now_ms, &closing);
-        self.events.push_back(Event::Closed(Box::new(Closed { closing, billed, unrecorded })));
+        self.events.push_back(Event::Closed(Box::new(Closed {
+            closing,
+            given,
+            billed,
+            unrecorded,
+        })));
+    }
+
+    /// Another attempt was faster: what comes of this one is not the client's.
+    fn has_lost(&self) -> bool {
+        let winner = self.race.as_ref().and_then(|race| race.get());
+        winner.is_some_and(|winner| *winner != self.session.terms().attempt)
     }
 
     fn settle(
@@ -424,6 +487,7 @@ impl Inner {
                 first_token_ms: self.first_token_ms.unwrap_or(now_ms),
                 total_ms: now_ms,
                 delivered: closing.delivered,
+                waited: self.waited(now_ms),
             },
             Ending::Refused(refusal) => refusal_outcome(refusal),
             Ending::ClientGone => Outcome::Neutral,
@@ -458,6 +522,15 @@ impl Inner {
         );
         if channel_gone {
             crate::treasury::recheck(&self.shared, terms.provider);
+        }
+    }
+
+    fn waited(&self, now_ms: u64) -> market::Waited {
+        let first_token_ms = self.first_token_ms.unwrap_or(now_ms);
+        market::Waited {
+            accept_ms: self.accepted_ms,
+            first_token_ms: first_token_ms.saturating_sub(self.accepted_ms),
+            gap_ms: self.longest_gap_ms,
         }
     }
 

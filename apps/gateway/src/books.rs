@@ -8,7 +8,7 @@
 mod tests;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
@@ -16,6 +16,7 @@ use std::{
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use store::{Journal, JournalConfig, JournalError, RecordId};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use types::{
     Address, ChannelId, Lane, Nusd, RequestId, TimeMs, channel::Voucher, hash::to_hex, limits,
     receipt::Receipt,
@@ -23,10 +24,13 @@ use types::{
 use wire::chain::LaneView;
 
 use crate::{
-    accounts::{Accounts, KeyId, KeyRecord, NotAdmitted, check_format, key_id},
+    accounts::{
+        self, Accounts, Budget, KeyId, KeyLimits, KeyRecord, NotAdmitted, OldKeyRecord,
+        check_format,
+    },
     error::{GatewayError, KeyError, ReceiptLookupError},
     lanes::{Ask, ChannelTotals, Channels, Grant, Held, LaneClaim, LaneRecord, Short},
-    views::{KeyView, RequestView, StoredReceipt},
+    views::{KeyView, RequestView, StoredReceipt, UsageView},
 };
 
 /// A segment of the journal is closed at this size, and the books restated in the next.
@@ -43,9 +47,10 @@ const RECORD_BYTES_MAX: usize = 64 * 1024;
 enum Record {
     /// Keys and lanes are restated from here on; what was said of them before is void.
     Restated,
-    Key(KeyRecord),
+    OldKey(OldKeyRecord),
     Lane(LaneRecord),
     Settled(Box<Settlement>),
+    Key(Box<KeyRecord>),
 }
 
 /// A closed attempt.
@@ -76,10 +81,23 @@ struct State {
     in_flight: u32,
 }
 
-#[derive(Clone, Copy)]
 struct ReceiptEntry {
     key: KeyId,
     record: RecordId,
+    /// Whether it gave the client something.
+    answered: bool,
+    /// Where another provider went on: the part before.
+    earlier: Option<Box<ReceiptEntry>>,
+}
+
+impl ReceiptEntry {
+    /// Of all parts, the first first.
+    fn records(&self) -> Vec<RecordId> {
+        let parts = std::iter::successors(Some(self), |entry| entry.earlier.as_deref());
+        let mut records: Vec<RecordId> = parts.map(|entry| entry.record).collect();
+        records.reverse();
+        records
+    }
 }
 
 /// See the module.
@@ -108,7 +126,7 @@ pub(crate) struct Opened {
 /// Why a request cannot begin to spend.
 #[derive(Debug)]
 pub(crate) enum NotOpened {
-    Short { short: Short, left: Nusd },
+    Short { short: Short, budget: Budget, left: Nusd },
     Journal(JournalError),
 }
 
@@ -153,32 +171,43 @@ impl Books {
 
     // Keys.
 
-    /// Makes `key` known under `name`, or gives it a new budget.
+    /// Makes `key` known under `name`, or gives it new limits.
     pub(crate) fn put_key(
         &self,
         name: &str,
         key: &str,
-        budget: Nusd,
+        limits: KeyLimits,
         now: TimeMs,
         keys_max: usize,
     ) -> Result<(), KeyError> {
         check_format(key)?;
         let mut state = self.lock();
-        let record = state.accounts.plan(key_id(key), key, name, budget, now, keys_max)?;
+        let record = state.accounts.plan(key, name, limits, now, keys_max)?;
         self.restate_key(&mut state, record)
     }
 
-    /// Replaces the budget of a key.
-    pub(crate) fn set_budget(&self, name: &str, budget: Nusd) -> Result<(), KeyError> {
+    /// Replaces the limits of a key. What was used stays used.
+    pub(crate) fn limit_key(&self, name: &str, limits: KeyLimits) -> Result<(), KeyError> {
+        limits.check()?;
+        self.change_key(name, |record| record.limits = limits)
+    }
+
+    /// Ends a key. Requests in work end as they would have.
+    pub(crate) fn revoke_key(&self, name: &str, now: TimeMs) -> Result<(), KeyError> {
+        self.change_key(name, |record| record.revoked_at = Some(now))
+    }
+
+    fn change_key(&self, name: &str, change: impl FnOnce(&mut KeyRecord)) -> Result<(), KeyError> {
         let mut state = self.lock();
         let known = state.accounts.id_of(name).and_then(|id| state.accounts.record(&id).cloned());
-        let record = known.ok_or_else(|| KeyError::Unknown { name: name.into() })?;
-        self.restate_key(&mut state, KeyRecord { budget, ..record })
+        let mut record = known.ok_or_else(|| KeyError::Unknown { name: name.into() })?;
+        change(&mut record);
+        self.restate_key(&mut state, record)
     }
 
     fn restate_key(&self, state: &mut State, record: KeyRecord) -> Result<(), KeyError> {
         if state.accounts.record(&record.id) != Some(&record) {
-            self.append(&Record::Key(record.clone()))
+            self.append(&Record::Key(Box::new(record.clone())))
                 .map_err(|source| KeyError::Journal { source })?;
             state.accounts.restore(record);
         }
@@ -189,18 +218,29 @@ impl Books {
         self.lock().accounts.id_of(name)
     }
 
-    pub(crate) fn knows_key(&self, id: &KeyId) -> bool {
-        self.lock().accounts.record(id).is_some()
+    /// What a key that can be used may use.
+    pub(crate) fn limits_of(&self, id: &KeyId, now: TimeMs) -> Result<KeyLimits, NotAdmitted> {
+        self.lock().accounts.admits(id, now).map(|record| record.limits.clone())
     }
 
-    pub(crate) fn keys(&self) -> Vec<KeyView> {
-        self.lock().accounts.views()
+    /// Whether a key can be used.
+    pub(crate) fn admits(&self, id: &KeyId, now: TimeMs) -> Result<(), NotAdmitted> {
+        self.lock().accounts.admits(id, now).map(drop)
+    }
+
+    pub(crate) fn key_view(&self, id: &KeyId, now: TimeMs) -> Option<KeyView> {
+        self.lock().accounts.view(id, now)
+    }
+
+    pub(crate) fn keys(&self, now: TimeMs) -> Vec<KeyView> {
+        self.lock().accounts.views(now)
     }
 
     /// Counts a request in, within the bounds per key and over all.
     pub(crate) fn enter(
         &self,
         key: &KeyId,
+        entry: &accounts::Entry<'_>,
         per_key_max: u32,
         all_max: u32,
     ) -> Result<(), (NotAdmitted, &'static str)> {
@@ -208,7 +248,7 @@ impl Books {
         if state.in_flight >= all_max {
             return Err((NotAdmitted::TooMany, "on this gateway"));
         }
-        state.accounts.enter(key, per_key_max).map_err(|why| (why, "with this key"))?;
+        state.accounts.enter(key, entry, per_key_max).map_err(|why| (why, "with this key"))?;
         state.in_flight += 1;
         Ok(())
     }
@@ -218,10 +258,16 @@ impl Books {
         self.lock().in_flight
     }
 
-    pub(crate) fn leave(&self, key: &KeyId) {
+    /// Ends a request that entered with an estimate of its prompt.
+    pub(crate) fn leave(&self, key: &KeyId, prompt_tokens: u32) {
         let mut state = self.lock();
         state.in_flight = state.in_flight.saturating_sub(1);
-        state.accounts.leave(key);
+        state.accounts.leave(key, prompt_tokens);
+    }
+
+    /// Counts the tokens of an answer against the rate of its key.
+    pub(crate) fn count_tokens(&self, key: &KeyId, steady: TimeMs, tokens: u64) {
+        self.lock().accounts.count_tokens(key, steady, tokens);
     }
 
     // Channels.
@@ -283,10 +329,11 @@ impl Books {
         key: &KeyId,
         channel: ChannelId,
         ask: &Ask,
+        now: TimeMs,
     ) -> Result<Opened, NotOpened> {
         let mut state = self.lock();
-        let left = state.accounts.left(key);
-        let short = |short| NotOpened::Short { short, left };
+        let (budget, left) = state.accounts.left(key, now);
+        let short = |short| NotOpened::Short { short, budget, left };
         let ask = Ask { budget_left: left, ..*ask };
         let (grant, held) = state.channels.hold(channel, &ask).map_err(short)?;
         let lease = match held.lease {
@@ -346,19 +393,77 @@ impl Books {
         id: RequestId,
         key: Option<&KeyId>,
     ) -> Result<StoredReceipt, ReceiptLookupError> {
-        let entry = self.lock().receipts.get(&id).copied();
-        let entry = entry
-            .filter(|entry| key.is_none_or(|key| *key == entry.key))
-            .ok_or(ReceiptLookupError::Unknown { id })?;
-        let bytes = self.journal.read(entry.record).map_err(|source| match source {
+        let (earlier, Settlement { receipt, salt, .. }) = self.settlements(id, key)?;
+        let earlier = earlier.into_iter().map(|part| part.receipt).collect();
+        Ok(StoredReceipt { receipt, earlier, salt: to_hex(&salt) })
+    }
+
+    /// The requests that ended at `from` or later, and before `to`, by age.
+    pub(crate) fn ended_between(&self, from: TimeMs, to: TimeMs) -> Vec<RequestId> {
+        let state = self.lock();
+        let within = state.by_age.iter().filter(|(at, _)| (from..to).contains(at));
+        within.map(|(_, id)| *id).collect()
+    }
+
+    /// What `id` used; of a certain key's request only, if one is given.
+    pub(crate) fn usage(
+        &self,
+        id: RequestId,
+        key: Option<&KeyId>,
+    ) -> Result<UsageView, ReceiptLookupError> {
+        let (earlier, settlement) = self.settlements(id, key)?;
+        let ack = &settlement.receipt.acknowledgement.value;
+        let first = earlier.first().unwrap_or(&settlement);
+        let parts = || earlier.iter().chain([&settlement]);
+        let delivered = parts().map(|part| part.receipt.acknowledgement.value.delivered_tokens);
+        Ok(UsageView {
+            request_id: id,
+            started_at: rfc3339(settlement.started_at),
+            ended_at: rfc3339(ack.ended_at),
+            key: self.lock().name_of(&settlement.key),
+            model: settlement.model_name.clone(),
+            model_id: ack.model,
+            provider: ack.provider,
+            prompt_tokens: first.receipt.acknowledgement.value.prompt_tokens,
+            completion_tokens: delivered.fold(0, u32::saturating_add),
+            counted: ack.counted,
+            finish: ack.finish,
+            cost_nusd: parts().map(|part| part.billed).sum(),
+            duration_ms: ack.ended_at.ms_since(settlement.started_at),
+        })
+    }
+
+    /// Reads back how `id` was settled: the parts that were gone on with, and the last.
+    fn settlements(
+        &self,
+        id: RequestId,
+        key: Option<&KeyId>,
+    ) -> Result<(Vec<Settlement>, Settlement), ReceiptLookupError> {
+        let unknown = || ReceiptLookupError::Unknown { id };
+        let records = {
+            let state = self.lock();
+            let entry = state.receipts.get(&id);
+            let entry = entry.filter(|entry| key.is_none_or(|key| *key == entry.key));
+            entry.ok_or_else(unknown)?.records()
+        };
+        let parts = records.into_iter().map(|record| self.settlement(id, record));
+        let mut parts = parts.collect::<Result<Vec<Settlement>, _>>()?;
+        let last = parts.pop().ok_or_else(unknown)?;
+        Ok((parts, last))
+    }
+
+    fn settlement(
+        &self,
+        id: RequestId,
+        record: RecordId,
+    ) -> Result<Settlement, ReceiptLookupError> {
+        let bytes = self.journal.read(record).map_err(|source| match source {
             JournalError::Pruned => ReceiptLookupError::Unknown { id },
             source => ReceiptLookupError::Journal { id, source },
         })?;
         match limits::decode(&bytes, RECORD_BYTES_MAX) {
-            Ok(Record::Settled(settlement)) => {
-                Ok(StoredReceipt { receipt: settlement.receipt, salt: to_hex(&settlement.salt) })
-            }
-            Ok(Record::Restated | Record::Key(_) | Record::Lane(_)) => {
+            Ok(Record::Settled(settlement)) => Ok(*settlement),
+            Ok(Record::Restated | Record::OldKey(_) | Record::Key(_) | Record::Lane(_)) => {
                 Err(ReceiptLookupError::Unknown { id })
             }
             Err(source) => Err(ReceiptLookupError::Damaged { id, source }),
@@ -386,7 +491,7 @@ impl Books {
 
     fn restate(&self) -> Result<(), JournalError> {
         let state = self.lock();
-        let keys = state.accounts.records().cloned().map(Record::Key);
+        let keys = state.accounts.records().cloned().map(|record| Record::Key(Box::new(record)));
         let lanes = state.channels.records().into_iter().map(Record::Lane);
         let records: Vec<Vec<u8>> = std::iter::once(Record::Restated)
             .chain(keys)
@@ -397,6 +502,14 @@ impl Books {
     }
 }
 
+/// A time of day as RFC 3339 has it, UTC.
+fn rfc3339(at: TimeMs) -> String {
+    let nanos = i128::from(at.0).saturating_mul(1_000_000);
+    let date = OffsetDateTime::from_unix_timestamp_nanos(nanos);
+    // A time after the year 9999 is no time of a clock.
+    date.ok().and_then(|date| date.format(&Rfc3339).ok()).unwrap_or_default()
+}
+
 impl State {
     fn replay(&mut self, id: RecordId, record: Record) {
         match record {
@@ -404,7 +517,8 @@ impl State {
                 self.accounts.clear();
                 self.channels = Channels::default();
             }
-            Record::Key(record) => self.accounts.restore(record),
+            Record::OldKey(record) => self.accounts.restore(record.into()),
+            Record::Key(record) => self.accounts.restore(*record),
             Record::Lane(record) => self.channels.restore(&record),
             Record::Settled(settlement) => {
                 let ack = &settlement.receipt.acknowledgement.value;
@@ -414,13 +528,30 @@ impl State {
         }
     }
 
+    fn name_of(&self, key: &KeyId) -> String {
+        self.accounts.record(key).map_or_else(String::new, |record| record.name.clone())
+    }
+
     /// Bills the key and remembers where the receipt is.
     fn settled(&mut self, record: RecordId, settlement: Settlement) {
-        self.accounts.bill(&settlement.key, settlement.billed);
         let ack = &settlement.receipt.acknowledgement.value;
-        let entry = ReceiptEntry { key: settlement.key, record };
-        if self.receipts.insert(ack.request_id, entry).is_none() {
-            self.by_age.push_back((ack.ended_at, ack.request_id));
+        self.accounts.bill(&settlement.key, ack.ended_at, settlement.billed);
+        let answered = settlement.answered;
+        let entry = ReceiptEntry { key: settlement.key, record, answered, earlier: None };
+        match self.receipts.entry(ack.request_id) {
+            Entry::Vacant(place) => {
+                place.insert(entry);
+                self.by_age.push_back((ack.ended_at, ack.request_id));
+            }
+            // An attempt that gave nothing leaves what the client got.
+            Entry::Occupied(known) if known.get().answered && !answered => {}
+            Entry::Occupied(mut known) if known.get().answered => {
+                let earlier = known.insert(entry);
+                known.get_mut().earlier = Some(Box::new(earlier));
+            }
+            Entry::Occupied(mut known) => {
+                known.insert(entry);
+            }
         }
         if self.by_age.len() > RECEIPTS_MAX
             && let Some((_, oldest)) = self.by_age.pop_front()
@@ -430,10 +561,7 @@ impl State {
         if settlement.answered {
             self.recent.push_back(RequestView {
                 id: ack.request_id,
-                key: self
-                    .accounts
-                    .record(&settlement.key)
-                    .map_or_else(String::new, |record| record.name.clone()),
+                key: self.name_of(&settlement.key),
                 model: settlement.model_name,
                 model_id: ack.model,
                 provider: ack.provider,

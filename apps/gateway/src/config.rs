@@ -45,6 +45,8 @@ pub struct GatewayConfig {
     /// do. Pages of other sites in a browser are not let in by it. `None`: a key is always needed. Only
     /// for a listener on loopback.
     pub keyless: Option<String>,
+    /// Opens the operator's part of the HTTP API. `None`: it is closed.
+    pub admin_key: Option<String>,
     /// Receipts older than this are removed. Milliseconds.
     pub receipt_retention_ms: u64,
     pub clock: Clock,

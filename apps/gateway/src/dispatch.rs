@@ -1,9 +1,10 @@
 //! From a request to the first piece of its answer: choose a provider, reserve, order, wait; and
 //! start over with another provider as long as the client has seen nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
+use market::Patience;
 use tokio::time::{Instant, timeout};
 use types::{
     Address, ChannelId, Hash32, ModelId, RequestId, TimeMs, inference::InferenceRequest,
@@ -15,12 +16,12 @@ use wire::{
 };
 
 use crate::{
-    accounts::{KeyId, NotAdmitted},
-    attempt::{Attempt, Beginning, Event, explain},
+    accounts::{Entry, KeyId, NotAdmitted},
+    attempt::{Attempt, Beginning, Event, Race, explain},
     books::{NotOpened, Opened},
     error::RequestFailure,
     lanes::{Ask, Short},
-    providers::{Directory, Prefix, Slot},
+    providers::{Chosen, Directory, Prefix, Slot},
     session::{Ending, Session, Terms, Waits},
     shared::Shared,
     treasury,
@@ -30,6 +31,8 @@ use crate::{
 const ATTEMPTS_MAX: u32 = 3;
 /// Orders sent for one request, refusals without prejudice included.
 const ORDERS_MAX: u16 = 16;
+/// Orders of the second attempt at an answer are numbered from so far behind the first one's.
+const SECOND_ORDERS: u16 = 1_000;
 /// Ordinary text has fewer bytes per token than this with every tokenizer in use.
 const BYTES_PER_TOKEN_MAX: usize = 8;
 /// How long a request sleeps at most before it looks for a provider again.
@@ -43,6 +46,10 @@ pub(crate) struct Needs {
     pub price_max: Option<Price>,
     pub provider: Option<Address>,
     pub region: Option<String>,
+    /// Whether another provider may go on where one has failed.
+    pub continues: bool,
+    /// Whether a second provider is asked when the first one is slow, if the budget for that allows it.
+    pub hedges: bool,
 }
 
 impl Default for Needs {
@@ -53,7 +60,47 @@ impl Default for Needs {
             price_max: None,
             provider: None,
             region: None,
+            continues: true,
+            hedges: false,
         }
+    }
+}
+
+/// How much there is to read, in tokens.
+#[derive(Clone, Copy)]
+struct Size {
+    estimate: u32,
+    max: u32,
+    min: u32,
+}
+
+impl Size {
+    fn of(request: &InferenceRequest) -> Size {
+        Size {
+            estimate: request.prompt_tokens_estimate(),
+            max: request.prompt_tokens_max(),
+            min: u32::try_from(request.text_bytes() / BYTES_PER_TOKEN_MAX).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+/// What has happened to a request so far.
+#[derive(Default)]
+pub(crate) struct Since {
+    /// Not asked any more.
+    pub failed: Vec<Address>,
+    /// The number of the next order.
+    pub attempt: u16,
+    /// Another attempt is under way.
+    race: Option<Race>,
+    /// Nobody would go on if the answer broke off.
+    pub is_last: bool,
+}
+
+impl Since {
+    /// After an answer that broke off.
+    pub(crate) fn failed(failed: Vec<Address>, attempt: u16, is_last: bool) -> Since {
+        Since { failed, attempt, race: None, is_last }
     }
 }
 
@@ -68,10 +115,10 @@ pub(crate) struct Job {
     pub started_at: TimeMs,
     pub began: Instant,
     prompt_hash: Hash32,
+    /// Held against the rate of its key.
     prompt_tokens_estimate: u32,
-    prompt_tokens_max: u32,
-    prompt_tokens_min: u32,
     logprobs: bool,
+    json: bool,
     needs: Needs,
     /// Of the prompt's beginning, if it is long enough to be worth keeping in a cache.
     pub prefix: Option<Prefix>,
@@ -84,9 +131,16 @@ impl std::fmt::Debug for Job {
     }
 }
 
+impl Job {
+    /// JSON that another engine goes on with may be none.
+    pub(crate) fn may_continue(&self) -> bool {
+        self.needs.continues && !self.json
+    }
+}
+
 impl Drop for Job {
     fn drop(&mut self) {
-        self.shared.books.leave(&self.key);
+        self.shared.books.leave(&self.key, self.prompt_tokens_estimate);
         self.shared.freed.notify_waiters();
     }
 }
@@ -109,13 +163,20 @@ pub(crate) fn admit(
     let mut salt = [0; 16];
     getrandom::fill(&mut salt)
         .map_err(|_| RequestFailure::Books { reason: "the system gives no randomness".into() })?;
+    let prompt_tokens_estimate = request.prompt_tokens_estimate();
+    let entry = Entry {
+        now: shared.now(),
+        steady: shared.since_start(),
+        model_name: &model_name,
+        model: &resolved.model,
+        prompt_tokens: prompt_tokens_estimate,
+    };
     let limits = &shared.config.limits;
-    shared.books.enter(&key, limits.requests_per_key_max, limits.requests_max).map_err(
-        |(why, whose)| match why {
-            NotAdmitted::Unknown => RequestFailure::BadKey,
-            NotAdmitted::TooMany => RequestFailure::TooMany { whose },
-        },
-    )?;
+    shared
+        .books
+        .enter(&key, &entry, limits.requests_per_key_max, limits.requests_max)
+        .map_err(|(why, whose)| not_admitted(why, whose, &model_name))?;
+    shared.hedges.earn();
     Ok(Arc::new(Job {
         request_id,
         key,
@@ -125,15 +186,29 @@ pub(crate) fn admit(
         started_at: shared.now(),
         began: Instant::now(),
         prompt_hash: request.prompt.hash(&salt),
-        prompt_tokens_estimate: request.prompt.tokens_estimate(),
-        prompt_tokens_max: request.prompt.tokens_max(),
-        prompt_tokens_min: u32::try_from(request.prompt.text_bytes() / BYTES_PER_TOKEN_MAX)
-            .unwrap_or(u32::MAX),
+        prompt_tokens_estimate,
         logprobs: request.logprobs.is_some(),
+        json: request.form.is_some(),
         needs,
         prefix: shared.directory.prefix(&request.prompt),
         shared: Arc::clone(shared),
     }))
+}
+
+/// Why a key cannot be used for a request.
+pub(crate) fn not_admitted(why: NotAdmitted, whose: &'static str, model: &str) -> RequestFailure {
+    match why {
+        NotAdmitted::Unknown => RequestFailure::BadKey,
+        NotAdmitted::Expired => RequestFailure::ExpiredKey,
+        NotAdmitted::Model => RequestFailure::ModelNotAllowed { model: model.to_owned() },
+        NotAdmitted::TooMany => RequestFailure::TooMany { whose },
+        NotAdmitted::Requests { per_minute, wait_ms } => {
+            RequestFailure::Rate { what: "requests", per_minute, retry_after_ms: wait_ms }
+        }
+        NotAdmitted::Tokens { per_minute, wait_ms } => {
+            RequestFailure::Rate { what: "tokens", per_minute, retry_after_ms: wait_ms }
+        }
+    }
 }
 
 /// The refusal that lists what there is instead.
@@ -158,14 +233,18 @@ pub(crate) async fn begin(
     shared: &Arc<Shared>,
     job: &Arc<Job>,
     mut request: InferenceRequest,
+    since: Since,
 ) -> Result<Attempt, RequestFailure> {
-    let wanted = request.tokens_max;
-    let mut search = Search::new(shared, job, wanted);
+    let (wanted, size) = (request.tokens_max, Size::of(&request));
+    let race = since.race.clone().or_else(|| job.needs.hedges.then(Race::default));
+    let is_first = since.race.is_none();
+    let mut search = Search::new(shared, job, &request, since);
     loop {
-        let (chosen, slot, price, context_tokens) = search.provider().await?;
+        let Found { chosen, slot, price, context_tokens, patience, slow_after } =
+            search.provider().await?;
         let ask = Ask {
             price,
-            prompt_tokens_max: job.prompt_tokens_max,
+            prompt_tokens_max: size.max,
             tokens_max: wanted,
             context_tokens,
             budget_left: types::Nusd::ZERO,
@@ -174,7 +253,7 @@ pub(crate) async fn begin(
             search.exclude(chosen.provider, "its channel has just closed".into());
             continue;
         };
-        let hold = match shared.books.open_request(&job.key, channel, &ask) {
+        let hold = match shared.books.open_request(&job.key, channel, &ask, shared.now()) {
             Ok(opened) => Hold { shared, job, channel, opened: Some(opened) },
             Err(problem) => {
                 search.not_opened(chosen.provider, problem).await?;
@@ -191,7 +270,10 @@ pub(crate) async fn begin(
         let open = wanted.is_none() && grant.tokens_max == context_tokens;
         let bound = grant.tokens_max.clamp(1, COMPLETION_TOKENS_MAX);
         request.tokens_max = if open { None } else { Some(bound) };
-        let order = Prepared { provider: chosen.provider, price, attempt: search.next_attempt() };
+        let attempt = search.next_attempt();
+        let waits = waits(shared, size, patience);
+        let race = race.clone();
+        let order = Prepared { provider: chosen.provider, price, size, attempt, waits, race };
         let attempt = match order_from(hold, &order, &*chosen.connection, slot, &request).await {
             Ok(attempt) => attempt,
             Err(NotOrdered::Provider(reason)) => {
@@ -200,7 +282,20 @@ pub(crate) async fn begin(
             }
             Err(NotOrdered::Books(reason)) => return Err(RequestFailure::Books { reason }),
         };
-        if let Some(attempt) = search.first_event(chosen.provider, attempt).await? {
+        let provider = chosen.provider;
+        let begun = match (slow_after, &order.race) {
+            (Some(slow_after), Some(race)) if is_first => {
+                let again = InferenceRequest { tokens_max: wanted, ..request.clone() };
+                let second = search.second(provider, again, Race::clone(race));
+                let first = search.first_event(provider, attempt);
+                hedge(shared, first, (slow_after, race), second).await?
+            }
+            _ => search.first_event(provider, attempt).await?,
+        };
+        if let Some(attempt) = begun {
+            if let Some(race) = &order.race {
+                let _ = race.set(attempt.number());
+            }
             return Ok(attempt);
         }
     }
@@ -236,7 +331,10 @@ impl Drop for Hold<'_> {
 struct Prepared {
     provider: Address,
     price: Price,
+    size: Size,
     attempt: u16,
+    waits: Waits,
+    race: Option<Race>,
 }
 
 enum NotOrdered {
@@ -258,19 +356,13 @@ async fn order_from(
     if let Some(lease) = opened.lease {
         shared.books.sync(lease).await.map_err(books)?;
     }
-    let waits = waits(shared, job);
+    let Prepared { provider, price, size, attempt, waits, .. } = *prepared;
     let streams = timeout(Duration::from_millis(waits.accept_ms), connection.open())
         .await
         .map_err(|_| NotOrdered::Provider("no stream to it could be opened in time".into()))?
         .map_err(|error| NotOrdered::Provider(error.to_string()))?;
     let Opened { grant, held, .. } = opened;
-    let Prepared { provider, price, attempt } = *prepared;
-    let opening = Terms::opening_total(
-        &price,
-        job.prompt_tokens_estimate,
-        grant.tokens_max,
-        held.total_before,
-    );
+    let opening = Terms::opening_total(&price, size.estimate, grant.tokens_max, held.total_before);
     let voucher = shared
         .books
         .voucher(channel, held.lane, opening)
@@ -282,8 +374,8 @@ async fn order_from(
         model: job.model,
         price,
         prompt_hash: job.prompt_hash,
-        prompt_tokens_estimate: job.prompt_tokens_estimate,
-        prompt_tokens_max: job.prompt_tokens_max,
+        prompt_tokens_estimate: size.estimate,
+        prompt_tokens_max: size.max,
         tokens_max: grant.tokens_max,
         channel,
         lane: held.lane,
@@ -321,23 +413,85 @@ async fn order_from(
         order: order_hash,
         slot,
         session: Session::new(terms),
+        continues: request.begun.is_some(),
+        race: prepared.race.clone(),
         began: Instant::now(),
         streams,
         outbox: BytesMut::from(&frame[..]),
     }))
 }
 
-fn waits(shared: &Shared, job: &Job) -> Waits {
+/// The configured waits, or less of it where more was never needed and somebody else could be asked.
+fn waits(shared: &Shared, size: Size, patience: Option<Patience>) -> Waits {
     let timeouts = &shared.config.timeouts;
-    let prompt_ms = u64::from(job.prompt_tokens_estimate)
-        .saturating_mul(timeouts.first_token_ms_per_1k_prompt)
-        / 1_000;
+    let prompt_ms =
+        u64::from(size.estimate).saturating_mul(timeouts.first_token_ms_per_1k_prompt) / 1_000;
+    let least = |configured: u64, measured: fn(&Patience) -> u64| {
+        patience.as_ref().map_or(configured, |patience| measured(patience).min(configured))
+    };
     Waits {
-        accept_ms: timeouts.accept_ms,
-        first_token_ms: timeouts.first_token_ms.saturating_add(prompt_ms),
-        inter_token_ms: timeouts.inter_token_ms,
+        accept_ms: least(timeouts.accept_ms, |patience| patience.accept_ms),
+        first_token_ms: least(timeouts.first_token_ms.saturating_add(prompt_ms), |patience| {
+            patience.first_token_ms
+        }),
+        inter_token_ms: least(timeouts.inter_token_ms, |patience| patience.inter_token_ms),
         total_ms: timeouts.total_ms,
         cancel_ms: timeouts.cancel_ms,
+    }
+}
+
+/// A provider to ask.
+struct Found {
+    chosen: Chosen,
+    slot: Slot,
+    price: Price,
+    context_tokens: u32,
+    /// By what was measured of it, if somebody else could be asked.
+    patience: Option<Patience>,
+    /// How long after the order its first token is late, likewise.
+    slow_after: Option<Duration>,
+}
+
+/// Waits for the first attempt, and when that is late for a second one too. Whoever comes first wins;
+/// the other is dropped.
+async fn hedge(
+    shared: &Shared,
+    first: impl Future<Output = Result<Option<Attempt>, RequestFailure>>,
+    (slow_after, race): (Duration, &Race),
+    second: impl Future<Output = Result<Attempt, RequestFailure>>,
+) -> Result<Option<Attempt>, RequestFailure> {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    if let Ok(begun) = timeout(slow_after, first.as_mut()).await {
+        return begun;
+    }
+    if !shared.hedges.take() {
+        return first.await;
+    }
+    tokio::select! {
+        biased;
+        begun = first.as_mut() => match begun {
+            Ok(Some(attempt)) => {
+                shared.metrics.hedged("first");
+                // Before the other one is dropped.
+                let _ = race.set(attempt.number());
+                Ok(Some(attempt))
+            }
+            // The second one is on its way already.
+            begun => match second.await {
+                Ok(attempt) => {
+                    shared.metrics.hedged("second");
+                    Ok(Some(attempt))
+                }
+                Err(_) => begun,
+            },
+        },
+        begun = second.as_mut() => match begun {
+            Ok(attempt) => {
+                shared.metrics.hedged("second");
+                Ok(Some(attempt))
+            }
+            Err(_) => first.await,
+        },
     }
 }
 
@@ -346,6 +500,10 @@ struct Search<'a> {
     shared: &'a Arc<Shared>,
     job: &'a Arc<Job>,
     need: market::Need,
+    /// Somebody has begun the answer.
+    continues: bool,
+    /// Somebody else may go on if this answer breaks off.
+    may_break: bool,
     /// Not asked again.
     excluded: Vec<Address>,
     /// Not asked again before something has changed.
@@ -353,23 +511,32 @@ struct Search<'a> {
     /// Asked again once after their lanes were agreed on.
     reconciled: Vec<Address>,
     failures: u32,
-    orders: u16,
+    /// The number of the next order, and of the first that is not made any more.
+    next: u16,
+    orders_end: u16,
     last_reason: Option<String>,
     budget: Option<RequestFailure>,
     queue_ends: Instant,
 }
 
 impl<'a> Search<'a> {
-    fn new(shared: &'a Arc<Shared>, job: &'a Arc<Job>, tokens_max: Option<u32>) -> Search<'a> {
+    fn new(
+        shared: &'a Arc<Shared>,
+        job: &'a Arc<Job>,
+        request: &InferenceRequest,
+        since: Since,
+    ) -> Search<'a> {
         let Needs { context_tokens_min, price_max, provider, region, .. } = job.needs.clone();
+        let size = Size::of(request);
         let need = market::Need {
             model: job.model,
-            prompt_tokens: job.prompt_tokens_estimate,
-            prompt_tokens_min: job.prompt_tokens_min,
+            prompt_tokens: size.estimate,
+            prompt_tokens_min: size.min,
             context_tokens_min,
-            tokens_max,
+            tokens_max: request.tokens_max,
             price_max,
             logprobs: job.logprobs,
+            json: job.json,
             provider,
             region,
         };
@@ -378,20 +545,23 @@ impl<'a> Search<'a> {
             shared,
             job,
             need,
-            excluded: Vec::new(),
+            continues: request.begun.is_some(),
+            may_break: job.may_continue() && !since.is_last,
+            excluded: since.failed,
             waiting: Vec::new(),
             reconciled: Vec::new(),
             failures: 0,
-            orders: 0,
+            next: since.attempt,
+            orders_end: since.attempt.saturating_add(ORDERS_MAX),
             last_reason: None,
             budget: None,
-            queue_ends: job.began + queue,
+            queue_ends: Instant::now() + queue,
         }
     }
 
     fn next_attempt(&mut self) -> u16 {
-        let attempt = self.orders;
-        self.orders = self.orders.saturating_add(1);
+        let attempt = self.next;
+        self.next = self.next.saturating_add(1);
         attempt
     }
 
@@ -410,13 +580,25 @@ impl<'a> Search<'a> {
         self.exclude(provider, reason);
     }
 
+    /// The same search once more, for somebody other than who is asked already.
+    fn second(
+        &self,
+        provider: Address,
+        request: InferenceRequest,
+        race: Race,
+    ) -> impl Future<Output = Result<Attempt, RequestFailure>> + use<> {
+        let failed = self.excluded.iter().copied().chain([provider]).collect();
+        let attempt = self.next.saturating_add(SECOND_ORDERS);
+        let since = Since { failed, attempt, race: Some(race), is_last: !self.may_break };
+        let (shared, job) = (Arc::clone(self.shared), Arc::clone(self.job));
+        async move { Box::pin(begin(&shared, &job, request, since)).await }
+    }
+
     /// A provider to ask, waiting for one while all that could are busy.
-    async fn provider(
-        &mut self,
-    ) -> Result<(crate::providers::Chosen, Slot, Price, u32), RequestFailure> {
+    async fn provider(&mut self) -> Result<Found, RequestFailure> {
         let shared = self.shared;
         loop {
-            if self.failures >= ATTEMPTS_MAX || self.orders >= ORDERS_MAX {
+            if self.failures >= ATTEMPTS_MAX || self.next >= self.orders_end {
                 return Err(self.give_up(None));
             }
             let freed = shared.freed.notified();
@@ -430,7 +612,23 @@ impl<'a> Search<'a> {
             tracing::debug!(request = %self.job.request_id, ?choice, "dispatch.choice");
             if let Some(candidate) = choice.taken.and_then(|index| candidates.get(index)) {
                 if let Some((chosen, slot)) = Directory::take(shared, candidate.provider) {
-                    return Ok((chosen, slot, candidate.price, candidate.context_tokens));
+                    let (record, prompt_tokens) = (&candidate.record, self.need.prompt_tokens);
+                    // Who is alone is waited for: to give it up early would help nobody.
+                    let has_others = choice.scored.len() > 1;
+                    let patience = record.patience(prompt_tokens).filter(|_| has_others);
+                    let patience = patience.map(|patience| match self.may_break {
+                        true => patience,
+                        false => Patience { inter_token_ms: u64::MAX, ..patience },
+                    });
+                    let slow_after = record.slow_after_ms(prompt_tokens).filter(|_| has_others);
+                    return Ok(Found {
+                        chosen,
+                        slot,
+                        price: candidate.price,
+                        context_tokens: candidate.context_tokens,
+                        patience,
+                        slow_after: slow_after.map(Duration::from_millis),
+                    });
                 }
                 continue;
             }
@@ -475,12 +673,27 @@ impl<'a> Search<'a> {
         if choice.is_some_and(is_long) {
             return match self.job.needs.context_tokens_min {
                 // Asked for more than the prompt takes, and than anybody has.
-                Some(min) if min > self.job.prompt_tokens_min => RequestFailure::Invalid {
+                Some(min) if min > self.need.prompt_tokens_min => RequestFailure::Invalid {
                     param: None,
                     problem: format!("no provider of `{model}` has a context of {min} tokens"),
                 },
                 _ => RequestFailure::TooLong { model },
             };
+        }
+        let only = |reason: market::Reason| {
+            let passed = choice.map_or(&[][..], |choice| &choice.passed);
+            !passed.is_empty() && passed.iter().all(|passed| passed.reason == reason)
+        };
+        if only(market::Reason::Json) {
+            let problem = format!(
+                "no provider of `{model}` can be held to answer in JSON; leave `response_format` or `format` out"
+            );
+            return RequestFailure::Invalid { param: None, problem };
+        }
+        if only(market::Reason::Logprobs) {
+            let problem =
+                format!("no provider of `{model}` tells log-probabilities; leave `logprobs` out");
+            return RequestFailure::Invalid { param: None, problem };
         }
         if choice.is_some_and(market::Choice::is_full) {
             return RequestFailure::Busy { model, retry_after_ms };
@@ -510,10 +723,10 @@ impl<'a> Search<'a> {
             NotOpened::Journal(error) => {
                 return Err(RequestFailure::Books { reason: error.to_string() });
             }
-            NotOpened::Short { short: Short::Budget { needed }, left } => {
+            NotOpened::Short { short: Short::Budget { needed }, budget, left } => {
                 // A cheaper provider may still do.
                 self.excluded.push(provider);
-                self.budget.get_or_insert(RequestFailure::Budget { needed, left });
+                self.budget.get_or_insert(RequestFailure::Budget { budget, needed, left });
             }
             NotOpened::Short { short: Short::Room { needed }, .. } => {
                 treasury::top_up(self.shared, provider, needed);
@@ -548,6 +761,10 @@ impl<'a> Search<'a> {
             Ending::Finished(_) => {
                 attempt.unread(Event::Closed(closed));
                 return Ok(Some(attempt));
+            }
+            // Engines that cannot go on say so, and others may.
+            Ending::Refused(refusal @ Refusal::Request { .. }) if self.continues => {
+                self.exclude(provider, format!("it refused: {refusal}"));
             }
             Ending::Refused(Refusal::Request { field, problem }) => {
                 let (param, problem) = (Some(field.clone()), problem.clone());

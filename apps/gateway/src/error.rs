@@ -2,6 +2,8 @@
 
 use types::{Nusd, RequestId};
 
+use crate::accounts::Budget;
+
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
@@ -26,8 +28,14 @@ pub enum KeyError {
     Format,
     #[error("this key is in use under another name")]
     KeyTaken,
+    #[error("this key was revoked; make a new one")]
+    Revoked,
     #[error("there is no key named `{name}`")]
     Unknown { name: String },
+    #[error("a rate is 1 or more; to stop a key, revoke it")]
+    Rate,
+    #[error("a key's list has up to {models_max} models, each of 1 to 256 bytes")]
+    Models { models_max: usize },
     #[error("the limit of {keys_max} keys is reached")]
     TooMany { keys_max: usize },
     #[error("the key cannot be recorded")]
@@ -54,6 +62,10 @@ pub enum RequestFailure {
     Invalid { param: Option<String>, problem: String },
     #[error("this API key is not known here")]
     BadKey,
+    #[error("this API key has expired; ask the gateway's operator for a new one")]
+    ExpiredKey,
+    #[error("this API key may not use the model `{model}`; GET /v1/models lists those it may")]
+    ModelNotAllowed { model: String },
     #[error("no API key was given; send `Authorization: Bearer pw-…`")]
     NoKey,
     #[error("the model `{model}` is not offered here; offered now: {offered}")]
@@ -61,10 +73,12 @@ pub enum RequestFailure {
     #[error("the prompt is longer than the context of `{model}`; shorten it")]
     TooLong { model: String },
     #[error(
-        "the key's budget is exhausted: this request may cost up to {needed} nano-USD and {left} are left; \
-         lower `max_tokens` or raise the budget"
+        "the key's {} is exhausted: this request may cost up to {needed} nano-USD and {left} are left; \
+         lower `max_tokens` or {}", .budget.name(), .budget.remedy()
     )]
-    Budget { needed: Nusd, left: Nusd },
+    Budget { budget: Budget, needed: Nusd, left: Nusd },
+    #[error("this key may send {per_minute} {what} a minute; wait {} s", .retry_after_ms.div_ceil(1_000))]
+    Rate { what: &'static str, per_minute: u32, retry_after_ms: u64 },
     #[error("too many requests at once {whose}; try again shortly")]
     TooMany { whose: &'static str },
     #[error("every provider of `{model}` is busy; try again shortly")]

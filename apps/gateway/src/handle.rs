@@ -8,12 +8,13 @@ use std::{
 
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 use types::{
-    Nusd, RequestId,
+    RequestId,
     inference::{InferenceRequest, Prompt, Sampling},
 };
 
 use crate::{
-    attempt::{Attempt, Event},
+    accounts::KeyLimits,
+    answering::{Answering, Ended, Part},
     books::Books,
     chat::{ChatEvent, ChatRequest, ChatStream, ChatSummary},
     config::GatewayConfig,
@@ -109,42 +110,39 @@ impl GatewayHandle {
         serve::serve(&config.limits, &config.timeouts, listener, router, stop).await
     }
 
-    /// Makes a key with `budget` and returns it; only its digest is kept.
-    pub fn create_api_key(&self, name: &str, budget: Nusd) -> Result<String, KeyError> {
-        if self.shared.books.key_named(name).is_some() {
-            return Err(KeyError::NameTaken { name: name.into() });
-        }
-        let key = new_key()?;
-        self.put_key(name, &key, budget)?;
-        Ok(key)
+    /// Makes a key and returns it; only its digest is kept.
+    pub fn create_api_key(&self, name: &str, limits: KeyLimits) -> Result<String, KeyError> {
+        make_key(&self.shared, name, None, limits)
     }
 
-    /// Takes a key made elsewhere. A key that is known under this name gets the new budget.
-    pub fn import_api_key(&self, name: &str, key: &str, budget: Nusd) -> Result<(), KeyError> {
-        self.put_key(name, key, budget)
+    /// Takes a key made elsewhere.
+    pub fn import_api_key(&self, name: &str, key: &str, limits: KeyLimits) -> Result<(), KeyError> {
+        make_key(&self.shared, name, Some(key.to_owned()), limits).map(drop)
     }
 
-    fn put_key(&self, name: &str, key: &str, budget: Nusd) -> Result<(), KeyError> {
-        let keys_max = self.shared.config.limits.keys_max;
-        self.shared.books.put_key(name, key, budget, self.shared.now(), keys_max)
+    /// The limits of the key of this name, if there is one.
+    pub fn limits(&self, name: &str) -> Option<KeyLimits> {
+        let Shared { books, .. } = &*self.shared;
+        let view = books.key_view(&books.key_named(name)?, self.shared.now());
+        view.map(|view| view.limits)
     }
 
-    /// Replaces the budget of a key. What was used stays used.
-    pub fn set_budget(&self, name: &str, budget: Nusd) -> Result<(), KeyError> {
-        self.shared.books.set_budget(name, budget)
+    /// Replaces the limits of a key. What was used stays used.
+    pub fn set_limits(&self, name: &str, limits: KeyLimits) -> Result<(), KeyError> {
+        self.shared.books.limit_key(name, limits)
     }
 
     fn make_playground_key(&self) -> Result<(), GatewayError> {
-        let budget = self.shared.config.playground_budget;
+        let limits = KeyLimits::budget(self.shared.config.playground_budget);
         let made = match self.shared.books.key_named(PLAYGROUND_KEY) {
-            Some(_) => self.set_budget(PLAYGROUND_KEY, budget),
-            None => self.create_api_key(PLAYGROUND_KEY, budget).map(drop),
+            Some(_) => self.set_limits(PLAYGROUND_KEY, limits),
+            None => self.create_api_key(PLAYGROUND_KEY, limits).map(drop),
         };
         made.map_err(|source| GatewayError::Playground { source })
     }
 
     pub fn keys(&self) -> Vec<KeyView> {
-        self.shared.books.keys()
+        self.shared.books.keys(self.shared.now())
     }
 
     pub fn models(&self) -> Vec<ModelView> {
@@ -209,6 +207,8 @@ impl GatewayHandle {
             tokens_max,
             stop: Vec::new(),
             logprobs: None,
+            begun: None,
+            form: None,
         };
         request.check().map_err(|error| RequestFailure::Invalid {
             param: Some(error.field.into()),
@@ -216,9 +216,9 @@ impl GatewayHandle {
         })?;
         let job =
             dispatch::admit(&self.shared, key, http::new_id(), model, &request, Needs::default())?;
-        let attempt = dispatch::begin(&self.shared, &job, request).await?;
+        let answering = Answering::begin(&self.shared, &job, request).await?;
         let (sender, events) = mpsc::channel(CHAT_EVENTS_MAX);
-        self.shared.tasks.spawn(relay(attempt, job, sender));
+        self.shared.tasks.spawn(relay(answering, job, sender));
         Ok(ChatStream { events })
     }
 
@@ -240,29 +240,30 @@ impl GatewayHandle {
     }
 }
 
-/// Passes an answer on to the web page. When nobody reads any more, the attempt is dropped.
-async fn relay(mut attempt: Attempt, job: Arc<Job>, sender: mpsc::Sender<ChatEvent>) {
+/// Passes an answer on to the web page. When nobody reads any more, it is dropped.
+async fn relay(mut answering: Answering, job: Arc<Job>, sender: mpsc::Sender<ChatEvent>) {
     loop {
-        let event = tokio::select! {
-            event = attempt.event() => event,
+        let part = tokio::select! {
+            part = answering.part() => part,
             () = sender.closed() => return,
         };
-        let closed = match event {
-            Event::Tokens { text, .. } => {
+        let Ended { outcome, usage, billing } = match part {
+            Part::Text { text, .. } => {
                 if sender.send(ChatEvent::Text(text)).await.is_err() {
                     return;
                 }
                 continue;
             }
-            Event::Closed(closed) => closed,
+            Part::Continued { .. } => continue,
+            Part::Ended(ended) => *ended,
         };
-        let last = match http::outcome(&closed) {
+        let last = match outcome {
             Ok(finish) => ChatEvent::Done(ChatSummary {
                 request_id: job.request_id,
-                provider: attempt.provider(),
-                prompt_tokens: closed.closing.prompt_tokens,
-                completion_tokens: closed.closing.delivered,
-                cost: closed.billed,
+                provider: billing.provider,
+                prompt_tokens: usage.prompt_tokens,
+                completion_tokens: usage.completion_tokens,
+                cost: billing.cost,
                 finish,
                 duration_ms: millis(job.began.elapsed()),
             }),
@@ -274,9 +275,33 @@ async fn relay(mut attempt: Attempt, job: Arc<Job>, sender: mpsc::Sender<ChatEve
     }
 }
 
+/// Makes a key known under a name that is free, a new one unless one is given. Only its digest is kept.
+pub(crate) fn make_key(
+    shared: &Shared,
+    name: &str,
+    given: Option<String>,
+    limits: KeyLimits,
+) -> Result<String, KeyError> {
+    if shared.books.key_named(name).is_some() {
+        return Err(KeyError::NameTaken { name: name.into() });
+    }
+    let key = given.map_or_else(new_key, Ok)?;
+    shared.books.put_key(name, &key, limits, shared.now(), shared.config.limits.keys_max)?;
+    Ok(key)
+}
+
 /// `pw-` and 160 random bits.
 fn new_key() -> Result<String, KeyError> {
+    random_key("pw")
+}
+
+/// A key for a gateway's operator, [`GatewayConfig::admin_key`]: `pwadmin-` and 160 random bits.
+pub fn new_admin_key() -> Result<String, KeyError> {
+    random_key("pwadmin")
+}
+
+fn random_key(prefix: &str) -> Result<String, KeyError> {
     let mut bytes = [0; 20];
     getrandom::fill(&mut bytes).map_err(|source| KeyError::Randomness { source })?;
-    Ok(format!("pw-{}", types::hash::to_hex(&bytes)))
+    Ok(format!("{prefix}-{}", types::hash::to_hex(&bytes)))
 }

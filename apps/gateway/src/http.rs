@@ -1,19 +1,22 @@
 //! The HTTP APIs (`docs/spec/gateway-api.md`): OpenAI's, Ollama's and Anthropic's, over one gateway.
 
+mod admin;
 mod errors;
 mod generate;
 mod models;
+mod prices;
 mod receipts;
 mod routing;
 mod stream;
+mod usage;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::Body,
-    extract::{Request, State},
-    routing::{any, get, post},
+    extract::{Query, Request, State, rejection::QueryRejection},
+    routing::{any, get, patch, post},
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, header, uri::Authority};
@@ -21,13 +24,11 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use types::RequestId;
 use wire::api::{ApiError, Dialect, ollama, openai};
 
+pub(crate) use self::errors::api_error;
 use self::errors::invalid;
-pub(crate) use self::{
-    errors::api_error,
-    generate::{billing, outcome},
-};
 use crate::{
-    accounts::{KeyId, key_id},
+    accounts::{KeyId, KeyLimits, key_id},
+    dispatch,
     error::RequestFailure,
     metrics,
     shared::Shared,
@@ -69,7 +70,17 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/version", get(models::ollama_version).fallback(wrong_method))
         .route("/v1/route", get(routing::explain).fallback(wrong_method))
         .route("/v1/receipts/{id}", get(receipts::show).fallback(wrong_method))
+        .route("/v1/prices", get(prices::list).fallback(wrong_method))
+        .route("/v1/key", get(usage::key).fallback(wrong_method))
+        .route("/v1/usage", get(usage::own).fallback(wrong_method))
         .route("/v1/{*rest}", any(unknown_path))
+        .route("/admin/keys", get(admin::list).post(admin::create).fallback(wrong_method))
+        .route(
+            "/admin/keys/{name}",
+            patch(admin::change).delete(admin::revoke).fallback(wrong_method),
+        )
+        .route("/admin/usage", get(usage::all).fallback(wrong_method))
+        .route("/admin/{*rest}", any(unknown_path))
         .route("/api/{*rest}", any(unknown_path))
         .route("/health", get(health).fallback(wrong_method))
         .route("/ready", get(ready).fallback(wrong_method))
@@ -138,8 +149,25 @@ pub(crate) fn metrics_router(shared: Arc<Shared>) -> Router {
     Router::new().route("/metrics", get(figures).fallback(wrong_method)).with_state(shared)
 }
 
-/// The key in `Authorization: Bearer …`, or in `x-api-key`, where Anthropic's clients put it.
+/// The key of a request, if it can be used now.
 fn authorize(shared: &Shared, headers: &HeaderMap) -> Result<KeyId, RequestFailure> {
+    let id = match bearer(headers)? {
+        // Looked up by digest, so that the time it takes says nothing about keys that exist.
+        Some(key) => key_id(key),
+        None => keyless(shared, headers).ok_or(RequestFailure::NoKey)?,
+    };
+    let admitted = shared.books.admits(&id, shared.now());
+    admitted.map(|()| id).map_err(|why| dispatch::not_admitted(why, "", ""))
+}
+
+/// What a key may use.
+fn limits_of(shared: &Shared, key: &KeyId) -> Result<KeyLimits, RequestFailure> {
+    let limits = shared.books.limits_of(key, shared.now());
+    limits.map_err(|why| dispatch::not_admitted(why, "", ""))
+}
+
+/// The key in `Authorization: Bearer …`, or in `x-api-key`, where Anthropic's clients put it.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, RequestFailure> {
     let key = match (headers.get(header::AUTHORIZATION), headers.get(API_KEY)) {
         (Some(value), _) => {
             let text = value.to_str().map_err(|_| RequestFailure::BadKey)?;
@@ -150,11 +178,18 @@ fn authorize(shared: &Shared, headers: &HeaderMap) -> Result<KeyId, RequestFailu
             key
         }
         (None, Some(value)) => value.to_str().map_err(|_| RequestFailure::BadKey)?,
-        (None, None) => return keyless(shared, headers).ok_or(RequestFailure::NoKey),
+        (None, None) => return Ok(None),
     };
-    // Looked up by digest, so that the time it takes says nothing about keys that exist.
-    let id = key_id(key.trim());
-    if shared.books.knows_key(&id) { Ok(id) } else { Err(RequestFailure::BadKey) }
+    Ok(Some(key.trim()))
+}
+
+/// The question after the `?`.
+fn question<T>(asked: Result<Query<T>, QueryRejection>) -> Result<T, ApiError> {
+    asked.map(|Query(question)| question).map_err(|error| {
+        let text = error.body_text();
+        let problem = text.rsplit_once("query string: ").map_or(text.as_str(), |(_, why)| why);
+        invalid(400, problem.to_owned(), None, None)
+    })
 }
 
 /// The key that pays for programs of this machine that send none. A browser names the site whose page

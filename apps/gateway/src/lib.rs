@@ -17,8 +17,10 @@ mod metrics;
 mod providers;
 mod treasury;
 
+mod answering;
 mod attempt;
 mod dispatch;
+mod hedges;
 mod route;
 mod session;
 mod text;
@@ -32,14 +34,15 @@ mod views;
 #[cfg(test)]
 mod tests;
 
+pub use accounts::{Budget, KeyLimits};
 pub use chat::{ChatEvent, ChatRequest, ChatStream, ChatSummary};
 pub use config::{
     ChannelPolicy, Clock, CreditPolicy, GatewayConfig, Limits, RECEIPT_RETENTION_MS, Timeouts,
     system_clock,
 };
 pub use error::{GatewayError, KeyError, ReceiptLookupError, RequestFailure};
-pub use handle::{Gateway, GatewayHandle, PLAYGROUND_KEY};
+pub use handle::{Gateway, GatewayHandle, PLAYGROUND_KEY, new_admin_key};
 pub use views::{
     AccountSummary, ChannelSummary, KeyView, ModelView, ProviderView, RequestView, RouteCandidate,
-    RouteView, StoredReceipt,
+    RouteView, StoredReceipt, UsageView,
 };

@@ -46,6 +46,16 @@ struct Attempt {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Continuation {
+    outcome: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Hedge {
+    winner: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Tokens {
     gen_ai_token_type: &'static str,
 }
@@ -57,6 +67,8 @@ pub(crate) struct Metrics {
     attempts: Family<Attempt, Counter>,
     tokens: Family<Tokens, Counter>,
     billed_nusd: Counter,
+    continuations: Family<Continuation, Counter>,
+    hedges: Family<Hedge, Counter>,
     duration: Histogram,
     first_token: Histogram,
     output_token: Histogram,
@@ -71,6 +83,8 @@ impl Default for Metrics {
             attempts: Family::default(),
             tokens: Family::default(),
             billed_nusd: Counter::default(),
+            continuations: Family::default(),
+            hedges: Family::default(),
             duration: seconds(),
             first_token: seconds(),
             output_token: Histogram::new(of_a_token),
@@ -90,6 +104,17 @@ impl Metrics {
             Outcome::Neutral => "neutral",
         };
         self.attempts.get_or_create(&Attempt { outcome }).inc();
+    }
+
+    /// An answer broke off, and another provider went on with it, or none did.
+    pub(crate) fn continued(&self, by_another: bool) {
+        let outcome = if by_another { "continued" } else { "given_up" };
+        self.continuations.get_or_create(&Continuation { outcome }).inc();
+    }
+
+    /// A second provider was asked because the first was late; which of them was faster.
+    pub(crate) fn hedged(&self, winner: &'static str) {
+        self.hedges.get_or_create(&Hedge { winner }).inc();
     }
 
     /// What was delivered to a client and taken from its budget.
@@ -226,6 +251,16 @@ pub(crate) fn render(shared: &Shared) -> String {
         "peerwatt_billed_nano_usd",
         "Taken from the budgets of keys",
         metrics.billed_nusd.clone(),
+    );
+    registry.register(
+        "peerwatt_continuations",
+        "Answers that broke off, by whether another provider went on",
+        metrics.continuations.clone(),
+    );
+    registry.register(
+        "peerwatt_hedges",
+        "Second providers that were asked because the first was late, by which was faster",
+        metrics.hedges.clone(),
     );
     registry.register_with_unit(
         "gen_ai_server_request_duration",

@@ -14,7 +14,7 @@ pub(crate) fn explain(
     needs: &Needs,
     prompt_tokens: u32,
     tokens_max: Option<u32>,
-    logprobs: bool,
+    (logprobs, json): (bool, bool),
 ) -> Result<RouteView, RequestFailure> {
     let Some(resolved) = shared.directory.resolve(model) else {
         return Err(dispatch::unknown_model(shared, model.to_owned()));
@@ -27,6 +27,7 @@ pub(crate) fn explain(
         tokens_max,
         price_max: needs.price_max,
         logprobs,
+        json,
         provider: needs.provider,
         region: needs.region.clone(),
     };

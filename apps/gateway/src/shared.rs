@@ -13,7 +13,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use types::{Address, Nusd, TimeMs, Watt};
 
 use crate::{
-    books::Books, config::GatewayConfig, metrics::Metrics, providers::Directory, treasury::Command,
+    accounts::{KeyId, key_id},
+    books::Books,
+    config::GatewayConfig,
+    hedges::HedgeBudget,
+    metrics::Metrics,
+    providers::Directory,
+    treasury::Command,
     views::AccountSummary,
 };
 
@@ -24,6 +30,9 @@ pub(crate) struct Shared {
     pub books: Books,
     pub directory: Directory,
     pub metrics: Metrics,
+    pub hedges: HedgeBudget,
+    /// The digest of the key that opens the operator's part of the API.
+    pub admin: Option<KeyId>,
     /// The account of the operator key.
     pub operator: Address,
     /// To the treasury's loop.
@@ -60,6 +69,8 @@ impl Shared {
         Shared {
             directory: Directory::new(config.limits.providers_max),
             metrics: Metrics::default(),
+            hedges: HedgeBudget::default(),
+            admin: config.admin_key.as_deref().map(key_id),
             config,
             books,
             operator,

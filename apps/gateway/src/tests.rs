@@ -3,10 +3,14 @@
 
 mod billing;
 mod chain;
+mod chaos;
+mod continuation;
 mod dialects;
 mod double;
 mod faults;
+mod hedging;
 mod http_api;
+mod keys_and_limits;
 mod metrics;
 mod restart;
 mod routing;
@@ -26,13 +30,14 @@ use net::{Limits as NetLimits, memory::MemoryNet};
 use types::{ChainId, Nusd, PublicKey, TimeMs, Watt, sign::Sign};
 
 use crate::{
-    ChannelPolicy, CreditPolicy, Gateway, GatewayConfig, GatewayHandle, Limits,
+    ChannelPolicy, CreditPolicy, Gateway, GatewayConfig, GatewayHandle, KeyLimits, Limits,
     RECEIPT_RETENTION_MS, Timeouts,
 };
 use chain::TestChain;
 use double::{Double, Seen};
 
 const BUDGET: Nusd = Nusd::whole(1);
+const ADMIN_KEY: &str = "pwadmin-of-the-tests";
 
 fn chain_id() -> ChainId {
     "test-1".parse().unwrap()
@@ -87,7 +92,7 @@ impl World {
         let mut config = config(home.path(), &net, &chain);
         change(&mut config);
         let gateway = Gateway::start(config).await.unwrap();
-        let api_key = gateway.create_api_key("tests", BUDGET).unwrap();
+        let api_key = gateway.create_api_key("tests", KeyLimits::budget(BUDGET)).unwrap();
         World { home, net, chain, gateway, api_key }
     }
 
@@ -220,6 +225,7 @@ fn config(home: &Path, net: &MemoryNet, chain: &Arc<TestChain>) -> GatewayConfig
         channels: ChannelPolicy { deposit: Nusd::whole(5), withdraw_delay_ms: 3_600_000 },
         playground_budget: BUDGET,
         keyless: None,
+        admin_key: Some(ADMIN_KEY.to_owned()),
         receipt_retention_ms: RECEIPT_RETENTION_MS,
         clock: Arc::clone(clock),
     }

@@ -40,6 +40,11 @@ impl TextAssembler {
         }
     }
 
+    /// Bytes of a character that has begun and not ended.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.held.len()
+    }
+
     /// What is left at the end of an answer.
     pub(crate) fn finish(&mut self, text: &mut String) {
         if !self.held.is_empty() {

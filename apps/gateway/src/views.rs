@@ -3,9 +3,14 @@
 
 use serde::{Deserialize, Serialize};
 use types::{
-    Address, ChannelId, ModelId, Nusd, PublicKey, RequestId, TimeMs, Watt, inference::FinishReason,
-    offer::ModelOffer, price::Price, receipt::Receipt,
+    Address, ChannelId, ModelId, Nusd, PublicKey, RequestId, TimeMs, Watt,
+    inference::{CountMethod, FinishReason},
+    offer::ModelOffer,
+    price::Price,
+    receipt::Receipt,
 };
+
+use crate::accounts::KeyLimits;
 
 /// An API key, without the key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,11 +18,17 @@ pub struct KeyView {
     pub name: String,
     /// The key's first characters, to tell one from another.
     pub prefix: String,
-    pub budget: Nusd,
+    pub limits: KeyLimits,
     pub used: Nusd,
+    /// Since midnight, UTC.
+    pub used_day: Nusd,
+    /// Since the first of the month, UTC.
+    pub used_month: Nusd,
     /// Held back for requests in work.
     pub reserved: Nusd,
+    pub in_flight: u32,
     pub created_at: TimeMs,
+    pub revoked_at: Option<TimeMs>,
 }
 
 /// A model that at least one connected provider offers.
@@ -31,6 +42,8 @@ pub struct ModelView {
     pub price_min: Price,
     pub context_tokens_max: u32,
     pub logprobs: bool,
+    /// Whether it can be held to answer in JSON.
+    pub json: bool,
 }
 
 /// A connected provider.
@@ -105,10 +118,52 @@ pub struct RequestView {
     pub attempt: u16,
 }
 
+/// A request that was answered or begun to be, as its bill says. Also the columns of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageView {
+    pub request_id: RequestId,
+    /// RFC 3339, UTC.
+    pub started_at: String,
+    pub ended_at: String,
+    pub key: String,
+    /// The name that the client used.
+    pub model: String,
+    pub model_id: ModelId,
+    pub provider: Address,
+    pub prompt_tokens: u32,
+    pub completion_tokens: u32,
+    pub counted: CountMethod,
+    pub finish: FinishReason,
+    /// Taken from the key's budget.
+    pub cost_nusd: Nusd,
+    pub duration_ms: u64,
+}
+
+impl UsageView {
+    pub const COLUMNS: [&str; 13] = [
+        "request_id",
+        "started_at",
+        "ended_at",
+        "key",
+        "model",
+        "model_id",
+        "provider",
+        "prompt_tokens",
+        "completion_tokens",
+        "counted",
+        "finish",
+        "cost_nusd",
+        "duration_ms",
+    ];
+}
+
 /// A receipt with what is needed to open its digests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredReceipt {
     pub receipt: Receipt,
+    /// Where other providers went on: those of the parts before, the first first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Receipt>,
     /// Salts the prompt's digest. 32 hexadecimal digits.
     pub salt: String,
 }

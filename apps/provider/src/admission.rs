@@ -79,7 +79,7 @@ pub(crate) fn check_order<'a>(
         return Err(Refusal::Price { asked: offer.price });
     }
     let first = open.request.tokens_max.unwrap_or(WINDOW_TOKENS).min(WINDOW_TOKENS);
-    let cost = order.price.charge(open.request.prompt.tokens_estimate(), first);
+    let cost = order.price.charge(open.request.prompt_tokens_estimate(), first);
     let lane_total_before = order.lane_total_before;
     Ok(Terms {
         attempt: Attempt { request_id: order.request_id, number: order.attempt },

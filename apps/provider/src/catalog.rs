@@ -113,7 +113,7 @@ impl Catalog {
 }
 
 fn describe(engine: &SharedEngine, model: EngineModel, pricing: &Pricing) -> ModelOffer {
-    let EngineModel { id, alias, weights: _, weights_known: _, context_tokens, logprobs } = model;
+    let EngineModel { id, alias, context_tokens, logprobs, json, .. } = model;
     ModelOffer {
         model: id,
         price: pricing.of(&alias),
@@ -122,5 +122,6 @@ fn describe(engine: &SharedEngine, model: EngineModel, pricing: &Pricing) -> Mod
         engine: engine.kind(),
         engine_version: engine.version(),
         logprobs,
+        json,
     }
 }

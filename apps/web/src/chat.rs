@@ -101,10 +101,15 @@ pub(crate) fn failure(failure: &RequestFailure) -> Failure {
 pub(crate) fn status(failure: &RequestFailure) -> StatusCode {
     match failure {
         RequestFailure::Invalid { .. } | RequestFailure::TooLong { .. } => StatusCode::BAD_REQUEST,
-        RequestFailure::BadKey | RequestFailure::NoKey => StatusCode::UNAUTHORIZED,
+        RequestFailure::BadKey | RequestFailure::ExpiredKey | RequestFailure::NoKey => {
+            StatusCode::UNAUTHORIZED
+        }
+        RequestFailure::ModelNotAllowed { .. } => StatusCode::FORBIDDEN,
         RequestFailure::UnknownModel { .. } => StatusCode::NOT_FOUND,
         RequestFailure::Budget { .. } => StatusCode::PAYMENT_REQUIRED,
-        RequestFailure::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+        RequestFailure::TooMany { .. } | RequestFailure::Rate { .. } => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
         RequestFailure::Busy { .. }
         | RequestFailure::NoProvider { .. }
         | RequestFailure::Books { .. }

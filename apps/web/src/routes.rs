@@ -180,7 +180,7 @@ fn failed(failure: &RequestFailure) -> Response {
 /// program.
 async fn not_found(State(app): State<App>, request: Request) -> Response {
     let path = request.uri().path();
-    if ["/v1/", "/api/"].iter().any(|api| path.starts_with(api)) || path == "/v1" {
+    if ["/v1/", "/api/", "/admin/"].iter().any(|api| path.starts_with(api)) || path == "/v1" {
         let error = serde_json::json!({ "error": {
             "message": "there is no such endpoint here",
             "type": "invalid_request_error",

@@ -61,6 +61,8 @@ pub struct Need {
     pub tokens_max: Option<u32>,
     pub price_max: Option<Price>,
     pub logprobs: bool,
+    /// The answer must be JSON.
+    pub json: bool,
     /// Nobody else will do.
     pub provider: Option<Address>,
     /// Where the provider must be: `eu` is also `eu-west`.
@@ -75,6 +77,7 @@ pub struct Candidate {
     pub price: Price,
     pub context_tokens: u32,
     pub logprobs: bool,
+    pub json: bool,
     /// As the ledger has it; empty if it does not say.
     pub region: Arc<str>,
     /// It answered a prompt with the same beginning not long ago, and may still have it in its cache.
@@ -128,6 +131,8 @@ pub enum Reason {
     Tried,
     #[error("no log-probabilities")]
     Logprobs,
+    #[error("no structured output")]
+    Json,
     #[error("the context holds {context_tokens} tokens, {needed} are needed")]
     Context { context_tokens: u32, needed: u32 },
     #[error("another provider was asked for")]
@@ -166,6 +171,7 @@ impl Choice {
                 Reason::Model
                 | Reason::Tried
                 | Reason::Logprobs
+                | Reason::Json
                 | Reason::Context { .. }
                 | Reason::Provider
                 | Reason::Region
@@ -269,6 +275,7 @@ fn obstacle(now: TimeMs, need: &Need, candidate: &Candidate) -> Option<Reason> {
         (candidate.model != need.model, Reason::Model),
         (candidate.tried, Reason::Tried),
         (need.logprobs && !candidate.logprobs, Reason::Logprobs),
+        (need.json && !candidate.json, Reason::Json),
         (
             needed > candidate.context_tokens,
             Reason::Context { context_tokens: candidate.context_tokens, needed },

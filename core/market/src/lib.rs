@@ -17,10 +17,12 @@
 )]
 
 mod choose;
+mod patience;
 mod record;
 
 #[cfg(test)]
 mod tests;
 
 pub use choose::{Candidate, Choice, Need, Passed, Policy, Reason, Scored, choose};
+pub use patience::{Patience, Waited};
 pub use record::{Health, Outcome, Record};

@@ -3,6 +3,8 @@
 
 use types::TimeMs;
 
+use crate::patience::{Patience, Waited, Waits};
+
 /// Failures in a row that open the breaker. One may be bad luck of a restart; after three the next
 /// client would only wait for nothing.
 const FAILURES_MAX: u8 = 3;
@@ -19,7 +21,13 @@ const BUCKET_TOKENS_MAX: [u32; 4] = [256, 2_048, 16_384, u32::MAX];
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// It was served to its end.
-    Served { prompt_tokens: u32, first_token_ms: u64, total_ms: u64, delivered: u32 },
+    Served {
+        prompt_tokens: u32,
+        first_token_ms: u64,
+        total_ms: u64,
+        delivered: u32,
+        waited: Waited,
+    },
     /// It was refused for the engine's sake, not accepted in time, or died before the first token.
     Failed,
     /// The stream ended on the way.
@@ -67,6 +75,7 @@ pub struct Record {
     breaker: Breaker,
     busy_until: TimeMs,
     speeds: [Option<Speed>; BUCKET_TOKENS_MAX.len()],
+    waits: [Option<Waits>; BUCKET_TOKENS_MAX.len()],
     measured_at: Option<TimeMs>,
     served: u64,
     failed: u64,
@@ -78,6 +87,7 @@ impl Default for Record {
             breaker: Breaker::Closed { failures: 0 },
             busy_until: TimeMs(0),
             speeds: [None; BUCKET_TOKENS_MAX.len()],
+            waits: [None; BUCKET_TOKENS_MAX.len()],
             measured_at: None,
             served: 0,
             failed: 0,
@@ -89,10 +99,13 @@ impl Record {
     /// Takes note of what became of a request.
     pub fn observe(&mut self, now: TimeMs, outcome: Outcome) {
         match outcome {
-            Outcome::Served { prompt_tokens, first_token_ms, total_ms, delivered } => {
+            Outcome::Served { prompt_tokens, first_token_ms, total_ms, delivered, waited } => {
                 self.served = self.served.saturating_add(1);
                 self.measured_at = Some(now);
                 self.measure(prompt_tokens, first_token_ms, total_ms, delivered);
+                if let Some(waits) = self.waits.get_mut(bucket(prompt_tokens)) {
+                    *waits = Some(waits.map_or(Waits::first(waited), |waits| waits.next(waited)));
+                }
                 self.succeed(now);
             }
             Outcome::Failed | Outcome::Cut => {
@@ -143,6 +156,21 @@ impl Record {
         let us = speed.token_us.saturating_mul(u64::from(tokens));
         let first_token_us = if warm { speed.first_token_us / 4 } else { speed.first_token_us };
         Some(us.saturating_add(first_token_us) / 1_000)
+    }
+
+    /// How long to wait for it with a prompt of this size, where somebody else could be asked instead.
+    /// `None` before the first measurement.
+    pub fn patience(&self, prompt_tokens: u32) -> Option<Patience> {
+        self.waits(prompt_tokens).map(Waits::patience)
+    }
+
+    /// How long after the order a first token is late, in milliseconds.
+    pub fn slow_after_ms(&self, prompt_tokens: u32) -> Option<u64> {
+        self.waits(prompt_tokens).map(Waits::slow_after_ms)
+    }
+
+    fn waits(&self, prompt_tokens: u32) -> Option<Waits> {
+        self.waits.get(bucket(prompt_tokens)).copied().flatten()
     }
 
     fn measure(&mut self, prompt_tokens: u32, first_token_ms: u64, total_ms: u64, delivered: u32) {

@@ -27,6 +27,7 @@ fn candidate(number: u8) -> Candidate {
         price: price(100),
         context_tokens: 4_096,
         logprobs: true,
+        json: true,
         region: "eu-west".into(),
         is_warm: false,
         slots: 4,
@@ -40,7 +41,9 @@ fn candidate(number: u8) -> Candidate {
 fn measured(number: u8, first_token_ms: u64, token_ms: u64) -> Candidate {
     let mut candidate = candidate(number);
     let total_ms = first_token_ms + 100 * token_ms;
-    let outcome = Outcome::Served { prompt_tokens: 100, first_token_ms, total_ms, delivered: 101 };
+    let waited = Waited { accept_ms: 1, first_token_ms, gap_ms: token_ms };
+    let outcome =
+        Outcome::Served { prompt_tokens: 100, first_token_ms, total_ms, delivered: 101, waited };
     candidate.record.observe(TimeMs(u64::from(number)), outcome);
     candidate
 }
@@ -54,6 +57,7 @@ fn need() -> Need {
         tokens_max: None,
         price_max: None,
         logprobs: false,
+        json: false,
         provider: None,
         region: None,
     }
@@ -91,9 +95,15 @@ fn hard_filters_name_their_reason() {
         with(9, |c| (0..3).for_each(|_| c.record.observe(NOW, Outcome::Cut))),
         with(10, |c| c.region = "europe".into()),
         with(11, |c| c.region = "".into()),
+        with(12, |c| c.json = false),
     ];
-    let need =
-        Need { logprobs: true, price_max: Some(price(500)), region: Some("eu".into()), ..need() };
+    let need = Need {
+        logprobs: true,
+        json: true,
+        price_max: Some(price(500)),
+        region: Some("eu".into()),
+        ..need()
+    };
     check(
         &need,
         &candidates,
@@ -111,6 +121,7 @@ fn hard_filters_name_their_reason() {
             not 9: quarantined after failures
             not 10: in another region
             not 11: in another region
+            not 12: no structured output
         "#]],
     );
 }
@@ -267,14 +278,20 @@ fn equals_share_the_work() {
 
 #[test]
 fn the_breaker_opens_on_failures_in_a_row_and_doubles_its_quarantine() {
-    const SERVED: Outcome =
-        Outcome::Served { prompt_tokens: 1, first_token_ms: 1, total_ms: 2, delivered: 2 };
+    const SERVED: Outcome = Outcome::Served {
+        prompt_tokens: 1,
+        first_token_ms: 1,
+        total_ms: 2,
+        delivered: 2,
+        waited: Waited { accept_ms: 0, first_token_ms: 1, gap_ms: 1 },
+    };
     let mut record = Record::default();
     let mut now = TimeMs(0);
     let mut log = String::new();
     let mut see = |record: &mut Record, now: TimeMs, outcome: Outcome| {
         record.observe(now, outcome);
-        log += &format!("{:>7} ms {outcome:?}: {:?}\n", now.0, record.health(now));
+        let name = if outcome == SERVED { "Served".to_owned() } else { format!("{outcome:?}") };
+        log += &format!("{:>7} ms {name}: {:?}\n", now.0, record.health(now));
     };
     for outcome in [Outcome::Failed, Outcome::Cut, SERVED, Outcome::Cut, Outcome::Cut] {
         see(&mut record, now, outcome);
@@ -293,32 +310,33 @@ fn the_breaker_opens_on_failures_in_a_row_and_doubles_its_quarantine() {
     expect![[r#"
                0 ms Failed: Ok
                0 ms Cut: Ok
-               0 ms Served { prompt_tokens: 1, first_token_ms: 1, total_ms: 2, delivered: 2 }: Ok
+               0 ms Served: Ok
                0 ms Cut: Ok
                0 ms Cut: Ok
                0 ms Neutral: Ok
                0 ms Neutral: Ok
                0 ms Failed: Quarantined { until: TimeMs(30000) }
-               0 ms Served { prompt_tokens: 1, first_token_ms: 1, total_ms: 2, delivered: 2 }: Quarantined { until: TimeMs(30000) }
+               0 ms Served: Quarantined { until: TimeMs(30000) }
            30000 ms Failed: Quarantined { until: TimeMs(90000) }
-           30000 ms Served { prompt_tokens: 1, first_token_ms: 1, total_ms: 2, delivered: 2 }: Quarantined { until: TimeMs(90000) }
+           30000 ms Served: Quarantined { until: TimeMs(90000) }
            90000 ms Failed: Quarantined { until: TimeMs(210000) }
-           90000 ms Served { prompt_tokens: 1, first_token_ms: 1, total_ms: 2, delivered: 2 }: Quarantined { until: TimeMs(210000) }
+           90000 ms Served: Quarantined { until: TimeMs(210000) }
           210000 ms Failed: Quarantined { until: TimeMs(450000) }
-          210000 ms Served { prompt_tokens: 1, first_token_ms: 1, total_ms: 2, delivered: 2 }: Quarantined { until: TimeMs(450000) }
+          210000 ms Served: Quarantined { until: TimeMs(450000) }
           450000 ms Failed: Quarantined { until: TimeMs(930000) }
-          450000 ms Served { prompt_tokens: 1, first_token_ms: 1, total_ms: 2, delivered: 2 }: Quarantined { until: TimeMs(930000) }
+          450000 ms Served: Quarantined { until: TimeMs(930000) }
           930000 ms Failed: Quarantined { until: TimeMs(1890000) }
-          930000 ms Served { prompt_tokens: 1, first_token_ms: 1, total_ms: 2, delivered: 2 }: Quarantined { until: TimeMs(1890000) }
+          930000 ms Served: Quarantined { until: TimeMs(1890000) }
          1890000 ms Failed: Quarantined { until: TimeMs(3690000) }
-         1890000 ms Served { prompt_tokens: 1, first_token_ms: 1, total_ms: 2, delivered: 2 }: Quarantined { until: TimeMs(3690000) }
+         1890000 ms Served: Quarantined { until: TimeMs(3690000) }
          3690000 ms Failed: Quarantined { until: TimeMs(5490000) }
-         3690000 ms Served { prompt_tokens: 1, first_token_ms: 1, total_ms: 2, delivered: 2 }: Quarantined { until: TimeMs(5490000) }
+         3690000 ms Served: Quarantined { until: TimeMs(5490000) }
          5490000 ms Failed: Quarantined { until: TimeMs(7290000) }
-         5490000 ms Served { prompt_tokens: 1, first_token_ms: 1, total_ms: 2, delivered: 2 }: Quarantined { until: TimeMs(7290000) }
+         5490000 ms Served: Quarantined { until: TimeMs(7290000) }
          7290000 ms Neutral: Probation
-         7290000 ms Served { prompt_tokens: 1, first_token_ms: 1, total_ms: 2, delivered: 2 }: Ok
-    "#]].assert_eq(&log);
+         7290000 ms Served: Ok
+    "#]]
+    .assert_eq(&log);
 }
 
 #[test]
@@ -330,6 +348,7 @@ fn measurements_are_kept_by_prompt_size_and_smoothed() {
         first_token_ms,
         total_ms,
         delivered: 101,
+        waited: Waited::default(),
     };
     record.observe(NOW, served(100, 50, 1_050));
     assert_eq!(record.expected_ms(10, 100, false), Some(1_050));
@@ -339,4 +358,14 @@ fn measurements_are_kept_by_prompt_size_and_smoothed() {
     assert_eq!(record.expected_ms(10, 100, false), Some(1_050));
     record.observe(NOW, served(100, 450, 1_450));
     assert_eq!(record.expected_ms(10, 0, false), Some(150), "a quarter of the way");
+}
+
+#[test]
+fn patience_is_measured_by_prompt_size_and_not_borrowed() {
+    let provider = measured(1, 2_000, 100);
+    let patience = provider.record.patience(100).unwrap();
+    assert_eq!((patience.first_token_ms, patience.accept_ms), (12_000, 1_000));
+    assert_eq!(provider.record.slow_after_ms(100), Some(4_002));
+    assert_eq!(provider.record.patience(9_000), None);
+    assert_eq!(candidate(2).record.patience(100), None);
 }

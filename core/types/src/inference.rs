@@ -98,6 +98,25 @@ pub struct Sampling {
     pub frequency_penalty_micros: Option<i32>,
 }
 
+/// The form that an answer must have.
+#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub enum AnswerForm {
+    /// A JSON object.
+    Json,
+    /// JSON that fits this JSON Schema, which is JSON itself.
+    Schema(String),
+}
+
+/// The beginning of an answer that another provider made. Whoever gets it makes the rest and only the rest.
+#[derive(Clone, PartialEq, Eq, Debug, Default, BorshSerialize, BorshDeserialize)]
+pub struct Begun {
+    /// What the client has.
+    pub text: String,
+    /// The tokens it was made of, in the model's vocabulary; empty if not all are known. Their bytes are
+    /// the text.
+    pub ids: Vec<u32>,
+}
+
 /// A request to continue a prompt.
 #[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
 pub struct InferenceRequest {
@@ -109,6 +128,8 @@ pub struct InferenceRequest {
     pub stop: Vec<String>,
     /// `Some(n)`: report each token's log-probability and `n` alternatives.
     pub logprobs: Option<u8>,
+    pub begun: Option<Begun>,
+    pub form: Option<AnswerForm>,
 }
 
 /// What is wrong with a request, naming the field.
@@ -120,6 +141,28 @@ pub struct RequestError {
 }
 
 impl InferenceRequest {
+    /// Bytes of all text that is read before the first token is made.
+    pub fn text_bytes(&self) -> usize {
+        self.prompt.text_bytes().saturating_add(self.begun_bytes())
+    }
+
+    /// The most prompt tokens a provider may bill: [`Prompt::tokens_max`], and one per byte of what was
+    /// begun.
+    pub fn prompt_tokens_max(&self) -> u32 {
+        let begun = u32::try_from(self.begun_bytes()).unwrap_or(u32::MAX);
+        self.prompt.tokens_max().saturating_add(begun)
+    }
+
+    /// What the payer assumes before the provider has said.
+    pub fn prompt_tokens_estimate(&self) -> u32 {
+        let begun = u32::try_from(self.begun_bytes()).unwrap_or(u32::MAX);
+        self.prompt.tokens_estimate().saturating_add(begun / 3)
+    }
+
+    fn begun_bytes(&self) -> usize {
+        self.begun.as_ref().map_or(0, |begun| begun.text.len())
+    }
+
     /// Checks every limit; what arrives from a peer passes here before anything else is done with it.
     pub fn check(&self) -> Result<(), RequestError> {
         let bad = |field, problem: String| Err(RequestError { field, problem });
@@ -131,13 +174,22 @@ impl InferenceRequest {
                 return bad("messages", format!("at most {} messages", limits::CHAT_MESSAGES_MAX));
             }
         }
-        if self.prompt.text_bytes() > limits::PROMPT_BYTES_MAX {
+        if self.text_bytes() > limits::PROMPT_BYTES_MAX {
             return bad("prompt", format!("at most {} bytes of text", limits::PROMPT_BYTES_MAX));
+        }
+        // Each token delivers a byte at least.
+        if self.begun.as_ref().is_some_and(|begun| begun.ids.len() > begun.text.len()) {
+            return bad("begun", "more tokens than bytes".into());
         }
         if let Some(tokens) = self.tokens_max
             && !(1..=limits::COMPLETION_TOKENS_MAX).contains(&tokens)
         {
             return bad("max_tokens", format!("1 to {}", limits::COMPLETION_TOKENS_MAX));
+        }
+        if let Some(AnswerForm::Schema(schema)) = &self.form
+            && schema.len() > limits::SCHEMA_BYTES_MAX
+        {
+            return bad("schema", format!("at most {} bytes", limits::SCHEMA_BYTES_MAX));
         }
         if self.stop.len() > limits::STOP_SEQUENCES_MAX {
             return bad("stop", format!("at most {} sequences", limits::STOP_SEQUENCES_MAX));

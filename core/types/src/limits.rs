@@ -34,14 +34,17 @@ pub const PROMPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Stop sequences of one request (OpenAI allows 4, llama.cpp more) and bytes of each.
 pub const STOP_SEQUENCES_MAX: usize = 16;
 pub const STOP_BYTES_MAX: usize = 256;
+/// Bytes of the JSON Schema that an answer must fit. Those of large tools reach 20 KiB.
+pub const SCHEMA_BYTES_MAX: usize = 64 * 1024;
 /// Completion tokens of one request.
 pub const COMPLETION_TOKENS_MAX: u32 = 131_072;
 /// Bytes of one delivered token. Real vocabularies stay below 200.
 pub const TOKEN_BYTES_MAX: usize = 1_024;
 /// Alternatives reported with a token (OpenAI: `top_logprobs` up to 20).
 pub const TOP_LOGPROBS_MAX: u8 = 20;
-/// Bytes of one p2p frame: the largest prompt and some room.
-pub const FRAME_BYTES_MAX: usize = PROMPT_BYTES_MAX + 64 * 1024;
+/// Bytes of one p2p frame: the largest prompt, a schema, and the ids of the
+/// longest answer that may be gone on with.
+pub const FRAME_BYTES_MAX: usize = PROMPT_BYTES_MAX + 1024 * 1024;
 
 /// Reads a borsh string of at most `bytes_max` bytes without trusting its length prefix.
 pub fn read_string<R: io::Read>(reader: &mut R, bytes_max: usize) -> io::Result<String> {

@@ -46,6 +46,8 @@ pub struct ModelOffer {
     pub engine_version: String,
     /// Whether it can report log-probabilities.
     pub logprobs: bool,
+    /// Whether it can be held to answer in JSON.
+    pub json: bool,
 }
 
 /// All that a provider offers now. Sent on its standing connection to a gateway when it changes.

@@ -37,10 +37,15 @@ impl Price {
         self.request_nusd.saturating_add(Nusd(metered))
     }
 
+    /// What completion tokens alone cost: `⌈tokens·rate / 10⁶⌉`.
+    pub fn completion(&self, tokens: u32) -> Nusd {
+        let scaled = u128::from(tokens).saturating_mul(self.completion_nusd_per_mtok.0);
+        Nusd(mul_div(scaled, 1, 1_000_000, Rounding::Up).unwrap_or(u128::MAX))
+    }
+
     /// The price of one window of completion tokens.
     pub fn window(&self) -> Nusd {
-        let scaled = u128::from(WINDOW_TOKENS).saturating_mul(self.completion_nusd_per_mtok.0);
-        Nusd(mul_div(scaled, 1, 1_000_000, Rounding::Up).unwrap_or(u128::MAX))
+        self.completion(WINDOW_TOKENS)
     }
 
     /// Whether no component of `self` exceeds that of `ceiling`.

@@ -165,6 +165,7 @@ impl Engine for DummyEngine {
             weights_known: false,
             context_tokens: CONTEXT_TOKENS,
             logprobs: *behaviour != Behaviour::NoIds,
+            json: false,
         };
         Ok(self.models.iter().map(describe).collect())
     }
@@ -177,6 +178,9 @@ impl Engine for DummyEngine {
     ) -> Result<Generation, EngineError> {
         let behaviour = self.models.iter().find(|(name, _)| model_id(name) == model);
         let &(_, behaviour) = behaviour.ok_or(EngineError::UnknownModel { model })?;
+        if request.form.is_some() {
+            return Err(EngineError::Unsupported { what: "structured output" });
+        }
         if behaviour == Behaviour::Refuses {
             let message = "dummy/refuses refuses".to_owned();
             return Err(EngineError::Refused { url: "dummy".to_owned(), status: 503, message });
@@ -258,7 +262,10 @@ impl Script {
         };
         let wanted = self.request.tokens_max.map_or(usize::MAX, |tokens| tokens as usize);
         let mut stops = StopMachine::new(&self.request.stop);
-        for index in 0..count.min(wanted) {
+        // It goes on with its own script behind what was begun.
+        let begun = self.request.begun.as_ref().map_or(0, |begun| words(&begun.text).len());
+        let end = count.min(begun.saturating_add(wanted));
+        for index in begun..end {
             if self.behaviour == Behaviour::Paced {
                 tokio::time::sleep(self.pace).await;
             }
@@ -273,7 +280,7 @@ impl Script {
         }
         self.deliver(stops.finish()).await;
         match self.behaviour {
-            _ if wanted < count => self.done(FinishReason::Length),
+            _ if end < count => self.done(FinishReason::Length),
             Behaviour::DiesAfter3 => {
                 EngineEvent::Failed { reason: "dummy/dies-after-3-tokens died".to_owned() }
             }

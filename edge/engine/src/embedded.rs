@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use types::{
     Hash32, ModelId,
     hash::StreamHash,
-    inference::{InferenceRequest, Prompt},
+    inference::{Begun, InferenceRequest, Prompt},
     offer::EngineKind,
 };
 
@@ -163,6 +163,7 @@ impl EmbeddedEngine {
             weights_known: true,
             context_tokens: loaded.context_tokens,
             logprobs: true,
+            json: false,
         };
         let options = EmbeddedOptions { slots: options.slots.max(1), ..options };
         let (jobs, queue) = std_mpsc::channel();
@@ -187,7 +188,7 @@ impl EmbeddedEngine {
 
     /// The tokens of a prompt, with the chat template applied.
     pub fn prompt_tokens(&self, prompt: &Prompt) -> Result<Vec<u32>, EngineError> {
-        self.loaded.prompt_tokens(prompt)
+        self.loaded.prompt_tokens(prompt, None).map(|(prompt, _)| prompt)
     }
 
     /// The bytes that a token delivers: none for special ones.
@@ -250,16 +251,20 @@ impl Engine for EmbeddedEngine {
     ) -> Result<Generation, EngineError> {
         self.check_model(model)?;
         request.check().map_err(|error| EngineError::BadRequest { reason: error.to_string() })?;
+        if request.form.is_some() {
+            return Err(EngineError::Unsupported { what: "structured output" });
+        }
         let place = self.place()?;
         let loaded = Arc::clone(&self.loaded);
         // A prompt of megabytes takes a while to tokenize.
         let prepared = tokio::task::spawn_blocking(move || {
-            loaded.prompt_tokens(&request.prompt).map(|prompt| (prompt, request))
+            let tokens = loaded.prompt_tokens(&request.prompt, request.begun.as_ref());
+            tokens.map(|tokens| (tokens, request))
         });
-        let (prompt, request) = prepared.await.map_err(|error| EngineError::Failed {
-            reason: format!("the prompt could not be tokenized: {error}"),
+        let ((prompt, begun), request) = prepared.await.map_err(|error| {
+            EngineError::Failed { reason: format!("the prompt could not be tokenized: {error}") }
         })??;
-        let prompt_tokens = u32::try_from(prompt.len()).ok();
+        let prompt_tokens = u32::try_from(prompt.len().saturating_add(begun.len())).ok();
         let (sender, events) = mpsc::channel(STREAM_EVENTS_MAX.saturating_add(1));
         let last = sender.clone().reserve_owned().await.map_err(|_| EngineError::Failed {
             reason: "the stream closed before it began".to_owned(),
@@ -271,7 +276,7 @@ impl Engine for EmbeddedEngine {
             runtime: Handle::current(),
         };
         let loaded = Arc::clone(&self.loaded);
-        let run = Box::new(Run { loaded, prompt, request, outlet, delivered: 0 });
+        let run = Box::new(Run { loaded, prompt, begun, request, outlet, delivered: 0 });
         self.submit(Task::Generate { run, last }, place)?;
         Ok(Generation { prompt_tokens, events })
     }
@@ -303,30 +308,52 @@ impl Engine for EmbeddedEngine {
 }
 
 impl Loaded {
-    /// The tokens of a prompt, at least one, with room for an answer.
-    fn prompt_tokens(&self, prompt: &Prompt) -> Result<Vec<u32>, EngineError> {
+    /// The tokens of a prompt, at least one, and of an answer that was begun elsewhere, with room for the
+    /// rest. Without the begun tokens' ids their text is read as part of the prompt.
+    fn prompt_tokens(
+        &self,
+        prompt: &Prompt,
+        begun: Option<&Begun>,
+    ) -> Result<(Vec<u32>, Vec<u32>), EngineError> {
         let context_tokens = self.context_tokens;
         let full = |tokens: usize| {
             let prompt_tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
             Err(EngineError::ContextFull { prompt_tokens, context_tokens })
         };
-        let least = self.tokenizer.tokens_min(prompt.text_bytes());
+        let begun_text = begun.map_or("", |begun| begun.text.as_str());
+        let least = self.tokenizer.tokens_min(prompt.text_bytes().saturating_add(begun_text.len()));
         if least >= context_tokens as usize {
             return full(least);
         }
-        let text = match prompt {
+        let mut text = match prompt {
             Prompt::Text(text) => text.clone(),
             Prompt::Chat(messages) => self.template.render(messages).map_err(|error| {
                 let reason = first_line(&error.to_string());
                 EngineError::BadRequest { reason: format!("its chat template says: {reason}") }
             })?,
         };
-        let tokens = self.tokenizer.encode(&text);
-        match tokens.len() {
-            0 => Err(EngineError::BadRequest { reason: "the prompt has no token".to_owned() }),
-            count if count >= context_tokens as usize => full(count),
-            _ => Ok(tokens),
+        let ids = begun.and_then(|begun| self.known_ids(begun)).unwrap_or_default();
+        if ids.is_empty() {
+            text.push_str(begun_text);
         }
+        let tokens = self.tokenizer.encode(&text);
+        if tokens.is_empty() {
+            return Err(EngineError::BadRequest { reason: "the prompt has no token".to_owned() });
+        }
+        match tokens.len().saturating_add(ids.len()) {
+            count if count >= context_tokens as usize => full(count),
+            _ => Ok((tokens, ids)),
+        }
+    }
+
+    /// The ids of what was begun, if they are of this vocabulary and deliver just that text.
+    fn known_ids(&self, begun: &Begun) -> Option<Vec<u32>> {
+        let mut rest = begun.text.as_bytes();
+        for id in &begun.ids {
+            let known = self.tokenizer.contains(*id).then(|| self.tokenizer.delivered(*id))?;
+            rest = rest.strip_prefix(known)?;
+        }
+        rest.is_empty().then(|| begun.ids.clone())
     }
 }
 

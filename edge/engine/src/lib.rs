@@ -83,6 +83,8 @@ pub struct EngineModel {
     pub weights_known: bool,
     pub context_tokens: u32,
     pub logprobs: bool,
+    /// Whether it can be held to answer in JSON.
+    pub json: bool,
 }
 
 /// An answer being made.

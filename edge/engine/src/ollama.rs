@@ -16,7 +16,10 @@ use tokio_util::sync::CancellationToken;
 use types::{
     Hash32, ModelId,
     hash::sha256,
-    inference::{Alternative, ChatMessage, FinishReason, InferenceRequest, Prompt, TokenPiece},
+    inference::{
+        Alternative, AnswerForm, ChatMessage, FinishReason, InferenceRequest, Prompt, Role,
+        TokenPiece,
+    },
     limits,
     offer::EngineKind,
 };
@@ -129,7 +132,7 @@ impl OllamaEngine {
             let what = "log-probabilities; update Ollama to 0.12.11 or later";
             return Err(EngineError::Unsupported { what });
         }
-        if self.numbers < NEVER_CUTS && request.prompt.tokens_max() > model.context_tokens {
+        if self.numbers < NEVER_CUTS && request.prompt_tokens_max() > model.context_tokens {
             let what = "prompts that may exceed the context, which this version cuts silently; \
                 update Ollama to 0.12.6 or later";
             return Err(EngineError::Unsupported { what });
@@ -137,24 +140,33 @@ impl OllamaEngine {
         Ok(())
     }
 
-    fn request<'a>(&self, model: &EngineModel, request: &'a InferenceRequest) -> RequestBuilder {
-        let common = common(model, request);
+    fn request<'a>(
+        &self,
+        model: &EngineModel,
+        request: &'a InferenceRequest,
+    ) -> Result<RequestBuilder, EngineError> {
+        let common = common(model, request)?;
         let model = model.alias.as_str();
-        match &request.prompt {
+        Ok(match &request.prompt {
             Prompt::Chat(messages) => {
                 let message = |message: &'a ChatMessage| Message {
                     role: message.role.as_str(),
                     content: &message.content,
                 };
-                let messages = messages.iter().map(message).collect();
+                // Ollama's templates leave a last message of the assistant open.
+                let begun = request.begun.as_ref();
+                let begun = begun
+                    .map(|begun| Message { role: Role::Assistant.as_str(), content: &begun.text });
+                let messages = messages.iter().map(message).chain(begun).collect();
                 let body = ChatRequest { model, messages, common };
                 self.client.post(format!("{}/api/chat", self.base)).json(&body)
             }
             Prompt::Text(prompt) => {
+                let prompt = &remote::raw_prompt(prompt, request.begun.as_ref());
                 let body = GenerateRequest { model, prompt, raw: true, common };
                 self.client.post(format!("{}/api/generate", self.base)).json(&body)
             }
-        }
+        })
     }
 }
 
@@ -193,7 +205,7 @@ impl Engine for OllamaEngine {
         let found = self.lock().values().find(|described| described.id == model).cloned();
         let found = found.ok_or(EngineError::UnknownModel { model })?;
         self.check(&found, &request)?;
-        let sent = self.request(&found, &request);
+        let sent = self.request(&found, &request)?;
         let decode = OllamaStream { lines: Lines::default(), logprobs: request.logprobs };
         remote::stream(&self.base, sent, &request, cancel, &self.active, decode).await
     }
@@ -235,12 +247,21 @@ fn model(
         weights_known: weights.is_some(),
         context_tokens: context_tokens.unwrap_or(u32::MAX).min(context_tokens_max),
         logprobs,
+        json: true,
     }
 }
 
-fn common<'a>(model: &EngineModel, request: &'a InferenceRequest) -> Common<'a> {
+fn common<'a>(
+    model: &EngineModel,
+    request: &'a InferenceRequest,
+) -> Result<Common<'a>, EngineError> {
     let sampling = &request.sampling;
-    Common {
+    let format = match &request.form {
+        None => None,
+        Some(AnswerForm::Json) => Some("json".into()),
+        Some(AnswerForm::Schema(schema)) => Some(remote::schema(schema)?),
+    };
+    Ok(Common {
         stream: true,
         think: false,
         truncate: false,
@@ -257,7 +278,8 @@ fn common<'a>(model: &EngineModel, request: &'a InferenceRequest) -> Common<'a> 
             frequency_penalty: sampling.frequency_penalty_micros.map(remote::from_micros),
             stop: &request.stop,
         },
-    }
+        format,
+    })
 }
 
 /// Understands newline-delimited JSON.

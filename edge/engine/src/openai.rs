@@ -14,7 +14,10 @@ use tokio_util::sync::CancellationToken;
 use types::{
     Hash32, ModelId,
     hash::sha256,
-    inference::{Alternative, ChatMessage, FinishReason, InferenceRequest, Prompt, TokenPiece},
+    inference::{
+        Alternative, AnswerForm, ChatMessage, FinishReason, InferenceRequest, Prompt, Role,
+        TokenPiece,
+    },
     limits,
     offer::EngineKind,
 };
@@ -187,7 +190,11 @@ impl OpenAiEngine {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn request<'a>(&self, known: &Known, request: &'a InferenceRequest) -> RequestBuilder {
+    fn request<'a>(
+        &self,
+        known: &Known,
+        request: &'a InferenceRequest,
+    ) -> Result<RequestBuilder, EngineError> {
         let model = known.name.as_str();
         let common = common(known, request);
         // llama-server tells the token itself only together with at least one alternative.
@@ -198,18 +205,44 @@ impl OpenAiEngine {
                     role: message.role.as_str(),
                     content: &message.content,
                 };
-                let messages = messages.iter().map(message).collect();
+                let begun = request.begun.as_ref();
+                let begun = begun
+                    .map(|begun| Message { role: Role::Assistant.as_str(), content: &begun.text });
+                let messages = messages.iter().map(message).chain(begun).collect();
                 let (logprobs, top_logprobs) = (asked.is_some(), asked);
-                let body = ChatRequest { model, messages, logprobs, top_logprobs, common };
+                // llama-server continues a last message of the assistant unasked.
+                let is_told = request.begun.is_some() && self.family == Family::Vllm;
+                let body = ChatRequest {
+                    model,
+                    messages,
+                    logprobs,
+                    top_logprobs,
+                    add_generation_prompt: is_told.then_some(false),
+                    continue_final_message: is_told.then_some(true),
+                    response_format: response_format(request)?,
+                    common,
+                };
                 self.client.post(format!("{}/v1/chat/completions", self.base)).json(&body)
             }
             Prompt::Text(prompt) => {
+                let prompt = &remote::raw_prompt(prompt, request.begun.as_ref());
                 let body = CompletionRequest { model, prompt, logprobs: asked, common };
                 self.client.post(format!("{}/v1/completions", self.base)).json(&body)
             }
         };
-        self.with_key(sent)
+        Ok(self.with_key(sent))
     }
+}
+
+fn response_format(request: &InferenceRequest) -> Result<Option<serde_json::Value>, EngineError> {
+    Ok(match &request.form {
+        None => None,
+        Some(AnswerForm::Json) => Some(serde_json::json!({ "type": "json_object" })),
+        Some(AnswerForm::Schema(schema)) => Some(serde_json::json!({
+            "type": "json_schema",
+            "json_schema": { "name": "answer", "strict": true, "schema": remote::schema(schema)? },
+        })),
+    })
 }
 
 #[async_trait]
@@ -244,7 +277,14 @@ impl Engine for OpenAiEngine {
         if request.logprobs.is_some() && !known.model.logprobs {
             return Err(EngineError::Unsupported { what: "log-probabilities" });
         }
-        let sent = self.request(&known, &request);
+        let is_chat = matches!(request.prompt, Prompt::Chat(_));
+        if request.begun.is_some() && is_chat && self.family == Family::Other {
+            return Err(EngineError::Unsupported { what: "going on with a begun answer" });
+        }
+        if request.form.is_some() && !(known.model.json && is_chat) {
+            return Err(EngineError::Unsupported { what: "structured output here" });
+        }
+        let sent = self.request(&known, &request)?;
         let decode = OpenAiStream::new(request.logprobs);
         remote::stream(&self.base, sent, &request, cancel, &self.active, decode).await
     }
@@ -274,6 +314,7 @@ fn describe(
         weights_known: false,
         context_tokens: slot.or(model.max_model_len).or(trained).unwrap_or(context_tokens).max(1),
         logprobs: family != Family::Other,
+        json: family != Family::Other,
     }
 }
 
@@ -296,7 +337,7 @@ fn weights(model: &Model, name: &str) -> Hash32 {
 fn common<'a>(known: &Known, request: &'a InferenceRequest) -> Common<'a> {
     let sampling = &request.sampling;
     // Of a raw prompt vLLM continues 16 tokens unless told, so it is told what surely fits.
-    let room = || known.model.context_tokens.saturating_sub(request.prompt.tokens_max()).max(16);
+    let room = || known.model.context_tokens.saturating_sub(request.prompt_tokens_max()).max(16);
     let max_tokens = match &request.prompt {
         Prompt::Chat(_) => request.tokens_max,
         Prompt::Text(_) => Some(request.tokens_max.unwrap_or_else(room)),

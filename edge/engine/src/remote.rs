@@ -1,6 +1,7 @@
 //! What the engines behind HTTP share: requests with limits, and the pump from a response to events.
 
 use std::{
+    borrow::Cow,
     sync::{Arc, atomic::AtomicU32},
     time::Duration,
 };
@@ -10,7 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use types::{
-    inference::{CountMethod, FinishReason, InferenceRequest, TokenPiece},
+    inference::{Begun, CountMethod, FinishReason, InferenceRequest, TokenPiece},
     limits,
 };
 use wire::upstream::openai::ServerError;
@@ -305,6 +306,21 @@ impl Pump {
     async fn end(&self, finish: FinishReason) {
         // The receiver is gone: nobody is left to tell.
         let _ = self.sender.send(EngineEvent::Done { finish, usage: self.usage }).await;
+    }
+}
+
+/// A JSON Schema as the servers take it.
+pub(crate) fn schema(text: &str) -> Result<serde_json::Value, EngineError> {
+    serde_json::from_str(text).map_err(|error| EngineError::BadRequest {
+        reason: format!("its JSON Schema is not JSON: {error}"),
+    })
+}
+
+/// A prompt as it stands, with what was begun after it.
+pub(crate) fn raw_prompt<'a>(prompt: &'a str, begun: Option<&Begun>) -> Cow<'a, str> {
+    match begun {
+        Some(begun) => Cow::Owned([prompt, &begun.text].concat()),
+        None => Cow::Borrowed(prompt),
     }
 }
 

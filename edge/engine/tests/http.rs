@@ -10,12 +10,12 @@ use engine::{
 };
 use expect_test::{Expect, expect};
 use support::{
-    chat, run,
+    begun, chat, run,
     stub::{End, Reply, Stub},
     text,
 };
 use tokio_util::sync::CancellationToken;
-use types::inference::{InferenceRequest, Sampling};
+use types::inference::{AnswerForm, InferenceRequest, Sampling};
 
 const TAGS: &str = r#"{"models":[
     {"name":"llama3.2:1b","model":"llama3.2:1b","size":1321098329,
@@ -107,17 +107,18 @@ async fn ollamas_models_are_known_by_the_digest_of_their_weights() {
     check_models(
         &engine,
         expect![[r#"
-        [
-            EngineModel {
-                id: ModelId(37aa95f7bd15897b3b72a7b0881036c58baa3cd735966e9c22fc396c512fce2c),
-                alias: "llama3.2:1b",
-                weights: Hash32(abababababababababababababababababababababababababababababababab),
-                weights_known: true,
-                context_tokens: 8192,
-                logprobs: true,
-            },
-        ]
-    "#]],
+            [
+                EngineModel {
+                    id: ModelId(37aa95f7bd15897b3b72a7b0881036c58baa3cd735966e9c22fc396c512fce2c),
+                    alias: "llama3.2:1b",
+                    weights: Hash32(abababababababababababababababababababababababababababababababab),
+                    weights_known: true,
+                    context_tokens: 8192,
+                    logprobs: true,
+                    json: true,
+                },
+            ]
+        "#]],
     )
     .await;
     assert_eq!(engine.version(), "ollama 0.12.11");
@@ -162,6 +163,55 @@ async fn ollama_continues_text_without_a_template() {
     check(&engine, request, expect![[r#"[" time"] Length, prompt None, completion None, Chunks"#]])
         .await;
     expect![[r#"{"model":"llama3.2:1b","prompt":"Once upon a","raw":true,"stream":true,"think":false,"truncate":false,"shift":false,"options":{"num_ctx":8192,"num_predict":8192,"temperature":0.0}}"#]].assert_eq(&stub.asked("/api/generate").body);
+}
+
+#[tokio::test]
+async fn a_begun_answer_is_gone_on_with() {
+    let end = r#"{"message":{"content":"!"},"done":true,"done_reason":"stop"}"#;
+    let answer = Reply::chunks([format!("{end}\n")]);
+    let (stub, engine) = ollama("0.12.11", answer).await;
+    let model = engine.models().await.unwrap()[0].id;
+    run(&engine, model, begun("Hel", chat("Hi"))).await;
+    let asked = stub.asked("/api/chat").body;
+    let messages =
+        r#""messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hel"}]"#;
+    assert!(asked.contains(messages), "{asked}");
+
+    let (stub, engine) = llama_server(Reply::chunks([ROLE, FINISH, USAGE, DONE])).await;
+    let model = engine.models().await.unwrap()[0].id;
+    run(&engine, model, begun("Hel", chat("Hi"))).await;
+    let asked = stub.asked("/v1/chat/completions").body;
+    assert!(asked.contains(messages) && !asked.contains("continue_final"), "{asked}");
+}
+
+#[tokio::test]
+async fn an_answer_is_held_to_a_form() {
+    let held = |form| InferenceRequest { form: Some(form), ..chat("Hi") };
+    let schema = || AnswerForm::Schema(r#"{"type":"object"}"#.to_owned());
+    let end = r#"{"message":{"content":"{}"},"done":true,"done_reason":"stop"}"#;
+    for (form, sent) in
+        [(AnswerForm::Json, r#""format":"json""#), (schema(), r#""format":{"type":"object"}"#)]
+    {
+        let (stub, engine) = ollama("0.12.11", Reply::chunks([format!("{end}\n")])).await;
+        let model = engine.models().await.unwrap()[0].clone();
+        assert!(model.json);
+        run(&engine, model.id, held(form)).await;
+        let asked = stub.asked("/api/chat").body;
+        assert!(asked.contains(sent), "{asked}");
+    }
+    for (form, sent) in [
+        (AnswerForm::Json, r#""response_format":{"type":"json_object"}"#),
+        (schema(), r#""schema":{"type":"object"},"strict":true},"type":"json_schema"}"#),
+    ] {
+        let (stub, engine) = llama_server(Reply::chunks([ROLE, FINISH, USAGE, DONE])).await;
+        let model = engine.models().await.unwrap()[0].id;
+        run(&engine, model, held(form)).await;
+        let asked = stub.asked("/v1/chat/completions").body;
+        assert!(asked.contains(sent), "{asked}");
+        let broken = held(AnswerForm::Schema("{".to_owned()));
+        let refused = engine.generate(model, broken, CancellationToken::new()).await.unwrap_err();
+        assert!(matches!(refused, EngineError::BadRequest { .. }), "{refused}");
+    }
 }
 
 #[tokio::test]
@@ -266,17 +316,18 @@ async fn a_llama_server_describes_its_model_without_its_path() {
     check_models(
         &engine,
         expect![[r#"
-        [
-            EngineModel {
-                id: ModelId(0b807941e38dbc0dee13d3416d4e8e8f5a99fd03e5fad9e8f8f656f8e9ef94c3),
-                alias: "ember",
-                weights: Hash32(ddc526ac9bfa2da088937a99cc07749c9b4c3d8701fe4e628982dcbea7be3d2e),
-                weights_known: false,
-                context_tokens: 512,
-                logprobs: true,
-            },
-        ]
-    "#]],
+            [
+                EngineModel {
+                    id: ModelId(0b807941e38dbc0dee13d3416d4e8e8f5a99fd03e5fad9e8f8f656f8e9ef94c3),
+                    alias: "ember",
+                    weights: Hash32(ddc526ac9bfa2da088937a99cc07749c9b4c3d8701fe4e628982dcbea7be3d2e),
+                    weights_known: false,
+                    context_tokens: 512,
+                    logprobs: true,
+                    json: true,
+                },
+            ]
+        "#]],
     )
     .await;
     assert_eq!(engine.version(), "llama.cpp b6000-abcdef");
@@ -480,17 +531,18 @@ async fn a_key_is_sent_and_not_shown() {
     check_models(
         &engine,
         expect![[r#"
-        [
-            EngineModel {
-                id: ModelId(c57c09958209d9b016f62b3ff3957b0c823ffef38f0f843aac81b545c44eab0d),
-                alias: "m",
-                weights: Hash32(a7653f1d0b788af6f76422b0c3ef6ddadd93f82b8a9bee0ed4f9814296c73394),
-                weights_known: false,
-                context_tokens: 4096,
-                logprobs: false,
-            },
-        ]
-    "#]],
+            [
+                EngineModel {
+                    id: ModelId(c57c09958209d9b016f62b3ff3957b0c823ffef38f0f843aac81b545c44eab0d),
+                    alias: "m",
+                    weights: Hash32(a7653f1d0b788af6f76422b0c3ef6ddadd93f82b8a9bee0ed4f9814296c73394),
+                    weights_known: false,
+                    context_tokens: 4096,
+                    logprobs: false,
+                    json: false,
+                },
+            ]
+        "#]],
     )
     .await;
     let request = InferenceRequest { logprobs: Some(1), ..chat("Hi") };

@@ -10,7 +10,7 @@ use engine::{
     OpenAiOptions,
 };
 use support::{
-    chat,
+    begun, chat,
     python::{Program, Python},
     run, text,
 };
@@ -80,6 +80,7 @@ async fn llama_cpp_serves_and_agrees_with_the_embedded_engine() {
     describes_itself(&server).await;
     answers_a_chat(&server).await;
     names_tokens_with_log_probabilities(&server).await;
+    goes_on_with_a_begun_answer(&server).await;
     stops_and_cancels(&server).await;
     refuses_a_prompt_that_does_not_fit(&server).await;
     agrees_with_the_embedded_engine(&server).await;
@@ -130,6 +131,21 @@ async fn names_tokens_with_log_probabilities(server: &Server) {
             assert!(piece.logprob_micros.is_some());
             assert_eq!(piece.alternatives.len(), alternatives);
         }
+    }
+}
+
+async fn goes_on_with_a_begun_answer(server: &Server) {
+    let model = server.engine.models().await.unwrap()[0].id;
+    for request in [chat("Tell me a story."), text("Once upon a time")] {
+        let whole = run(&server.engine, model, request.clone()).await;
+        let half: String = whole.pieces[..whole.pieces.len() / 2]
+            .iter()
+            .map(|piece| String::from_utf8_lossy(&piece.bytes).into_owned())
+            .collect();
+        let rest = run(&server.engine, model, begun(&half, request)).await;
+        let (whole, rest) = (whole.text(), rest.text());
+        // It was asked for as many tokens as the whole had, so it may go further.
+        assert!(format!("{half}{rest}").starts_with(&whole), "{whole:?}: {half:?}, {rest:?}");
     }
 }
 

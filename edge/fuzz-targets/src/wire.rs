@@ -16,7 +16,10 @@ use serde::de::DeserializeOwned;
 use types::{
     Hash32, Lane, ModelId, Nusd, RequestId, TimeMs,
     channel::Voucher,
-    inference::{Alternative, ChatMessage, InferenceRequest, Prompt, Role, Sampling, TokenPiece},
+    inference::{
+        Alternative, AnswerForm, Begun, ChatMessage, InferenceRequest, Prompt, Role, Sampling,
+        TokenPiece,
+    },
     offer::{EngineKind, ModelOffer, Offer},
     price::Price,
     sign::Signed,
@@ -106,6 +109,7 @@ pub(crate) fn to_gateway_seeds() -> Vec<Vec<u8>> {
         engine: EngineKind::Dummy,
         engine_version: "dummy 1".to_owned(),
         logprobs: true,
+        json: true,
     };
     let offer = Offer {
         operator: address(PROVIDER),
@@ -160,6 +164,8 @@ pub(crate) fn to_provider_seeds() -> Vec<Vec<u8>> {
         tokens_max: Some(16),
         stop: vec!["end".to_owned()],
         logprobs: Some(2),
+        form: Some(AnswerForm::Schema("{}".to_owned())),
+        begun: Some(Begun { text: "so far".to_owned(), ids: vec![1, 2] }),
     };
     let salt = [6; 16];
     let order = Order {

@@ -54,7 +54,7 @@ impl Dialect {
             Dialect::OpenAi(kind) => openai::parse(kind, body),
             Dialect::Responses => responses::parse(body),
             Dialect::Ollama(kind) => match ollama::parse(kind, body)? {
-                ollama::Asked::Generation(request) => Ok(request),
+                ollama::Asked::Generation(request) => Ok(*request),
                 ollama::Asked::Loading { .. } => Err(BadRequest::field("prompt", "give a prompt")),
             },
             Dialect::Anthropic => anthropic::parse(body),

@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use gateway::RouteView;
+use reqwest::Method;
 use serde::Deserialize;
 
-use crate::{args::GatewayClientArgs, home::Home};
+use crate::{
+    args::{GatewayClientArgs, OperatorArgs},
+    home::Home,
+};
 
 /// Time for a connection to a gateway; answers may take as long as they need.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,6 +54,26 @@ impl Api {
             None if home.running().base_url.as_deref() == Some(&base_url) => home.api_key()?,
             None => None,
         };
+        Api::with(base_url, key)
+    }
+
+    /// The part of a gateway's API that is for whoever runs it.
+    pub(crate) fn operator(home: &Home, args: &OperatorArgs) -> anyhow::Result<Api> {
+        let base_url = home.base_url(args.base_url.as_deref())?;
+        let key = operator_key(home, args, &base_url)?.context(
+            "this needs the key of the gateway's operator: --admin-key, or the data folder that it runs from",
+        )?;
+        let origin = base_url.trim_end_matches("/v1");
+        Api::with(format!("{origin}/admin"), Some(key))
+    }
+
+    /// Whether there is an operator's key for the gateway that the arguments mean.
+    pub(crate) fn knows_operator(home: &Home, args: &OperatorArgs) -> anyhow::Result<bool> {
+        let base_url = home.base_url(args.base_url.as_deref())?;
+        Ok(operator_key(home, args, &base_url)?.is_some())
+    }
+
+    fn with(base_url: String, key: Option<String>) -> anyhow::Result<Api> {
         let http = wire::http_client_builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .build()
@@ -65,7 +89,31 @@ impl Api {
     }
 
     pub(crate) async fn get(&self, path: &str) -> anyhow::Result<reqwest::Response> {
-        self.send(self.http.get(format!("{}/{path}", self.base_url))).await
+        self.ask(Method::GET, path, None).await
+    }
+
+    /// Asks with a body, if there is one.
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> anyhow::Result<reqwest::Response> {
+        let request = self.http.request(method, format!("{}/{path}", self.base_url));
+        self.send(match body {
+            Some(body) => request.json(body),
+            None => request,
+        })
+        .await
+    }
+
+    /// Asks with a question after the `?`.
+    pub(crate) async fn query(
+        &self,
+        path: &str,
+        question: &[(&str, String)],
+    ) -> anyhow::Result<reqwest::Response> {
+        self.send(self.http.get(format!("{}/{path}", self.base_url)).query(question)).await
     }
 
     /// Where a request would go. `wishes` are headers.
@@ -87,7 +135,7 @@ impl Api {
         path: &str,
         body: &serde_json::Value,
     ) -> anyhow::Result<reqwest::Response> {
-        self.send(self.http.post(format!("{}/{path}", self.base_url)).json(body)).await
+        self.ask(Method::POST, path, Some(body)).await
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
@@ -106,5 +154,18 @@ impl Api {
             Ok(body) => bail!("the gateway answered {status}: {}", body.error.message),
             Err(_) => bail!("the gateway answered {status}"),
         }
+    }
+}
+
+/// The operator's key that is given, or kept for the gateway of this folder; it is not sent anywhere else.
+fn operator_key(
+    home: &Home,
+    args: &OperatorArgs,
+    base_url: &str,
+) -> anyhow::Result<Option<String>> {
+    match &args.admin_key {
+        Some(key) => Ok(Some(key.clone())),
+        None if home.running().base_url.as_deref() == Some(base_url) => home.admin_key(),
+        None => Ok(None),
     }
 }

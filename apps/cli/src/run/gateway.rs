@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use gateway::{
-    ChannelPolicy, CreditPolicy, Gateway, GatewayConfig, GatewayHandle, Limits,
+    ChannelPolicy, CreditPolicy, Gateway, GatewayConfig, GatewayHandle, KeyLimits, Limits,
     RECEIPT_RETENTION_MS, Timeouts, system_clock,
 };
 use keys::SecretKey;
@@ -24,6 +24,8 @@ use crate::{
 
 /// The name of the key that is made at the first start.
 const FIRST_KEY: &str = "first";
+/// What it may spend unless told otherwise.
+const KEY_BUDGET: Nusd = Nusd::whole(5);
 /// How often the account is looked at while it has no money.
 const FUNDS_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -33,7 +35,8 @@ pub(crate) struct GatewayPlan {
     pub(crate) peer_listen: SocketAddr,
     pub(crate) advertise: Vec<SocketAddr>,
     pub(crate) moniker: String,
-    pub(crate) key_budget: Nusd,
+    /// What the first key and the page's chat box may spend, if it is to change.
+    pub(crate) key_budget: Option<Nusd>,
     /// Whether the first key pays for programs of this machine that send none.
     pub(crate) keyless: bool,
     /// Where figures for Prometheus are served.
@@ -137,8 +140,9 @@ pub(crate) async fn start(
             deposit: Nusd::whole(5),
             withdraw_delay_ms: withdraw_delay_ms(&genesis.params.channels),
         },
-        playground_budget: plan.key_budget,
+        playground_budget: plan.key_budget.unwrap_or(KEY_BUDGET),
         keyless: plan.keyless.then(|| FIRST_KEY.to_owned()),
+        admin_key: Some(admin_key(home)?),
         receipt_retention_ms: RECEIPT_RETENTION_MS,
         clock: system_clock(),
     };
@@ -195,13 +199,35 @@ fn withdraw_delay_ms(params: &ChannelParams) -> u64 {
 }
 
 /// The first API key: made once, and kept for the owner of this folder.
-fn first_key(home: &Home, handle: &GatewayHandle, budget: Nusd) -> anyhow::Result<String> {
-    if let Some(key) = home.api_key()? {
-        handle.import_api_key(FIRST_KEY, &key, budget)?;
+fn first_key(home: &Home, handle: &GatewayHandle, budget: Option<Nusd>) -> anyhow::Result<String> {
+    let limits = KeyLimits::budget(budget.unwrap_or(KEY_BUDGET));
+    let kept = home.api_key()?;
+    if let (Some(key), Some(known)) = (&kept, handle.limits(FIRST_KEY)) {
+        if budget.is_some() {
+            handle.set_limits(FIRST_KEY, KeyLimits { budget, ..known })?;
+        }
+        return Ok(key.clone());
+    }
+    match kept {
+        Some(key) => {
+            handle.import_api_key(FIRST_KEY, &key, limits)?;
+            Ok(key)
+        }
+        None => {
+            let key = handle.create_api_key(FIRST_KEY, limits)?;
+            home.keep_api_key(&key)?;
+            Ok(key)
+        }
+    }
+}
+
+/// The key that opens the gateway's API for its operator: made once.
+fn admin_key(home: &Home) -> anyhow::Result<String> {
+    if let Some(key) = home.admin_key()? {
         return Ok(key);
     }
-    let key = handle.create_api_key(FIRST_KEY, budget)?;
-    home.keep_api_key(&key)?;
+    let key = gateway::new_admin_key()?;
+    home.keep_admin_key(&key)?;
     Ok(key)
 }
 

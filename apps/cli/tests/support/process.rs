@@ -32,7 +32,13 @@ pub fn peerwatt<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S
     let mut command = Command::new(env!("CARGO_BIN_EXE_peerwatt"));
     command.args(arguments);
     // What the person who runs the tests has set must not steer them.
-    for name in ["PEERWATT_DATA_DIR", "PEERWATT_CHAIN", "PEERWATT_BASE_URL", "PEERWATT_API_KEY"] {
+    for name in [
+        "PEERWATT_DATA_DIR",
+        "PEERWATT_CHAIN",
+        "PEERWATT_BASE_URL",
+        "PEERWATT_API_KEY",
+        "PEERWATT_ADMIN_KEY",
+    ] {
         command.env_remove(name);
     }
     command

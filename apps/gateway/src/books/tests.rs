@@ -3,6 +3,7 @@
 use types::{Hash32, price::Price};
 
 use super::*;
+use crate::accounts::key_id;
 
 const CHANNEL: ChannelId = ChannelId([1; 32]);
 const PROVIDER: Address = Address([2; 20]);
@@ -64,7 +65,7 @@ fn settlement(number: u8, opened: &Opened, billed: Nusd) -> Settlement {
 }
 
 fn request(books: &Books, number: u8, billed: u128) {
-    let opened = books.open_request(&key_id(KEY), CHANNEL, &ask()).unwrap();
+    let opened = books.open_request(&key_id(KEY), CHANNEL, &ask(), TimeMs(0)).unwrap();
     books.settle(&opened, settlement(number, &opened, Nusd(billed))).unwrap();
 }
 
@@ -76,7 +77,7 @@ fn open(folder: &Path) -> Books {
 
 /// Used by the key, charged on the channel, receipts found of `1..=count`.
 fn check(books: &Books, used: u128, charged: u128, count: u8) {
-    assert_eq!(books.keys()[0].used, Nusd(used));
+    assert_eq!(books.keys(TimeMs(0))[0].used, Nusd(used));
     assert_eq!(books.channels()[0].charged, Nusd(charged));
     let found = (1..=count).filter(|n| books.receipt(RequestId([*n; 16]), None).is_ok()).count();
     assert_eq!(found, usize::from(count));
@@ -86,7 +87,7 @@ fn check(books: &Books, used: u128, charged: u128, count: u8) {
 fn books_are_the_same_after_reopening_and_restating() {
     let folder = tempfile::tempdir().unwrap();
     let books = open(folder.path());
-    books.put_key("first", KEY, Nusd::whole(1), TimeMs(0), 10).unwrap();
+    books.put_key("first", KEY, KeyLimits::budget(Nusd::whole(1)), TimeMs(0), 10).unwrap();
     request(&books, 1, 100);
     request(&books, 2, 200);
     check(&books, 300, 300, 2);
@@ -111,7 +112,7 @@ fn books_are_the_same_after_reopening_and_restating() {
 fn old_receipts_are_forgotten_and_what_was_used_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let books = open(folder.path());
-    books.put_key("first", KEY, Nusd::whole(1), TimeMs(0), 10).unwrap();
+    books.put_key("first", KEY, KeyLimits::budget(Nusd::whole(1)), TimeMs(0), 10).unwrap();
     request(&books, 1, 100);
     request(&books, 200, 100);
     books.tidy(TimeMs(1_100), 1_000).unwrap();
@@ -124,14 +125,64 @@ fn old_receipts_are_forgotten_and_what_was_used_is_not() {
 fn a_request_that_was_open_at_the_end_holds_nothing_afterwards() {
     let folder = tempfile::tempdir().unwrap();
     let books = open(folder.path());
-    books.put_key("first", KEY, Nusd::whole(1), TimeMs(0), 10).unwrap();
-    let opened = books.open_request(&key_id(KEY), CHANNEL, &ask()).unwrap();
-    assert_eq!(books.keys()[0].reserved, opened.grant.cost_max);
+    books.put_key("first", KEY, KeyLimits::budget(Nusd::whole(1)), TimeMs(0), 10).unwrap();
+    let opened = books.open_request(&key_id(KEY), CHANNEL, &ask(), TimeMs(0)).unwrap();
+    assert_eq!(books.keys(TimeMs(0))[0].reserved, opened.grant.cost_max);
     books.cancel(&key_id(KEY), CHANNEL, &opened);
-    assert_eq!(books.keys()[0].reserved, Nusd::ZERO);
-    books.open_request(&key_id(KEY), CHANNEL, &ask()).unwrap();
+    assert_eq!(books.keys(TimeMs(0))[0].reserved, Nusd::ZERO);
+    books.open_request(&key_id(KEY), CHANNEL, &ask(), TimeMs(0)).unwrap();
     drop(books);
     let books = open(folder.path());
-    assert_eq!((books.keys()[0].reserved, books.in_flight()), (Nusd::ZERO, 0));
-    assert!(books.open_request(&key_id(KEY), CHANNEL, &ask()).is_ok());
+    assert_eq!((books.keys(TimeMs(0))[0].reserved, books.in_flight()), (Nusd::ZERO, 0));
+    assert!(books.open_request(&key_id(KEY), CHANNEL, &ask(), TimeMs(0)).is_ok());
+}
+
+#[test]
+fn a_key_of_an_older_journal_has_its_budget_and_what_it_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let books = open(folder.path());
+    let old = OldKeyRecord {
+        id: key_id(KEY),
+        name: "first".into(),
+        prefix: "pw-01234".into(),
+        budget: Nusd(1_000),
+        used: Nusd(400),
+        created_at: TimeMs(1),
+    };
+    books.append(&Record::OldKey(old)).unwrap();
+    drop(books);
+    let books = open(folder.path());
+    let [view] = &books.keys(TimeMs(2))[..] else { panic!("one key") };
+    assert_eq!((&view.limits, view.used), (&KeyLimits::budget(Nusd(1_000)), Nusd(400)));
+    // And it is restated as a new one.
+    books.restate().unwrap();
+    drop(books);
+    let view = view.clone();
+    assert_eq!(open(folder.path()).keys(TimeMs(2)), [view]);
+}
+
+#[test]
+fn a_revoked_key_pays_for_nothing_and_leaves_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let books = open(folder.path());
+    let put = |name: &str, key: &str| {
+        books.put_key(name, key, KeyLimits::default(), TimeMs(0), 1).map_err(|e| e.to_string())
+    };
+    put("first", KEY).unwrap();
+    request(&books, 1, 100);
+    assert!(put("second", "pw-0123456789abcdef0124").unwrap_err().contains("limit of 1 keys"));
+    books.revoke_key("first", TimeMs(5)).unwrap();
+    assert_eq!(books.admits(&key_id(KEY), TimeMs(5)), Err(NotAdmitted::Unknown));
+    assert!(books.revoke_key("first", TimeMs(6)).is_err(), "no key of this name is left");
+    assert!(put("first", KEY).unwrap_err().contains("revoked"), "nor does it come back");
+    put("first", "pw-0123456789abcdef0124").unwrap();
+    // What it used is still its own.
+    assert_eq!(books.usage(RequestId([1; 16]), Some(&key_id(KEY))).unwrap().cost_nusd, Nusd(100));
+    let used: Vec<(Nusd, bool)> = books
+        .keys(TimeMs(0))
+        .into_iter()
+        .map(|view| (view.used, view.revoked_at.is_some()))
+        .collect();
+    assert_eq!(used.len(), 2);
+    assert!(used.contains(&(Nusd(100), true)) && used.contains(&(Nusd(0), false)), "{used:?}");
 }

@@ -38,6 +38,10 @@ pub(crate) fn api_error(failure: &RequestFailure) -> ApiError {
         RequestFailure::BadKey | RequestFailure::NoKey => {
             error(401, "invalid_request_error", "invalid_api_key")
         }
+        RequestFailure::ExpiredKey => error(401, "invalid_request_error", "expired_api_key"),
+        RequestFailure::ModelNotAllowed { .. } => {
+            ApiError { param: model, ..error(403, "permission_error", "model_not_allowed") }
+        }
         RequestFailure::UnknownModel { .. } => {
             ApiError { param: model, ..error(404, "invalid_request_error", "model_not_found") }
         }
@@ -47,6 +51,10 @@ pub(crate) fn api_error(failure: &RequestFailure) -> ApiError {
         RequestFailure::Budget { .. } => error(402, "insufficient_quota", "insufficient_quota"),
         RequestFailure::TooMany { .. } => ApiError {
             retry_after_ms: Some(1_000),
+            ..error(429, "rate_limit_error", "rate_limit_exceeded")
+        },
+        RequestFailure::Rate { retry_after_ms, .. } => ApiError {
+            retry_after_ms: Some(*retry_after_ms),
             ..error(429, "rate_limit_error", "rate_limit_exceeded")
         },
         RequestFailure::Busy { retry_after_ms, .. } => ApiError {

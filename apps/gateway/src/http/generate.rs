@@ -5,20 +5,17 @@ use std::sync::Arc;
 use axum::extract::Request;
 use http::{HeaderMap, StatusCode, header};
 use types::{RequestId, inference::TokenPiece};
-use wire::api::{
-    Answer, ApiError, BadRequest, Billing, Dialect, GenerationRequest, Head, Usage, ollama,
-};
+use wire::api::{Answer, ApiError, BadRequest, Billing, Dialect, GenerationRequest, Head, ollama};
 
 use super::{
     COST, MODEL, PROVIDER, Reply, api_error, authorize, errors::invalid, json, new_id, read_body,
     refuse, routing, stream, text_value,
 };
 use crate::{
-    attempt::{Attempt, Closed, Event, explain},
+    answering::{Answering, Part},
     dispatch::{self, Needs},
     error::RequestFailure,
     metrics::Measured,
-    session::Ending,
     shared::{Shared, millis},
 };
 
@@ -63,7 +60,7 @@ async fn answer(
     let bad = |bad: BadRequest| Refused::Error(invalid(400, bad.message, bad.param, None));
     let asked = match dialect {
         Dialect::Ollama(kind) => match ollama::parse(kind, &body).map_err(bad)? {
-            ollama::Asked::Generation(asked) => asked,
+            ollama::Asked::Generation(asked) => *asked,
             ollama::Asked::Loading { model } => {
                 let reply = loaded(shared, kind, id, model)?;
                 measured.answered(0);
@@ -79,13 +76,13 @@ async fn answer(
     let logprobs = request.logprobs.is_some();
     let needs = Needs { context_tokens_min, ..routing::needs(&parts.headers)? };
     let job = dispatch::admit(shared, key, id, model, &request, needs)?;
-    let attempt = dispatch::begin(shared, &job, request).await?;
+    let answering = Answering::begin(shared, &job, request).await?;
     if stream {
         let trailers = wants_trailers(&parts.headers);
         let wishes = stream::Wishes { include_usage, logprobs, trailers };
-        return Ok(stream::reply(attempt, &job, dialect, wishes, measured.clone()));
+        return Ok(stream::reply(answering, &job, dialect, wishes, measured.clone()));
     }
-    plain(attempt, &job, dialect, logprobs, measured).await
+    plain(answering, &job, dialect, logprobs, measured).await
 }
 
 /// Whatever is offered is loaded where it is needed.
@@ -103,27 +100,28 @@ fn loaded(
 }
 
 async fn plain(
-    mut attempt: Attempt,
+    mut answering: Answering,
     job: &dispatch::Job,
     dialect: Dialect,
     logprobs: bool,
     measured: &Measured,
 ) -> Result<Reply, Refused> {
     let (mut text, mut pieces) = (String::new(), Vec::<TokenPiece>::new());
-    let closed = loop {
-        match attempt.event().await {
-            Event::Tokens { text: more, pieces: of_it } => {
+    let ended = loop {
+        match answering.part().await {
+            Part::Text { text: more, pieces: of_it } => {
                 measured.text();
                 text += &more;
                 if logprobs {
                     pieces.extend(of_it);
                 }
             }
-            Event::Closed(closed) => break closed,
+            Part::Continued { .. } => {}
+            Part::Ended(ended) => break *ended,
         }
     };
-    let billing = billing(job, &attempt, &closed);
-    let finish = match outcome(&closed) {
+    let (usage, billing) = (ended.usage, ended.billing);
+    let finish = match ended.outcome {
         Ok(finish) => finish,
         Err(failure) => {
             // What was delivered before it failed is paid, and the client is told.
@@ -134,7 +132,6 @@ async fn plain(
             return Ok(reply);
         }
     };
-    let usage = usage(&closed);
     measured.answered(usage.completion_tokens);
     let answer = Answer {
         text: &text,
@@ -151,35 +148,8 @@ async fn plain(
     Ok(reply)
 }
 
-/// The finish reason of an answer that is complete and recorded.
-pub(crate) fn outcome(closed: &Closed) -> Result<types::inference::FinishReason, RequestFailure> {
-    if let Some(reason) = &closed.unrecorded {
-        return Err(RequestFailure::Books { reason: reason.clone() });
-    }
-    match &closed.closing.ending {
-        Ending::Finished(finish) => Ok(*finish),
-        ending => Err(RequestFailure::Upstream { reason: explain(ending) }),
-    }
-}
-
 pub(super) fn head(job: &dispatch::Job) -> Head<'_> {
     Head { id: job.request_id, created: job.started_at, model: &job.model_name }
-}
-
-pub(super) fn usage(closed: &Closed) -> Usage {
-    Usage {
-        prompt_tokens: closed.closing.prompt_tokens,
-        completion_tokens: closed.closing.delivered,
-    }
-}
-
-pub(crate) fn billing(job: &dispatch::Job, attempt: &Attempt, closed: &Closed) -> Billing {
-    Billing {
-        request_id: job.request_id,
-        cost: closed.billed,
-        provider: attempt.provider(),
-        model: job.model,
-    }
 }
 
 fn bill(reply: &mut Reply, billing: &Billing) {

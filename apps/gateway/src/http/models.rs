@@ -14,14 +14,15 @@ use wire::api::{
 };
 
 use super::{
-    OLLAMA, OPENAI, Reply, api_error, authorize, errors::invalid, json, new_id, read_body, refuse,
+    OLLAMA, OPENAI, Reply, api_error, authorize, errors::invalid, json, limits_of, new_id,
+    read_body, refuse,
 };
-use crate::{dispatch, shared::Shared, views::ModelView};
+use crate::{dispatch, error::RequestFailure, shared::Shared, views::ModelView};
 
 pub(super) async fn list(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Reply {
     let id = new_id();
-    match authorize(&shared, &headers) {
-        Ok(_) => json(StatusCode::OK, id, openai::models(&cards(&shared))),
+    match cards_for(&shared, &headers) {
+        Ok(cards) => json(StatusCode::OK, id, openai::models(&cards)),
         Err(failure) => refuse(OPENAI, id, &api_error(&failure)),
     }
 }
@@ -32,15 +33,24 @@ pub(super) async fn show(
     headers: HeaderMap,
 ) -> Reply {
     let id = new_id();
-    if let Err(failure) = authorize(&shared, &headers) {
-        return refuse(OPENAI, id, &api_error(&failure));
-    }
+    let cards = match cards_for(&shared, &headers) {
+        Ok(cards) => cards,
+        Err(failure) => return refuse(OPENAI, id, &api_error(&failure)),
+    };
     let model = shared.directory.resolve(&name).map(|resolved| resolved.model);
-    let card = cards(&shared).into_iter().find(|card| Some(card.model) == model);
+    let card = cards.into_iter().find(|card| Some(card.model) == model);
     match card {
         Some(card) => json(StatusCode::OK, id, openai::model(&ModelCard { id: name, ..card })),
         None => refuse(OPENAI, id, &api_error(&dispatch::unknown_model(&shared, name))),
     }
+}
+
+/// The models that the key of a request may use.
+fn cards_for(shared: &Shared, headers: &HeaderMap) -> Result<Vec<ModelCard>, RequestFailure> {
+    let limits = limits_of(shared, &authorize(shared, headers)?)?;
+    let mut cards = cards(shared);
+    cards.retain(|card| limits.allows(&card.id, &card.model));
+    Ok(cards)
 }
 
 /// One card per model that a name leads to; a name that several models claim leads to one of them,
@@ -58,6 +68,7 @@ fn cards(shared: &Shared) -> Vec<ModelCard> {
             context_tokens: view.context_tokens_max,
             price: view.price_min,
             logprobs: view.logprobs,
+            json: view.json,
         }
     };
     shared.directory.models().into_iter().map(card).collect()
@@ -81,19 +92,22 @@ fn ollama_list(
     write: fn(&[ollama::Model], TimeMs) -> Bytes,
 ) -> Reply {
     let id = new_id();
-    if let Err(failure) = authorize(shared, headers) {
-        return refuse(OLLAMA, id, &api_error(&failure));
+    match cards_for(shared, headers) {
+        Ok(cards) => {
+            let models: Vec<ollama::Model> = cards.into_iter().map(ollama_model).collect();
+            json(StatusCode::OK, id, write(&models, shared.now()))
+        }
+        Err(failure) => refuse(OLLAMA, id, &api_error(&failure)),
     }
-    let models: Vec<ollama::Model> = cards(shared).into_iter().map(ollama_model).collect();
-    json(StatusCode::OK, id, write(&models, shared.now()))
 }
 
 pub(super) async fn ollama_show(State(shared): State<Arc<Shared>>, request: Request) -> Reply {
     let id = new_id();
     let (parts, body) = request.into_parts();
-    if let Err(failure) = authorize(&shared, &parts.headers) {
-        return refuse(OLLAMA, id, &api_error(&failure));
-    }
+    let cards = match cards_for(&shared, &parts.headers) {
+        Ok(cards) => cards,
+        Err(failure) => return refuse(OLLAMA, id, &api_error(&failure)),
+    };
     let name = match read_body(&shared, body).await {
         Ok(body) => {
             ollama::show_name(&body).map_err(|bad| invalid(400, bad.message, bad.param, None))
@@ -105,7 +119,7 @@ pub(super) async fn ollama_show(State(shared): State<Arc<Shared>>, request: Requ
         Err(error) => return refuse(OLLAMA, id, &error),
     };
     let model = shared.directory.resolve(&name).map(|resolved| resolved.model);
-    let card = cards(&shared).into_iter().find(|card| Some(card.model) == model);
+    let card = cards.into_iter().find(|card| Some(card.model) == model);
     match card {
         Some(card) => {
             let model = ollama::Model { name, ..ollama_model(card) };

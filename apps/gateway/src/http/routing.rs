@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::{
     body::Bytes,
-    extract::{Query, State},
+    extract::{Query, State, rejection::QueryRejection},
 };
 use http::{HeaderMap, HeaderName, StatusCode};
 use market::Policy;
@@ -13,15 +13,15 @@ use serde::Deserialize;
 use types::{Nusd, price::Price};
 
 use super::{
-    OPENAI, Reply, api_error, authorize,
-    errors::{internal, invalid},
-    json, new_id, refuse,
+    OPENAI, Reply, api_error, authorize, errors::internal, json, new_id, question, refuse,
 };
 use crate::{dispatch::Needs, error::RequestFailure, route, shared::Shared};
 
 const POLICY: HeaderName = HeaderName::from_static("x-peerwatt-policy");
 const PINNED: HeaderName = HeaderName::from_static("x-peerwatt-pin-provider");
 const REGION: HeaderName = HeaderName::from_static("x-peerwatt-region");
+const CONTINUE: HeaderName = HeaderName::from_static("x-peerwatt-continue");
+const HEDGE: HeaderName = HeaderName::from_static("x-peerwatt-hedge");
 const PRICE_MAX: HeaderName = HeaderName::from_static("x-peerwatt-max-price");
 
 /// Reads the headers. One that says something unknown is refused, as a field of the body would be.
@@ -41,6 +41,7 @@ pub(super) fn needs(headers: &HeaderMap) -> Result<Needs, RequestFailure> {
             return Err(bad(&POLICY, "is one of balanced, cheapest, fastest"));
         };
         needs.policy = policy;
+        needs.hedges = policy == Policy::FASTEST;
     }
     if let Some(address) = text(&PINNED)? {
         let Ok(address) = address.parse() else {
@@ -53,6 +54,17 @@ pub(super) fn needs(headers: &HeaderMap) -> Result<Needs, RequestFailure> {
             return Err(bad(&REGION, "is a region, such as eu"));
         }
         needs.region = Some(region.to_owned());
+    }
+    match text(&CONTINUE)? {
+        None | Some("true") => {}
+        Some("false") => needs.continues = false,
+        Some(_) => return Err(bad(&CONTINUE, "is true or false")),
+    }
+    match text(&HEDGE)? {
+        None => {}
+        Some("true") => needs.hedges = true,
+        Some("false") => needs.hedges = false,
+        Some(_) => return Err(bad(&HEDGE, "is true or false")),
     }
     if let Some(price) = text(&PRICE_MAX)? {
         let Some(price) = price_max(price) else {
@@ -87,6 +99,8 @@ pub(super) struct Question {
     max_tokens: Option<u32>,
     #[serde(default)]
     logprobs: bool,
+    #[serde(default)]
+    json: bool,
 }
 
 fn some_prompt() -> u32 {
@@ -96,23 +110,20 @@ fn some_prompt() -> u32 {
 /// Where a request like this would go now, and why.
 pub(super) async fn explain(
     State(shared): State<Arc<Shared>>,
-    question: Result<Query<Question>, axum::extract::rejection::QueryRejection>,
+    asked: Result<Query<Question>, QueryRejection>,
     headers: HeaderMap,
 ) -> Reply {
     let id = new_id();
     if let Err(failure) = authorize(&shared, &headers) {
         return refuse(OPENAI, id, &api_error(&failure));
     }
-    let Query(Question { model, prompt_tokens, max_tokens, logprobs }) = match question {
-        Ok(question) => question,
-        Err(error) => {
-            let text = error.body_text();
-            let problem = text.rsplit_once("query string: ").map_or(text.as_str(), |(_, why)| why);
-            return refuse(OPENAI, id, &invalid(400, problem.to_owned(), None, None));
-        }
-    };
+    let Question { model, prompt_tokens, max_tokens, logprobs, json: in_json } =
+        match question(asked) {
+            Ok(question) => question,
+            Err(error) => return refuse(OPENAI, id, &error),
+        };
     let explained = needs(&headers).and_then(|needs| {
-        route::explain(&shared, &model, &needs, prompt_tokens, max_tokens, logprobs)
+        route::explain(&shared, &model, &needs, prompt_tokens, max_tokens, (logprobs, in_json))
     });
     match explained.map(|view| serde_json::to_vec(&view)) {
         Ok(Ok(body)) => json(StatusCode::OK, id, Bytes::from(body)),

@@ -14,13 +14,9 @@ use http_body::Frame;
 use types::inference::TokenPiece;
 use wire::api::{Answer, Billing, Dialect, StreamWriter};
 
-use super::{
-    COST, MODEL, PROVIDER, REQUEST_ID, Reply, api_error, billing,
-    generate::{head, usage},
-    outcome, text_value,
-};
+use super::{COST, MODEL, PROVIDER, REQUEST_ID, Reply, api_error, generate::head, text_value};
 use crate::{
-    attempt::{Attempt, Closed, Event},
+    answering::{Answering, Ended, Part},
     dispatch::Job,
     metrics::Measured,
     shared::millis,
@@ -38,17 +34,16 @@ pub(super) struct Wishes {
 }
 
 pub(super) fn reply(
-    attempt: Attempt,
+    answering: Answering,
     job: &Arc<Job>,
     dialect: Dialect,
     wishes: Wishes,
     measured: Measured,
 ) -> Reply {
-    let provider = text_value(&attempt.provider().to_string());
+    let provider = text_value(&answering.provider().to_string());
     let body = EventStream {
         writer: StreamWriter::new(dialect, head(job), wishes.include_usage),
-        job: Arc::clone(job),
-        attempt: Some(attempt),
+        answering: Some(answering),
         wishes,
         begun: false,
         measured,
@@ -69,8 +64,7 @@ pub(super) fn reply(
 
 struct EventStream {
     /// `None` once it has ended.
-    attempt: Option<Attempt>,
-    job: Arc<Job>,
+    answering: Option<Answering>,
     writer: StreamWriter,
     wishes: Wishes,
     begun: bool,
@@ -92,11 +86,10 @@ impl EventStream {
         self.writer.text(out, text, self.wishes.logprobs.then_some(pieces));
     }
 
-    fn end(&mut self, out: &mut BytesMut, attempt: &Attempt, closed: &Closed) {
-        let billing = billing(&self.job, attempt, closed);
-        match outcome(closed) {
+    fn end(&mut self, out: &mut BytesMut, ended: Ended) {
+        let Ended { outcome, usage, billing } = ended;
+        match outcome {
             Ok(finish) => {
-                let usage = usage(closed);
                 self.measured.answered(usage.completion_tokens);
                 self.begin(out);
                 let answer = Answer {
@@ -139,15 +132,15 @@ impl http_body::Body for EventStream {
         let this = self.get_mut();
         let mut out = BytesMut::new();
         while out.len() < WRITE_BYTES_MAX {
-            let Some(attempt) = &mut this.attempt else { break };
-            match attempt.poll_event(cx) {
-                Poll::Ready(Event::Tokens { text, pieces }) => {
+            let Some(answering) = &mut this.answering else { break };
+            match answering.poll_part(cx) {
+                Poll::Ready(Part::Text { text, pieces }) => {
                     this.tokens(&mut out, &text, &pieces);
                 }
-                Poll::Ready(Event::Closed(closed)) => {
-                    if let Some(attempt) = this.attempt.take() {
-                        this.end(&mut out, &attempt, &closed);
-                    }
+                Poll::Ready(Part::Continued { by }) => this.writer.continued(&mut out, by),
+                Poll::Ready(Part::Ended(ended)) => {
+                    this.answering = None;
+                    this.end(&mut out, *ended);
                 }
                 Poll::Pending if out.is_empty() => return Poll::Pending,
                 Poll::Pending => break,
@@ -160,6 +153,6 @@ impl http_body::Body for EventStream {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.attempt.is_none() && self.trailers.is_none()
+        self.answering.is_none() && self.trailers.is_none()
     }
 }

@@ -281,6 +281,7 @@ impl Directory {
                     price: offer.price,
                     context_tokens: offer.context_tokens,
                     logprobs: offer.logprobs,
+                    json: offer.json,
                     region: Arc::clone(&peer.region),
                     is_warm: warm == Some(provider),
                     slots: peer.offer.slots,
@@ -355,10 +356,12 @@ impl Directory {
                 price_min: offer.price,
                 context_tokens_max: 0,
                 logprobs: false,
+                json: false,
             });
             view.providers += 1;
             view.context_tokens_max = view.context_tokens_max.max(offer.context_tokens);
             view.logprobs |= offer.logprobs;
+            view.json |= offer.json;
             let rate = |price: &Price| price.completion_nusd_per_mtok;
             if rate(&offer.price) < rate(&view.price_min) {
                 view.price_min = offer.price;

@@ -129,7 +129,7 @@ async fn an_exhausted_budget_is_402_also_for_requests_at_once() {
     let double = world.provider(11, &["endless", "waits"]).await;
     // The prompt is billed by its bytes until it is known: 5 of text, 80 of markers.
     let one = PRICE.charge(85, 100);
-    world.gateway.set_budget("tests", Nusd(one.0 * 5 / 2)).unwrap();
+    world.gateway.set_limits("tests", KeyLimits::budget(Nusd(one.0 * 5 / 2))).unwrap();
     let asks = (0..4).map(|_| world.chat("endless", r#", "max_tokens": 100"#));
     let statuses: Vec<u16> =
         futures::future::join_all(asks).await.iter().map(|answer| answer.status).collect();
@@ -139,12 +139,12 @@ async fn an_exhausted_budget_is_402_also_for_requests_at_once() {
     check(&world, &[&double], 200, spent).await;
 
     // Without a length, the answer is as long as the money lasts.
-    world.gateway.set_budget("tests", Nusd(spent.0 + one.0)).unwrap();
+    world.gateway.set_limits("tests", KeyLimits::budget(Nusd(spent.0 + one.0))).unwrap();
     let answer = world.chat("endless", "").await;
     assert_eq!(answer.json()["choices"][0]["finish_reason"], "length");
     let tokens = answer.json()["usage"]["completion_tokens"].as_u64().unwrap();
     assert!((100..=200).contains(&tokens), "{tokens}");
-    world.gateway.set_budget("tests", spent).unwrap();
+    world.gateway.set_limits("tests", KeyLimits::budget(spent)).unwrap();
     let answer = world.chat("endless", "").await;
     assert_eq!(answer.status, 402);
     assert_eq!(answer.json()["error"]["code"], "insufficient_quota");

@@ -20,7 +20,7 @@ impl World {
         self.ask(self.request(path, &body)).await
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub(super) async fn get(&self, path: &str) -> Answer {
         let bearer = format!("Bearer {}", self.api_key);
         let request = Request::get(path).header("authorization", bearer);
         self.ask(request.body(Body::empty()).unwrap()).await

@@ -36,6 +36,9 @@ pub(super) const PRICE: Price = Price {
 pub(super) const CONTEXT_TOKENS: u32 = 4_096;
 /// The prompt has this many tokens, whatever it is.
 pub(super) const PROMPT_TOKENS: u32 = 9;
+/// A behaviour that begins so is a long answer, with the fault that follows.
+pub(super) const LONG: &str = "long";
+pub(super) const LONG_TOKENS: usize = 48;
 pub(super) const ANSWER: [&str; 5] = ["Once", " upon", " a", " ti", "me."];
 
 /// The id under which a behaviour is offered.
@@ -58,6 +61,8 @@ pub(super) struct Seen {
     pub syncs: u32,
     /// Requests that it runs now.
     pub active: u32,
+    /// How long it sleeps before the first token.
+    pub sleep: std::time::Duration,
 }
 
 /// A connected double.
@@ -111,6 +116,7 @@ impl Double {
                 engine: EngineKind::Dummy,
                 engine_version: "dummy 1".into(),
                 logprobs: true,
+                json: true,
             })
             .collect();
         Offer {
@@ -415,8 +421,21 @@ impl Request {
     }
 
     async fn behave(&mut self, heard: &mut tokio::sync::mpsc::UnboundedReceiver<Heard>) {
-        let answer: Vec<&[u8]> = ANSWER.iter().map(|text| text.as_bytes()).collect();
+        let answer = self.rest(ANSWER.map(str::as_bytes));
+        let begun = self.open.request.begun.is_some();
+        if let Some(fault) = self.behaviour().strip_prefix(LONG) {
+            return self.long(fault, heard).await;
+        }
         match self.behaviour().as_str() {
+            "cannot-go-on" if begun => {
+                let (field, problem) = ("request".into(), "not with this engine".into());
+                self.refuse(Refusal::Request { field, problem }).await;
+            }
+            "dies-after-half-of-a-second-character" => {
+                self.accept().await;
+                self.tokens(&[b"gr", &[0xc3]]).await;
+                let _ = self.send.shutdown().await;
+            }
             "refuses" => self.refuse(Refusal::Engine).await,
             "busy" => self.refuse(Refusal::Busy { retry_after_ms: 60_000 }).await,
             "bad-request" => {
@@ -435,12 +454,17 @@ impl Request {
             }
             "dies-after-3-tokens" => {
                 self.accept().await;
-                self.tokens(&answer[..3]).await;
+                self.tokens(&answer[..3.min(answer.len())]).await;
+                let _ = self.send.shutdown().await;
+            }
+            "makes-one-token" => {
+                self.accept().await;
+                self.tokens(&answer[..1]).await;
                 let _ = self.send.shutdown().await;
             }
             "stalls" => {
                 self.accept().await;
-                self.tokens(&answer[..2]).await;
+                self.tokens(&answer[..2.min(answer.len())]).await;
                 while heard.recv().await.is_some() {}
             }
             "stalls-before-the-first-token" => {
@@ -449,7 +473,7 @@ impl Request {
             }
             "fails" => {
                 self.accept().await;
-                self.tokens(&answer[..2]).await;
+                self.tokens(&answer[..2.min(answer.len())]).await;
                 self.finish(FinishReason::Failed).await;
             }
             "says-nothing" => {
@@ -475,7 +499,7 @@ impl Request {
             }
             "huge" => {
                 self.accept().await;
-                self.tokens(&answer[..1]).await;
+                self.tokens(&answer[..1.min(answer.len())]).await;
                 let _ = self.send.write_all(&u32::MAX.to_le_bytes()).await;
             }
             "ends-twice" => {
@@ -490,7 +514,7 @@ impl Request {
             }
             "waits" => {
                 self.accept().await;
-                self.tokens(&answer[..3]).await;
+                self.tokens(&answer[..3.min(answer.len())]).await;
                 while let Some(heard) = heard.recv().await {
                     if matches!(heard, Heard::Cancel) {
                         self.finish(FinishReason::Cancelled).await;
@@ -499,21 +523,90 @@ impl Request {
             }
             "pieces" => {
                 self.accept().await;
-                for text in
-                    ["gr".as_bytes(), &[0xc3], &[0xbc], &[0xc3, 0x9f], b"e \xf0\x9f", b"\x98\x80"]
-                {
+                let pieces: [&[u8]; 6] =
+                    [b"gr", &[0xc3], &[0xbc], &[0xc3, 0x9f], b"e \xf0\x9f", b"\x98\x80"];
+                for text in self.rest(pieces) {
                     self.tokens(&[text]).await;
                 }
                 self.finish(FinishReason::Length).await;
             }
             _ => {
                 self.accept().await;
+                let sleep = self.worker.change(|seen| seen.sleep);
+                if !sleep.is_zero() {
+                    tokio::time::sleep(sleep).await;
+                }
                 for text in answer {
                     self.tokens(&[text]).await;
                 }
                 self.finish(FinishReason::Stop).await;
             }
         }
+    }
+
+    /// What is left of an answer behind what was begun elsewhere; nothing if that was another answer.
+    fn rest<'a, const N: usize>(&self, answer: [&'a [u8]; N]) -> Vec<&'a [u8]> {
+        let begun = self.open.request.begun.clone().unwrap_or_default();
+        let mut text = begun.text.as_bytes();
+        let mut rest = answer.to_vec();
+        while !text.is_empty() {
+            let Some(left) = text.strip_prefix(rest.remove(0)) else { return Vec::new() };
+            text = left;
+        }
+        assert_eq!(begun.ids.len(), answer.len() - rest.len(), "with the ids of its tokens");
+        rest
+    }
+
+    /// A long answer, a token each 20 ms, as far as the fault lets it.
+    async fn long(&mut self, fault: &str, heard: &mut tokio::sync::mpsc::UnboundedReceiver<Heard>) {
+        use std::time::Duration;
+        if fault == "-refuses" {
+            return self.refuse(Refusal::Engine).await;
+        }
+        self.accept().await;
+        let answer: [String; LONG_TOKENS] = std::array::from_fn(|index| format!(" t{index}"));
+        let answer = self.rest(answer.each_ref().map(|text| text.as_bytes()));
+        let pace = Duration::from_millis(if fault == "-slow" { 400 } else { 20 });
+        for (sent, text) in answer.into_iter().enumerate() {
+            match (fault, sent) {
+                ("-dies", 10) => {
+                    let _ = self.send.shutdown().await;
+                    return;
+                }
+                ("-stalls", 7) => {
+                    while heard.recv().await.is_some() {}
+                    return;
+                }
+                ("-garbage", 5) => {
+                    let _ = self.send.write_all(&[9, 0, 0, 0, 7, 1, 2, 3, 4, 5, 6, 7, 8]).await;
+                    return;
+                }
+                // A frame that never ends, a byte each second.
+                ("-loris", 3) => {
+                    for byte in [200, 0, 0, 0].into_iter().chain([0; 190]) {
+                        let written = self.send.write_all(&[byte]).await;
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        if written.is_err() {
+                            return;
+                        }
+                    }
+                }
+                _ => {}
+            }
+            tokio::time::sleep(pace).await;
+            if let Ok(Heard::Cancel) = heard.try_recv() {
+                return self.finish(FinishReason::Cancelled).await;
+            }
+            self.tokens(&[text]).await;
+        }
+        let mut report = self.report(FinishReason::Stop);
+        match fault {
+            "-lies" => report.completion_tokens += 30,
+            "-other-model" => report.model = model("another"),
+            _ => {}
+        }
+        let report = self.sign(report);
+        self.write(&ToGateway::Final(Box::new(report))).await;
     }
 
     /// Generates as far as vouchers go, until it is told to stop or has made 1 000 tokens.

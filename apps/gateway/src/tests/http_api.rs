@@ -149,21 +149,21 @@ async fn models_are_listed_by_name_and_pinned_by_id() {
     check(
         &world.ask(get("/v1/models")).await,
         expect![[r#"
-        200
-        content-type: application/json
+            200
+            content-type: application/json
 
-        {"object":"list","data":[{"id":"refuses","object":"model","created":1700000000,"owned_by":"peerwatt","peerwatt":{"model_id":"520011ae027bd5b3028166a9fdbc60019e69933cee422b67023ec252bce8d33e","providers":1,"context_tokens":4096,"logprobs":true,"price":{"request_nusd":"10","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}},{"id":"story","object":"model","created":1700000000,"owned_by":"peerwatt","peerwatt":{"model_id":"c478361e6869af25970682a2c53967adbc8a46e9429efdc64b96351cfd52e13f","providers":1,"context_tokens":4096,"logprobs":true,"price":{"request_nusd":"10","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}}]}
-    "#]],
+            {"object":"list","data":[{"id":"refuses","object":"model","created":1700000000,"owned_by":"peerwatt","peerwatt":{"model_id":"520011ae027bd5b3028166a9fdbc60019e69933cee422b67023ec252bce8d33e","providers":1,"context_tokens":4096,"logprobs":true,"json":true,"price":{"request_nusd":"10","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}},{"id":"story","object":"model","created":1700000000,"owned_by":"peerwatt","peerwatt":{"model_id":"c478361e6869af25970682a2c53967adbc8a46e9429efdc64b96351cfd52e13f","providers":1,"context_tokens":4096,"logprobs":true,"json":true,"price":{"request_nusd":"10","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}}]}
+        "#]],
     );
     let id = double::model("story");
     check(
         &world.ask(get(&format!("/v1/models/{id}"))).await,
         expect![[r#"
-        200
-        content-type: application/json
+            200
+            content-type: application/json
 
-        {"id":"c478361e6869af25970682a2c53967adbc8a46e9429efdc64b96351cfd52e13f","object":"model","created":1700000000,"owned_by":"peerwatt","peerwatt":{"model_id":"c478361e6869af25970682a2c53967adbc8a46e9429efdc64b96351cfd52e13f","providers":1,"context_tokens":4096,"logprobs":true,"price":{"request_nusd":"10","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}}
-    "#]],
+            {"id":"c478361e6869af25970682a2c53967adbc8a46e9429efdc64b96351cfd52e13f","object":"model","created":1700000000,"owned_by":"peerwatt","peerwatt":{"model_id":"c478361e6869af25970682a2c53967adbc8a46e9429efdc64b96351cfd52e13f","providers":1,"context_tokens":4096,"logprobs":true,"json":true,"price":{"request_nusd":"10","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}}
+        "#]],
     );
     check(
         &world.ask(get("/v1/models/a/b")).await,
@@ -322,7 +322,7 @@ async fn a_receipt_is_shown_to_the_key_that_paid_and_verifies_offline() {
         let bearer = format!("Bearer {key}");
         Request::get(path).header("authorization", bearer).body(Body::empty()).unwrap()
     };
-    let other = world.gateway.create_api_key("other", BUDGET).unwrap();
+    let other = world.gateway.create_api_key("other", KeyLimits::budget(BUDGET)).unwrap();
     assert_eq!(world.ask(get(&other)).await.status, 404);
     let shown = world.ask(get(&world.api_key)).await;
     let stored: crate::StoredReceipt = serde_json::from_str(&shown.body).unwrap();

@@ -42,6 +42,7 @@ async fn every_request_is_counted_once() {
         peerwatt_attempts_total{outcome="cut"} 1
         peerwatt_attempts_total{outcome="served"} 2
         peerwatt_billed_nano_usd_total 2680
+        peerwatt_continuations_total{outcome="given_up"} 1
         peerwatt_models_offered 2
         peerwatt_providers_connected 1
         peerwatt_requests_in_work 1

@@ -98,6 +98,8 @@ impl TestGateway {
                 tokens_max: None,
                 stop: Vec::new(),
                 logprobs: None,
+                begun: None,
+                form: None,
             },
             order: Order {
                 request_id: RequestId([number; 16]),
@@ -226,7 +228,7 @@ pub(crate) struct Ask {
 
 impl Ask {
     pub(crate) fn cover(&self) -> Nusd {
-        let estimate = self.request.prompt.tokens_estimate();
+        let estimate = self.request.prompt_tokens_estimate();
         let cost = self.order.price.charge(estimate, self.cover_tokens);
         self.order.lane_total_before.saturating_add(cost)
     }
@@ -307,7 +309,7 @@ impl Served {
             pieces: Vec::new(),
             receipt: None,
             sequence: ask.sequence,
-            prompt_tokens: ask.request.prompt.tokens_estimate(),
+            prompt_tokens: ask.request.prompt_tokens_estimate(),
             promised: ask.cover(),
         }
     }

@@ -49,7 +49,9 @@ fn budget(playground: Option<&KeyView>) -> Markup {
     html! {
         @match playground {
             Some(key) => {
-                (show::usd(key.used)) " of " (show::usd(key.budget)) " used"
+                (show::usd(key.used))
+                @if let Some(budget) = key.limits.budget { " of " (show::usd(budget)) }
+                " used"
             }
             None => "no budget for this box",
         }

@@ -9,8 +9,8 @@ use futures::{
     stream::{self, BoxStream},
 };
 use gateway::{
-    AccountSummary, ChannelSummary, ChatEvent, ChatRequest, ChatSummary, KeyView, ModelView,
-    ProviderView, ReceiptLookupError, RequestFailure, RequestView, StoredReceipt,
+    AccountSummary, ChannelSummary, ChatEvent, ChatRequest, ChatSummary, KeyLimits, KeyView,
+    ModelView, ProviderView, ReceiptLookupError, RequestFailure, RequestView, StoredReceipt,
 };
 use keys::SecretKey;
 use types::{
@@ -215,10 +215,14 @@ fn playground() -> KeyView {
     KeyView {
         name: "playground".to_owned(),
         prefix: "pw-4f…".to_owned(),
-        budget: Nusd::whole(1),
+        limits: KeyLimits::budget(Nusd::whole(1)),
         used: Nusd(187_650),
+        used_day: Nusd(187_650),
+        used_month: Nusd(187_650),
         reserved: Nusd::ZERO,
+        in_flight: 0,
         created_at: TimeMs(NOW.0 - 7_200_000),
+        revoked_at: None,
     }
 }
 
@@ -245,6 +249,7 @@ pub(crate) fn model(alias: &str, context_tokens_max: u32) -> ModelView {
         price_min: PRICE,
         context_tokens_max,
         logprobs: true,
+        json: false,
     }
 }
 
@@ -261,6 +266,7 @@ fn providers() -> Vec<ProviderView> {
         engine,
         engine_version: engine_version.to_owned(),
         logprobs: true,
+        json: false,
     };
     let provider = ProviderView {
         operator: address(3),
@@ -441,7 +447,7 @@ fn receipt_of(
     };
     let acknowledgement = Signed::new(ack, &chain_id(), &key(2));
     let receipt = Receipt { chain_id: chain_id(), report: Some(report), acknowledgement };
-    StoredReceipt { receipt, salt: "00".repeat(16) }
+    StoredReceipt { receipt, earlier: Vec::new(), salt: "00".repeat(16) }
 }
 
 fn request_of(stored: &StoredReceipt) -> RequestView {

@@ -264,7 +264,8 @@ async fn no_page_holds_a_key() {
 
 #[tokio::test]
 async fn an_answer_that_cannot_begin_says_why() {
-    let failure = RequestFailure::Budget { needed: Nusd(7), left: Nusd(3) };
+    let failure =
+        RequestFailure::Budget { budget: gateway::Budget::Total, needed: Nusd(7), left: Nusd(3) };
     let source = Fixture { answer: Err(failure), ..busy() };
     let response = answer(source, policy(), question_with(FETCH_SITE, None)).await;
     assert_eq!(response.status(), StatusCode::PAYMENT_REQUIRED);

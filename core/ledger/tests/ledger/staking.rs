@@ -159,6 +159,32 @@ fn a_commission_moves_in_steps_and_below_its_maximum() {
 }
 
 #[test]
+fn whoever_has_stake_on_its_way_back_is_found_by_its_address() {
+    let mut world = small();
+    let (vera, vito) = (validator("vera"), validator("vito"));
+    let from = |world: &World, name: &str| -> Vec<OperatorId> {
+        world.state.unbonding_from(address(name)).collect()
+    };
+    for name in ["dora", "gina"] {
+        world.apply(name, delegate(vera, Watt::whole(10)));
+        world.apply(name, delegate(vito, Watt::whole(10)));
+    }
+    world.apply("dora", undelegate(vito, Watt::whole(1)));
+    world.apply("gina", undelegate(vera, Watt::whole(1)));
+    assert_eq!((from(&world, "dora"), from(&world, "gina")), (vec![vito], vec![vera]));
+    world.apply("dora", undelegate(vera, Watt::whole(1)));
+    let mut both = vec![vera, vito];
+    both.sort();
+    assert_eq!((from(&world, "dora"), from(&world, "alice")), (both, vec![]));
+    world.wait(world.genesis.params.stake.unbonding_ms);
+    world.check_end(expect![[r#"
+        stake.unbonded: delegator=dora operator=validator/vito amount=1000000000
+        stake.unbonded: delegator=dora operator=validator/vera amount=1000000000
+        stake.unbonded: delegator=gina operator=validator/vera amount=1000000000"#]]);
+    assert_eq!(from(&world, "dora"), []);
+}
+
+#[test]
 fn stake_comes_back_after_the_unbonding_time() {
     let mut world = World::with(|genesis| genesis.params.stake.entries_max = 2);
     let vito = validator("vito");

@@ -89,6 +89,8 @@ impl Sequence {
 pub(super) struct Run {
     pub(super) loaded: Arc<Loaded>,
     pub(super) prompt: Vec<u32>,
+    /// Tokens of the answer that were made elsewhere.
+    pub(super) begun: Vec<u32>,
     pub(super) request: InferenceRequest,
     pub(super) outlet: Outlet,
     /// Tokens delivered, so that the last event can tell whatever happened before.
@@ -104,7 +106,7 @@ impl Run {
             Err(error) => return EngineEvent::Failed { reason: error.to_string() },
         };
         let usage = Usage {
-            prompt_tokens: u32::try_from(self.prompt.len()).ok(),
+            prompt_tokens: u32::try_from(self.prompt.len().saturating_add(self.begun.len())).ok(),
             completion_tokens: Some(self.delivered),
             counted: CountMethod::TokenIds,
         };
@@ -119,6 +121,12 @@ impl Run {
             logits = sequence.read(chunk)?;
         }
         let mut sampler = Sampler::new(&self.request.sampling);
+        // One by one, as they were made: then the rest is that of an answer without a break, bit by bit.
+        for token in &self.begun {
+            self.check_over()?;
+            logits = sequence.read(&[*token])?;
+            sampler.drawn_elsewhere(*token);
+        }
         let mut stops = StopMachine::new(&self.request.stop);
         let mut drawn = 0;
         loop {

@@ -54,9 +54,21 @@ impl Sampler {
             false => most_likely(&logits),
         };
         let token = u32::try_from(token).unwrap_or(u32::MAX);
+        self.count(token);
+        token
+    }
+
+    /// Goes on as if it had drawn this token.
+    pub(super) fn drawn_elsewhere(&mut self, token: u32) {
+        if self.temperature > 0.0 {
+            self.random.unit();
+        }
+        self.count(token);
+    }
+
+    fn count(&mut self, token: u32) {
         let count = self.drawn.entry(token).or_default();
         *count = count.saturating_add(1);
-        token
     }
 
     fn draw_from(&mut self, logits: &[f64]) -> usize {

@@ -23,6 +23,8 @@ fn text(prompt: &str) -> InferenceRequest {
         tokens_max: Some(24),
         stop: Vec::new(),
         logprobs: None,
+        begun: None,
+        form: None,
     }
 }
 
@@ -98,6 +100,53 @@ async fn a_seed_repeats_an_answer_and_another_changes_it() {
         others.push(drawn(seed).await.ids());
     }
     assert!(others.iter().any(|other| *other != first));
+}
+
+#[tokio::test]
+async fn the_rest_of_a_begun_answer_is_that_of_one_without_a_break() {
+    let engine = engine();
+    let greedy = Sampling { temperature_micros: Some(0), ..Sampling::default() };
+    let drawn = Sampling {
+        seed: Some(7),
+        presence_penalty_micros: Some(500_000),
+        frequency_penalty_micros: Some(500_000),
+        ..Sampling::default()
+    };
+    for sampling in [greedy, drawn] {
+        let whole = InferenceRequest { sampling, ..chat("Tell me a story.") };
+        let pieces = answer(&engine, whole.clone()).await.pieces;
+        assert!(pieces.len() > 8, "{}", pieces.len());
+        for cut in [1, 2, pieces.len() / 2, pieces.len() - 1] {
+            let (begun, rest) = pieces.split_at(cut);
+            let bytes: Vec<u8> = begun.iter().flat_map(|piece| piece.bytes.clone()).collect();
+            let text = String::from_utf8(bytes).unwrap();
+            let ids = begun.iter().map(|piece| piece.id.unwrap()).collect();
+            let left = whole.tokens_max.unwrap() - u32::try_from(cut).unwrap();
+            let request = InferenceRequest {
+                tokens_max: Some(left),
+                begun: Some(Begun { text, ids }),
+                ..whole.clone()
+            };
+            let continued = answer(&engine, request).await;
+            assert_eq!(continued.pieces, rest, "cut after {cut}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_begun_without_known_ids_is_read_as_text() {
+    let engine = engine();
+    let whole = answer(&engine, text("Once upon a time")).await;
+    let begun = Begun { text: " there was".into(), ids: Vec::new() };
+    let as_text = InferenceRequest { begun: Some(begun), ..text("Once upon a time") };
+    let joined = answer(&engine, text("Once upon a time there was")).await;
+    assert_eq!(answer(&engine, as_text.clone()).await.pieces, joined.pieces);
+    // Ids of another text, or of no token, are not believed.
+    for ids in [whole.ids()[..4].to_vec(), vec![u32::MAX]] {
+        let begun = Some(Begun { text: " there was".into(), ids });
+        let request = InferenceRequest { begun, ..as_text.clone() };
+        assert_eq!(answer(&engine, request).await.pieces, joined.pieces);
+    }
 }
 
 #[tokio::test]

@@ -13,7 +13,9 @@ use engine::{Engine, EngineEvent};
 use tokio_util::sync::CancellationToken;
 use types::{
     ModelId,
-    inference::{ChatMessage, FinishReason, InferenceRequest, Prompt, Role, Sampling, TokenPiece},
+    inference::{
+        Begun, ChatMessage, FinishReason, InferenceRequest, Prompt, Role, Sampling, TokenPiece,
+    },
 };
 
 /// A chat of one message, greedy, 16 tokens at most.
@@ -25,7 +27,14 @@ pub fn chat(content: &str) -> InferenceRequest {
         tokens_max: Some(16),
         stop: Vec::new(),
         logprobs: None,
+        begun: None,
+        form: None,
     }
+}
+
+/// The same request, with an answer that was begun elsewhere.
+pub fn begun(text: &str, request: InferenceRequest) -> InferenceRequest {
+    InferenceRequest { begun: Some(Begun { text: text.to_owned(), ids: Vec::new() }), ..request }
 }
 
 /// The same for a prompt as it stands.

@@ -36,20 +36,28 @@ pub struct Answer<'a> {
 }
 
 /// What the answer cost and where its receipt is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Billing {
     pub request_id: RequestId,
     pub cost: Nusd,
+    /// Who gave the answer, or its end.
     pub provider: Address,
+    /// Those that gave what came before, and failed.
+    pub earlier: Vec<Address>,
     pub model: ModelId,
 }
 
 impl Billing {
     /// As one JSON object on one line.
     pub fn to_json(&self) -> String {
-        let Billing { request_id, cost, provider, model } = self;
+        let Billing { request_id, cost, provider, earlier, model } = self;
+        let quoted: Vec<String> = earlier.iter().map(|earlier| format!(r#""{earlier}""#)).collect();
+        let earlier = match quoted.is_empty() {
+            true => String::new(),
+            false => format!(r#","earlier_providers":[{}]"#, quoted.join(",")),
+        };
         format!(
-            r#"{{"request_id":"{request_id}","cost_nusd":"{cost}","provider":"{provider}","model_id":"{model}","receipt":"/v1/receipts/{request_id}"}}"#
+            r#"{{"request_id":"{request_id}","cost_nusd":"{cost}","provider":"{provider}"{earlier},"model_id":"{model}","receipt":"/v1/receipts/{request_id}"}}"#
         )
     }
 }

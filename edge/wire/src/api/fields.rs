@@ -4,7 +4,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Error as _},
 };
-use types::inference::InferenceRequest;
+use types::inference::{AnswerForm, InferenceRequest};
 
 use super::BadRequest;
 
@@ -104,6 +104,60 @@ pub(super) fn checked(
             let field = renamed.map_or(error.field, |(_, theirs)| theirs);
             Err(BadRequest::field(field, error.problem))
         }
+    }
+}
+
+/// OpenAI's wish for the form of an answer. The schema lies in `json_schema` or, in the newer API, beside
+/// the type. Its name and description are for the model's eyes, and engines show it neither.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FormWish {
+    #[serde(rename = "type")]
+    kind: String,
+    json_schema: Option<SchemaWish>,
+    schema: Option<serde_json::Value>,
+    #[serde(default, rename = "name")]
+    _name: Unused,
+    #[serde(default, rename = "description")]
+    _description: Unused,
+    /// Answers always fit.
+    #[serde(default, rename = "strict")]
+    _strict: Unused,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SchemaWish {
+    schema: Option<serde_json::Value>,
+    #[serde(default, rename = "name")]
+    _name: Unused,
+    #[serde(default, rename = "description")]
+    _description: Unused,
+    #[serde(default, rename = "strict")]
+    _strict: Unused,
+}
+
+impl FormWish {
+    /// The form, or what is wrong with the wish.
+    pub(super) fn form(self) -> Result<Option<AnswerForm>, &'static str> {
+        let schema = self.schema.or_else(|| self.json_schema.and_then(|wish| wish.schema));
+        match (self.kind.as_str(), schema) {
+            ("text", None) => Ok(None),
+            ("json_object", None) => Ok(Some(AnswerForm::Json)),
+            ("json_schema", Some(schema)) => form_of(&schema).map(Some),
+            ("json_schema", None) => Err("give the schema"),
+            ("text" | "json_object", Some(_)) => Err("a schema goes with the type json_schema"),
+            _ => Err("its type is text, json_object or json_schema"),
+        }
+    }
+}
+
+/// A JSON Schema as a form.
+pub(super) fn form_of(schema: &serde_json::Value) -> Result<AnswerForm, &'static str> {
+    if schema.is_object() {
+        Ok(AnswerForm::Schema(schema.to_string()))
+    } else {
+        Err("a JSON Schema is an object")
     }
 }
 

@@ -2,7 +2,7 @@
 //! the form.
 
 use bytes::BytesMut;
-use types::inference::TokenPiece;
+use types::{Address, inference::TokenPiece};
 
 use super::{Answer, ApiError, Billing, Dialect, Head, anthropic, ollama, openai, responses};
 
@@ -46,6 +46,18 @@ impl StreamWriter {
             StreamWriter::Responses(writer) => writer.text(out, text),
             StreamWriter::Ollama(writer) => writer.text(out, text, pieces),
             StreamWriter::Anthropic(writer) => writer.text(out, text),
+        }
+    }
+
+    /// From here on another provider answers, because the one before has failed. A comment, where the
+    /// form of the stream has such; the end says it too.
+    pub fn continued(&self, out: &mut BytesMut, by: Address) {
+        match self {
+            StreamWriter::OpenAi(_) | StreamWriter::Responses(_) | StreamWriter::Anthropic(_) => {
+                let comment = format!(": peerwatt {{\"continued_by\":\"{by}\"}}\n\n");
+                out.extend_from_slice(comment.as_bytes());
+            }
+            StreamWriter::Ollama(_) => {}
         }
     }
 

@@ -9,10 +9,11 @@ use types::{
 
 use super::{Answer, ApiError, BadRequest, Billing, Dialect, Head, StreamWriter, Usage};
 
-pub(super) const BILLING: Billing = Billing {
+pub(super) static BILLING: Billing = Billing {
     request_id: RequestId([0xab; 16]),
     cost: Nusd(1_234),
     provider: Address([1; 20]),
+    earlier: Vec::new(),
     model: ModelId([2; 32]),
 };
 pub(super) const AWKWARD: &str = "a\"b\\c\n\r\t\u{1}ü😀\u{2028}";

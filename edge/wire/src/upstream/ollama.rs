@@ -120,6 +120,9 @@ pub struct Common<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_logprobs: Option<u8>,
     pub options: Options<'a>,
+    /// `"json"`, or a JSON Schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<serde_json::Value>,
 }
 
 /// How the model is run. What is absent is the model's own default.

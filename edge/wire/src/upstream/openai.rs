@@ -79,6 +79,14 @@ pub struct ChatRequest<'a> {
     pub logprobs: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_logprobs: Option<u8>,
+    /// vLLM's: whether the template opens a new message of the assistant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub add_generation_prompt: Option<bool>,
+    /// vLLM's: whether the last message is gone on with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub continue_final_message: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_format: Option<serde_json::Value>,
     #[serde(flatten)]
     pub common: Common<'a>,
 }

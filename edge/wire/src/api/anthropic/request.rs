@@ -112,6 +112,8 @@ pub fn parse(body: &[u8]) -> Result<GenerationRequest, BadRequest> {
         tokens_max: Some(tokens_max),
         stop: body.stop_sequences.unwrap_or_default(),
         logprobs: None,
+        begun: None,
+        form: None,
     };
     let request = checked(request, &[("stop", "stop_sequences")])?;
     let stream = body.stream.unwrap_or(false);

@@ -66,6 +66,8 @@ fn a_message_with_every_supported_field() {
                         "END",
                     ],
                     logprobs: None,
+                    begun: None,
+                    form: None,
                 },
                 stream: true,
                 include_usage: true,

@@ -1,7 +1,7 @@
 //! Requests of Ollama's clients.
 
 use serde::Deserialize;
-use types::inference::{ChatMessage, InferenceRequest, Prompt, Role, Sampling};
+use types::inference::{AnswerForm, ChatMessage, InferenceRequest, Prompt, Role, Sampling};
 
 use super::Kind;
 use crate::api::{
@@ -31,8 +31,8 @@ struct Body {
     _images: Unsupported,
     // Of both. A stream unless refused.
     stream: Option<bool>,
-    #[serde(default, rename = "format")]
-    _format: Unsupported,
+    /// `"json"`, or a JSON Schema.
+    format: Option<serde_json::Value>,
     #[serde(default, rename = "tools")]
     _tools: Unsupported,
     #[serde(default, rename = "think")]
@@ -113,7 +113,7 @@ struct Options {
 /// What a client may want of these endpoints.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Asked {
-    Generation(GenerationRequest),
+    Generation(Box<GenerationRequest>),
     /// Nothing but that the model is there: there is no prompt.
     Loading {
         model: String,
@@ -148,6 +148,15 @@ pub fn parse(kind: Kind, body: &[u8]) -> Result<Asked, BadRequest> {
         Kind::Chat => chat(&body)?,
         Kind::Generate => generate(&body)?,
     };
+    let form = match &body.format {
+        None => None,
+        Some(value) if value.as_str() == Some("") => None,
+        Some(value) if value.as_str() == Some("json") => Some(AnswerForm::Json),
+        Some(schema) => Some(
+            fields::form_of(schema)
+                .map_err(|_| BadRequest::field("format", "is json or a JSON Schema"))?,
+        ),
+    };
     let options = body.options.unwrap_or_default();
     let tokens_max = match options.num_predict {
         // Until the model ends, and until the context is full.
@@ -172,6 +181,8 @@ pub fn parse(kind: Kind, body: &[u8]) -> Result<Asked, BadRequest> {
         tokens_max,
         stop: options.stop.map(|stop| stop.0).unwrap_or_default(),
         logprobs,
+        begun: None,
+        form,
     };
     let request = checked(
         request,
@@ -179,6 +190,7 @@ pub fn parse(kind: Kind, body: &[u8]) -> Result<Asked, BadRequest> {
             ("max_tokens", "options.num_predict"),
             ("temperature", "options.temperature"),
             ("top_p", "options.top_p"),
+            ("schema", "format"),
             ("stop", "options.stop"),
             ("presence_penalty", "options.presence_penalty"),
             ("frequency_penalty", "options.frequency_penalty"),
@@ -187,7 +199,7 @@ pub fn parse(kind: Kind, body: &[u8]) -> Result<Asked, BadRequest> {
     let context_tokens_min = options.num_ctx;
     let request =
         GenerationRequest { model, request, stream, include_usage: true, context_tokens_min };
-    Ok(Asked::Generation(request))
+    Ok(Asked::Generation(Box::new(request)))
 }
 
 /// `messages`.

@@ -65,6 +65,8 @@ fn a_chat_with_every_supported_field() {
                     logprobs: Some(
                         2,
                     ),
+                    begun: None,
+                    form: None,
                 },
                 stream: false,
                 include_usage: true,
@@ -109,6 +111,8 @@ fn a_generation_is_a_chat_unless_it_is_raw() {
                         "x",
                     ],
                     logprobs: None,
+                    begun: None,
+                    form: None,
                 },
                 stream: true,
                 include_usage: true,
@@ -135,6 +139,8 @@ fn a_generation_is_a_chat_unless_it_is_raw() {
                 tokens_max: None,
                 stop: [],
                 logprobs: None,
+                begun: None,
+                form: None,
             },
             stream: true,
             include_usage: true,
@@ -152,7 +158,7 @@ fn what_cannot_be_honoured_is_refused_by_name() {
             r#"{"model": "t", "prompt": "x"}"#,
             r#"{"model": "t", "messages": [{"role": "tool", "content": "x"}]}"#,
             r#"{"model": "t", "messages": [{"role": "user", "content": "x", "images": ["aGk="]}]}"#,
-            r#"{"model": "t", "messages": [{"role": "user", "content": "x"}], "format": "json"}"#,
+            r#"{"model": "t", "messages": [{"role": "user", "content": "x"}], "format": "yaml"}"#,
             r#"{"model": "t", "messages": [{"role": "user", "content": "x"}], "think": true}"#,
             r#"{"model": "t", "messages": [{"role": "user", "content": "x"}], "shift": true}"#,
             r#"{"model": "t", "messages": [{"role": "user", "content": "x"}], "top_logprobs": 2}"#,
@@ -165,7 +171,7 @@ fn what_cannot_be_honoured_is_refused_by_name() {
             prompt: prompt: not a field of this request
             messages[0].role: messages[0].role: tools are not supported here
             messages[0].images: messages[0].images: not supported here
-            format: format: not supported here
+            format: format: is json or a JSON Schema
             think: think: not supported here
             shift: shift: nothing is cut here; leave it out or say false
             top_logprobs: top_logprobs: allowed only with `logprobs: true`

@@ -169,6 +169,7 @@ pub struct ModelCard {
     pub context_tokens: u32,
     pub price: Price,
     pub logprobs: bool,
+    pub json: bool,
 }
 
 /// The body of `GET /v1/models`.
@@ -201,8 +202,8 @@ fn model_object(out: &mut BytesMut, card: &ModelCard) {
     json::raw(
         out,
         &format!(
-            r#","owned_by":"peerwatt","peerwatt":{{"model_id":"{}","providers":{},"context_tokens":{},"logprobs":{},"price":{{"request_nusd":"{request_nusd}","prompt_nusd_per_mtok":"{prompt_nusd_per_mtok}","completion_nusd_per_mtok":"{completion_nusd_per_mtok}"}}}}}}"#,
-            card.model, card.providers, card.context_tokens, card.logprobs,
+            r#","owned_by":"peerwatt","peerwatt":{{"model_id":"{}","providers":{},"context_tokens":{},"logprobs":{},"json":{},"price":{{"request_nusd":"{request_nusd}","prompt_nusd_per_mtok":"{prompt_nusd_per_mtok}","completion_nusd_per_mtok":"{completion_nusd_per_mtok}"}}}}}}"#,
+            card.model, card.providers, card.context_tokens, card.logprobs, card.json,
         ),
     );
 }

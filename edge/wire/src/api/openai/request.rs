@@ -10,14 +10,14 @@ use serde::de::{
     Visitor,
 };
 use types::{
-    inference::{ChatMessage, InferenceRequest, Prompt, Role, Sampling},
+    inference::{AnswerForm, ChatMessage, InferenceRequest, Prompt, Role, Sampling},
     limits,
 };
 
 use super::Kind;
 use crate::api::{
     BadRequest, GenerationRequest,
-    fields::{self, checked, micros},
+    fields::{self, FormWish, checked, micros},
 };
 
 /// Reads the body of a request to `kind`'s endpoint and checks it against all limits.
@@ -77,6 +77,7 @@ struct Draft {
     frequency_penalty: Option<f64>,
     seed: Option<u64>,
     stop: Vec<String>,
+    form: Option<AnswerForm>,
     chat_logprobs: bool,
     logprobs: Option<u8>,
 }
@@ -119,10 +120,12 @@ impl Draft {
             tokens_max,
             stop: self.stop,
             logprobs,
+            begun: None,
+            form: self.form,
         };
         let names: &[_] = match kind {
             Kind::Text => &[("top_logprobs", "logprobs")],
-            Kind::Chat => &[],
+            Kind::Chat => &[("schema", "response_format")],
         };
         let request = checked(request, names)?;
         Ok(GenerationRequest {
@@ -198,6 +201,11 @@ fn read_field<'de, A: MapAccess<'de>>(
         ("presence_penalty", _) => draft.presence_penalty = map.next_value()?,
         ("frequency_penalty", _) => draft.frequency_penalty = map.next_value()?,
         ("seed", _) => draft.seed = map.next_value()?,
+        ("response_format", Kind::Chat) => {
+            let wish: Option<FormWish> = map.next_value()?;
+            let form = wish.map(FormWish::form).transpose().map_err(A::Error::custom)?;
+            draft.form = form.flatten();
+        }
         ("stop", _) => draft.stop = map.next_value::<Stop>()?.0,
         ("logprobs", Kind::Chat) => {
             draft.chat_logprobs = map.next_value::<Option<bool>>()?.unwrap_or(false);
@@ -220,9 +228,7 @@ fn refuse_unless_default<'de, A: MapAccess<'de>>(name: &str, map: &mut A) -> Res
         || value.as_object().is_some_and(serde_json::Map::is_empty);
     let (known, harmless) = match name {
         "n" | "best_of" => (true, value.as_u64() == Some(1)),
-        "response_format" => {
-            (true, value.get("type").and_then(|kind| kind.as_str()) == Some("text"))
-        }
+        "response_format" => (true, false),
         "modalities" => (true, value == serde_json::json!(["text"])),
         "tool_choice" | "function_call" => (true, is("none")),
         "service_tier" => (true, is("auto") || is("default")),

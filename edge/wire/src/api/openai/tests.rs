@@ -86,6 +86,8 @@ fn a_chat_with_every_supported_field() {
                     logprobs: Some(
                         2,
                     ),
+                    begun: None,
+                    form: None,
                 },
                 stream: true,
                 include_usage: true,
@@ -120,6 +122,8 @@ fn a_completion_with_its_own_fields() {
                     logprobs: Some(
                         3,
                     ),
+                    begun: None,
+                    form: None,
                 },
                 stream: false,
                 include_usage: false,
@@ -182,7 +186,9 @@ fn wrong_values_are_refused_by_field() {
         r#""logprobs": 3"#,
         r#""n": 2"#,
         r#""tools": [{"type": "function"}]"#,
-        r#""response_format": {"type": "json_object"}"#,
+        r#""response_format": {"type": "grammar"}"#,
+        r#""response_format": {"type": "json_schema"}"#,
+        r#""response_format": {"type": "json_schema", "json_schema": {"schema": 5}}"#,
         r#""store": true"#,
         r#""reasoning_effort": "high""#,
         r#""prompt": "x""#,
@@ -219,7 +225,9 @@ fn wrong_values_are_refused_by_field() {
             logprobs: logprobs: invalid type: integer `3`, expected a boolean
             n: n: not supported here
             tools: tools: not supported here
-            response_format: response_format: not supported here
+            response_format: response_format: its type is text, json_object or json_schema
+            response_format: response_format: give the schema
+            response_format: response_format: a JSON Schema is an object
             store: store: not supported here
             reasoning_effort: reasoning_effort: not supported here
             prompt: prompt: not a field of this request
@@ -433,18 +441,61 @@ fn errors_and_models() {
             completion_nusd_per_mtok: Nusd(100_000_000),
         },
         logprobs: true,
+        json: true,
     };
     check_json(
         &model(&card),
         expect![[
-            r#"{"id":"llama \"8b\"","object":"model","created":5,"owned_by":"peerwatt","peerwatt":{"model_id":"0202020202020202020202020202020202020202020202020202020202020202","providers":2,"context_tokens":4096,"logprobs":true,"price":{"request_nusd":"0","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}}"#
+            r#"{"id":"llama \"8b\"","object":"model","created":5,"owned_by":"peerwatt","peerwatt":{"model_id":"0202020202020202020202020202020202020202020202020202020202020202","providers":2,"context_tokens":4096,"logprobs":true,"json":true,"price":{"request_nusd":"0","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}}"#
         ]],
     );
     check_json(
         &models(&[card.clone(), card]),
         expect![[
-            r#"{"object":"list","data":[{"id":"llama \"8b\"","object":"model","created":5,"owned_by":"peerwatt","peerwatt":{"model_id":"0202020202020202020202020202020202020202020202020202020202020202","providers":2,"context_tokens":4096,"logprobs":true,"price":{"request_nusd":"0","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}},{"id":"llama \"8b\"","object":"model","created":5,"owned_by":"peerwatt","peerwatt":{"model_id":"0202020202020202020202020202020202020202020202020202020202020202","providers":2,"context_tokens":4096,"logprobs":true,"price":{"request_nusd":"0","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}}]}"#
+            r#"{"object":"list","data":[{"id":"llama \"8b\"","object":"model","created":5,"owned_by":"peerwatt","peerwatt":{"model_id":"0202020202020202020202020202020202020202020202020202020202020202","providers":2,"context_tokens":4096,"logprobs":true,"json":true,"price":{"request_nusd":"0","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}},{"id":"llama \"8b\"","object":"model","created":5,"owned_by":"peerwatt","peerwatt":{"model_id":"0202020202020202020202020202020202020202020202020202020202020202","providers":2,"context_tokens":4096,"logprobs":true,"json":true,"price":{"request_nusd":"0","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}}]}"#
         ]],
     );
     check_json(&models(&[]), expect![[r#"{"object":"list","data":[]}"#]]);
+}
+
+#[test]
+fn an_answer_can_be_held_to_a_form_in_every_dialect_that_has_one() {
+    use types::inference::AnswerForm;
+
+    use crate::api::{Dialect, ollama};
+    let form = |dialect: Dialect, more: &str| {
+        let body = format!(r#"{{"model": "m", {more}}}"#);
+        dialect.parse(body.as_bytes()).unwrap().request.form
+    };
+    let schema = || Some(AnswerForm::Schema(r#"{"type":"object"}"#.to_owned()));
+    let messages = r#""messages": [{"role": "user", "content": "x"}]"#;
+    let chat = |format: &str| {
+        form(Dialect::OpenAi(Kind::Chat), &format!(r#"{messages}, "response_format": {format}"#))
+    };
+    assert_eq!(chat("null"), None);
+    assert_eq!(chat(r#"{"type": "json_object"}"#), Some(AnswerForm::Json));
+    assert_eq!(
+        chat(
+            r#"{"type": "json_schema", "json_schema": {"name": "n", "strict": true, "schema": {"type": "object"}}}"#
+        ),
+        schema()
+    );
+    let response = |format: &str| {
+        form(Dialect::Responses, &format!(r#""input": "x", "text": {{"format": {format}}}"#))
+    };
+    assert_eq!(response(r#"{"type": "json_object"}"#), Some(AnswerForm::Json));
+    assert_eq!(
+        response(r#"{"type": "json_schema", "name": "n", "schema": {"type": "object"}}"#),
+        schema()
+    );
+    let ollama = |format: &str| {
+        let dialect = Dialect::Ollama(ollama::Kind::Chat);
+        form(dialect, &format!(r#"{messages}, "format": {format}"#))
+    };
+    assert_eq!(ollama(r#""json""#), Some(AnswerForm::Json));
+    assert_eq!(ollama(r#"{"type": "object"}"#), schema());
+    let long = format!(r#"{{"title": "{}"}}"#, "x".repeat(70_000));
+    let body = format!(r#"{{"model": "m", {messages}, "format": {long}}}"#);
+    let refused = Dialect::Ollama(ollama::Kind::Chat).parse(body.as_bytes()).unwrap_err();
+    assert_eq!(refused.param.as_deref(), Some("format"));
 }

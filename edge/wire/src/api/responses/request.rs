@@ -5,7 +5,7 @@ use types::inference::{ChatMessage, InferenceRequest, Prompt, Role, Sampling};
 
 use crate::api::{
     BadRequest, GenerationRequest,
-    fields::{self, Content, Unsupported, Unused, checked, micros},
+    fields::{self, Content, FormWish, Unsupported, Unused, checked, micros},
 };
 
 #[derive(Deserialize)]
@@ -126,15 +126,9 @@ impl<'de> Deserialize<'de> for MessageType {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TextFormat {
-    format: Option<Format>,
+    format: Option<FormWish>,
     #[serde(default, rename = "verbosity")]
     _verbosity: Unsupported,
-}
-
-#[derive(Deserialize)]
-struct Format {
-    #[serde(rename = "type")]
-    kind: String,
 }
 
 /// Reads the body of a request and checks it against all limits.
@@ -145,9 +139,10 @@ pub fn parse(body: &[u8]) -> Result<GenerationRequest, BadRequest> {
     if body.store == Some(true) {
         return bad("store", "nothing is stored here; leave it out or say false");
     }
-    if body.text.is_some_and(|text| text.format.is_some_and(|format| format.kind != "text")) {
-        return bad("text.format", "not supported here");
-    }
+    let form = match body.text.and_then(|text| text.format) {
+        None => None,
+        Some(wish) => wish.form().map_err(|problem| BadRequest::field("text.format", problem))?,
+    };
     if body.truncation.is_some_and(|truncation| truncation != "disabled") {
         return bad("truncation", "nothing is cut here; leave it out or say disabled");
     }
@@ -190,8 +185,13 @@ pub fn parse(body: &[u8]) -> Result<GenerationRequest, BadRequest> {
         tokens_max: body.max_output_tokens,
         stop: Vec::new(),
         logprobs: None,
+        begun: None,
+        form,
     };
-    let request = checked(request, &[("max_tokens", "max_output_tokens"), ("messages", "input")])?;
+    let request = checked(
+        request,
+        &[("max_tokens", "max_output_tokens"), ("messages", "input"), ("schema", "text.format")],
+    )?;
     let stream = body.stream.unwrap_or(false);
     Ok(GenerationRequest { model, request, stream, include_usage: true, context_tokens_min: None })
 }

@@ -65,6 +65,8 @@ fn a_request_with_every_supported_field() {
                     ),
                     stop: [],
                     logprobs: None,
+                    begun: None,
+                    form: None,
                 },
                 stream: true,
                 include_usage: true,
@@ -96,6 +98,8 @@ fn a_request_with_every_supported_field() {
                 tokens_max: None,
                 stop: [],
                 logprobs: None,
+                begun: None,
+                form: None,
             },
             stream: false,
             include_usage: true,
@@ -115,7 +119,7 @@ fn what_cannot_be_honoured_is_refused_by_name() {
             r#"{"model": "t", "input": []}"#,
             r#"{"model": "t", "input": "x", "store": true}"#,
             r#"{"model": "t", "input": "x", "previous_response_id": "resp_1"}"#,
-            r#"{"model": "t", "input": "x", "text": {"format": {"type": "json_object"}}}"#,
+            r#"{"model": "t", "input": "x", "text": {"format": {"type": "grammar"}}}"#,
             r#"{"model": "t", "input": "x", "tools": [{"type": "web_search"}]}"#,
             r#"{"model": "t", "input": "x", "truncation": "auto"}"#,
             r#"{"model": "t", "input": "x", "max_output_tokens": 0}"#,
@@ -131,7 +135,7 @@ fn what_cannot_be_honoured_is_refused_by_name() {
             input: input: give at least one message
             store: store: nothing is stored here; leave it out or say false
             previous_response_id: previous_response_id: not supported here
-            text.format: text.format: not supported here
+            text.format: text.format: its type is text, json_object or json_schema
             tools: tools: not supported here
             truncation: truncation: nothing is cut here; leave it out or say disabled
             max_output_tokens: max_output_tokens: 1 to 131072

@@ -1,0 +1,211 @@
+//! What was used, request by request: for a key its own, for the operator everybody's.
+
+use std::sync::Arc;
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{Query, State},
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use types::{RequestId, TimeMs};
+use wire::api::ApiError;
+
+use super::{
+    OPENAI, Reply, admin, api_error, authorize,
+    errors::{internal, invalid},
+    json, new_id, question, refuse,
+};
+use crate::{accounts::KeyId, error::ReceiptLookupError, shared::Shared, views::UsageView};
+
+/// Bytes that are gathered before they are sent.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// Chunks that may wait for a slow client.
+const CHUNKS_MAX: usize = 4;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    /// Milliseconds since 1970, UTC; of the end of requests.
+    #[serde(default)]
+    from: u64,
+    /// Exclusive.
+    to: Option<u64>,
+    #[serde(default)]
+    format: Format,
+    /// The name of one key; for the operator.
+    key: Option<String>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Format {
+    #[default]
+    Json,
+    Csv,
+}
+
+type Asked = Result<Query<Wanted>, axum::extract::rejection::QueryRejection>;
+
+/// What the key that asks may use and has used.
+pub(super) async fn key(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Reply {
+    let id = new_id();
+    let view = match authorize(&shared, &headers) {
+        Ok(key) => shared.books.key_view(&key, shared.now()),
+        Err(failure) => return refuse(OPENAI, id, &api_error(&failure)),
+    };
+    match serde_json::to_vec(&view) {
+        Ok(body) => json(StatusCode::OK, id, body.into()),
+        Err(error) => refuse(OPENAI, id, &internal(error.to_string())),
+    }
+}
+
+/// The requests of the key that asks.
+pub(super) async fn own(
+    State(shared): State<Arc<Shared>>,
+    asked: Asked,
+    headers: HeaderMap,
+) -> Reply {
+    let wanted =
+        authorize(&shared, &headers).map_err(|failure| api_error(&failure)).and_then(|key| {
+            match question(asked)? {
+                Wanted { key: Some(_), .. } => {
+                    let message = "a key sees its own requests; leave `key` out".to_owned();
+                    Err(invalid(400, message, Some("key".to_owned()), None))
+                }
+                wanted => Ok((wanted, Some(key))),
+            }
+        });
+    export(&shared, wanted)
+}
+
+/// The requests of all keys, or of the one that is named.
+pub(super) async fn all(
+    State(shared): State<Arc<Shared>>,
+    asked: Asked,
+    headers: HeaderMap,
+) -> Reply {
+    let wanted = admin::authorize(&shared, &headers).and_then(|()| {
+        let wanted = question(asked)?;
+        let key = wanted.key.as_deref().map(|name| {
+            let unknown = || format!("there is no key named `{name}`");
+            let param = || Some("key".to_owned());
+            shared.books.key_named(name).ok_or_else(|| invalid(404, unknown(), param(), None))
+        });
+        let key = key.transpose()?;
+        Ok((wanted, key))
+    });
+    export(&shared, wanted)
+}
+
+fn export(shared: &Arc<Shared>, wanted: Result<(Wanted, Option<KeyId>), ApiError>) -> Reply {
+    let (Wanted { from, to, format, .. }, key) = match wanted {
+        Ok(wanted) => wanted,
+        Err(error) => return refuse(OPENAI, new_id(), &error),
+    };
+    let ids = shared.books.ended_between(TimeMs(from), TimeMs(to.unwrap_or(u64::MAX)));
+    let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
+    let task = Arc::clone(shared);
+    // Ends with the list, or when nobody reads any more.
+    shared.tasks.spawn_blocking(move || write(&task, &ids, key.as_ref(), format, &sender));
+    let chunks = futures::stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|chunk: std::io::Result<Bytes>| (chunk, receiver))
+    });
+    let mut reply = json(StatusCode::OK, new_id(), Bytes::new());
+    *reply.body_mut() = Body::from_stream(chunks);
+    if format == Format::Csv {
+        let text = HeaderValue::from_static("text/csv; charset=utf-8");
+        reply.headers_mut().insert(header::CONTENT_TYPE, text);
+    }
+    reply
+}
+
+/// Reads the records one by one and sends what was written whenever it is enough.
+fn write(
+    shared: &Shared,
+    ids: &[RequestId],
+    key: Option<&KeyId>,
+    format: Format,
+    sender: &mpsc::Sender<std::io::Result<Bytes>>,
+) {
+    let mut lines = Lines::new(format);
+    for id in ids {
+        let line = match shared.books.usage(*id, key) {
+            Ok(view) => lines.push(&view),
+            // Forgotten since the list was made, or of another key.
+            Err(ReceiptLookupError::Unknown { .. }) => Ok(()),
+            Err(error) => Err(std::io::Error::other(error)),
+        };
+        let sent = match line {
+            Ok(()) if lines.bytes() < CHUNK_BYTES => continue,
+            Ok(()) => sender.blocking_send(Ok(lines.take())),
+            Err(error) => {
+                tracing::error!(%error, "http.usage");
+                // The answer is cut, which no client can take for its end.
+                let _ = sender.blocking_send(Err(error));
+                return;
+            }
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+    let _ = sender.blocking_send(Ok(lines.finish()));
+}
+
+/// Lines in a format.
+struct Lines {
+    format: Format,
+    csv: csv::Writer<Vec<u8>>,
+    /// As JSON.
+    text: Vec<u8>,
+    is_first: bool,
+}
+
+impl Lines {
+    fn new(format: Format) -> Lines {
+        let text = match format {
+            Format::Json => b"{\"data\":[".to_vec(),
+            Format::Csv => [UsageView::COLUMNS.join(","), "\n".to_owned()].concat().into_bytes(),
+        };
+        Lines { format, csv: csv_writer(), text, is_first: true }
+    }
+
+    fn push(&mut self, view: &UsageView) -> std::io::Result<()> {
+        match self.format {
+            Format::Csv => {
+                self.csv.serialize(view).map_err(std::io::Error::other)?;
+                self.csv.flush()
+            }
+            Format::Json => {
+                self.text.extend_from_slice(if self.is_first { b"\n" } else { b",\n" });
+                self.is_first = false;
+                serde_json::to_writer(&mut self.text, view).map_err(std::io::Error::other)
+            }
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.text.len() + self.csv.get_ref().len()
+    }
+
+    fn take(&mut self) -> Bytes {
+        let mut text = std::mem::take(&mut self.text);
+        let csv = std::mem::replace(&mut self.csv, csv_writer());
+        // Flushed with every line.
+        text.append(&mut csv.into_inner().unwrap_or_default());
+        text.into()
+    }
+
+    fn finish(mut self) -> Bytes {
+        if self.format == Format::Json {
+            self.text.extend_from_slice(b"\n]}\n");
+        }
+        self.take()
+    }
+}
+
+fn csv_writer() -> csv::Writer<Vec<u8>> {
+    csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new())
+}
