@@ -120,6 +120,18 @@ async fn keys_are_handed_out_limited_and_taken_back() {
     let unbounded = &mut peerwatt(["--data-dir", &home, "key", "new", "bob"]);
     let refused = run("key new", unbounded).await;
     assert!(text(&refused.stderr).contains("--budget none"), "{}", text(&refused.stderr));
+
+    // The first key too can be taken back: the next start makes another one.
+    command(&["key", "revoke", "first"]).await;
+    let revoked = up.api_key.clone();
+    let status = up.process.stop().await;
+    assert!(status.success(), "{status}");
+    let up = Up::start_in(up.home, &["--embedded"]).await;
+    assert_ne!(up.api_key, revoked);
+    let consumer = Consumer::new(&up.base_url, &up.api_key);
+    assert_eq!(consumer.ask(&question(8)).await.status(), 200);
+    let consumer = Consumer::new(&up.base_url, &revoked);
+    assert_eq!(consumer.ask(&question(8)).await.status(), 401);
     up.stop_and_check().await;
 }
 

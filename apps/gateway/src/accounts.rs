@@ -22,6 +22,9 @@ use crate::{error::KeyError, views::KeyView};
 const NAME_BYTES_MAX: usize = 64;
 /// Characters of a key that are kept readable, `pw-` included: 20 bits, for telling keys apart.
 const PREFIX_CHARS: usize = 8;
+/// Of what a key spent, one part in so many may be lost for its sake, and so much beside it.
+const LOST_SHARE: u128 = 10;
+const LOST_FREE: Nusd = Nusd(10_000_000);
 /// Revoked keys whose names are still known; the oldest are forgotten first.
 const REVOKED_MAX: usize = 4_096;
 
@@ -78,6 +81,8 @@ impl From<OldKeyRecord> for KeyRecord {
 struct Account {
     record: KeyRecord,
     reserved: Nusd,
+    /// What providers were paid for its requests beyond what it was billed, as far as this run knows.
+    lost: Nusd,
     in_flight: u32,
     requests: Bucket,
     tokens: Bucket,
@@ -153,11 +158,18 @@ impl Accounts {
     /// Adds or replaces a key. What is in work stays reserved.
     pub(crate) fn restore(&mut self, record: KeyRecord) {
         match self.by_id.get_mut(&record.id) {
-            Some(account) => account.record = record,
+            Some(account) => {
+                if account.record.limits != record.limits {
+                    // What was taken at another rate would flow back at the new one.
+                    (account.requests, account.tokens) = (Bucket::default(), Bucket::default());
+                }
+                account.record = record;
+            }
             None => {
                 let account = Account {
                     record,
                     reserved: Nusd::ZERO,
+                    lost: Nusd::ZERO,
                     in_flight: 0,
                     requests: Bucket::default(),
                     tokens: Bucket::default(),
@@ -285,6 +297,26 @@ impl Accounts {
             used_day.add(day(at), cost);
             used_month.add(month(at), cost);
         }
+    }
+
+    /// Notes what its providers were paid beyond its bill.
+    pub(crate) fn lose(&mut self, id: &KeyId, amount: Nusd) {
+        if let Some(account) = self.by_id.get_mut(id) {
+            account.lost = account.lost.saturating_add(amount);
+        }
+    }
+
+    /// Whether more may be lost for its sake: a tenth of what it spent, and a cent. Otherwise a key and
+    /// some providers of one owner could live on prompts that are read again and again.
+    pub(crate) fn may_lose(&self, id: &KeyId) -> bool {
+        self.by_id.get(id).is_some_and(|account| {
+            account.lost <= Nusd(account.record.used.0 / LOST_SHARE).saturating_add(LOST_FREE)
+        })
+    }
+
+    /// The keys of this name, revoked ones too.
+    pub(crate) fn ids_of(&self, name: &str) -> Vec<KeyId> {
+        self.records().filter(|record| record.name == name).map(|record| record.id).collect()
     }
 
     /// Counts the tokens of an answer against the rate.

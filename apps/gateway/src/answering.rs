@@ -14,6 +14,7 @@ use std::{
 use types::{
     Address, Nusd,
     inference::{Begun, FinishReason, InferenceRequest, TokenPiece},
+    limits,
 };
 use wire::api::{Billing, Usage};
 
@@ -124,8 +125,7 @@ impl Answering {
                         return Poll::Ready(Part::Text { text, pieces });
                     }
                     Event::Closed(closed) => {
-                        let next = attempt.number().saturating_add(1);
-                        if let Some(ended) = self.closed(&closed, next) {
+                        if let Some(ended) = self.closed(&closed) {
                             return Poll::Ready(ended);
                         }
                     }
@@ -149,7 +149,12 @@ impl Answering {
     }
 
     fn note(&mut self, text: &str, pieces: &[TokenPiece]) {
-        if self.request.is_none() {
+        let Some(request) = &self.request else { return };
+        let bytes = request.text_bytes().saturating_add(self.begun.text.len());
+        if bytes.saturating_add(text.len()) > limits::PROMPT_BYTES_MAX {
+            // More than a request may hold: nobody could be given it.
+            self.request = None;
+            self.begun = Begun::default();
             return;
         }
         self.begun.text.push_str(text);
@@ -158,7 +163,7 @@ impl Answering {
     }
 
     /// The end, unless somebody is to go on.
-    fn closed(&mut self, closed: &Closed, next: u16) -> Option<Part> {
+    fn closed(&mut self, closed: &Closed) -> Option<Part> {
         self.prompt_tokens.get_or_insert(closed.closing.prompt_tokens);
         self.completion_tokens = self.completion_tokens.saturating_add(closed.given);
         self.cost = self.cost.saturating_add(closed.billed);
@@ -170,7 +175,8 @@ impl Answering {
         let is_failure = matches!(closed.closing.ending, Ending::Failed(_));
         let request = self.request.as_ref().filter(|_| {
             let fresh = self.failed.len() < CONTINUATIONS_MAX && closed.unrecorded.is_none();
-            is_failure && fresh && !self.begun.text.is_empty()
+            let worth_it = fresh && self.shared.books.may_lose(&self.job.key);
+            is_failure && worth_it && !self.begun.text.is_empty()
         });
         let Some(request) = request else { return Some(self.end(Err(failure))) };
         let tokens_max = request.tokens_max.map(|max| max.saturating_sub(self.completion_tokens));
@@ -183,7 +189,7 @@ impl Answering {
         let request = InferenceRequest { tokens_max, begun, ..request.clone() };
         self.failed.push(self.provider);
         let is_last = self.failed.len() >= CONTINUATIONS_MAX;
-        let since = Since::failed(self.failed.clone(), next, is_last);
+        let since = Since::failed(self.failed.clone(), is_last);
         let (shared, job) = (Arc::clone(&self.shared), Arc::clone(&self.job));
         tracing::info!(request = %job.request_id, provider = %self.provider, %failure, "answering.continue");
         let search = Box::pin(async move { dispatch::begin(&shared, &job, request, since).await });

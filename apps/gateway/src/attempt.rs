@@ -308,6 +308,13 @@ impl Inner {
         }
         let mut effects = std::mem::take(&mut self.effects);
         self.session.step(now_ms, input, &mut effects);
+        // A deadline that moved later waits for the timer; one that moved nearer cannot.
+        if let Some(deadline_ms) = self.session.deadline_ms() {
+            let deadline = self.began + Duration::from_millis(deadline_ms);
+            if deadline < self.timer.deadline() {
+                self.timer.as_mut().reset(deadline);
+            }
+        }
         for effect in effects.drain(..) {
             match effect {
                 Effect::Promise { total } => self.promise(total),
@@ -387,6 +394,13 @@ impl Inner {
         // An attempt that gave the client nothing is either replaced by another or answered with an
         // error: what its provider is owed is not the client's to pay.
         let answered = finished || self.delivered || closing.ending == Ending::ClientGone;
+        if closing.ending == Ending::ClientGone
+            && closing.delivered > 0
+            && let Some(race) = &self.race
+        {
+            // The client left both: one of them is its answer.
+            race.get_or_init(|| self.session.terms().attempt);
+        }
         let answered = answered && !self.has_lost();
         let price = &self.session.terms().price;
         let billed = match (answered, self.continues) {

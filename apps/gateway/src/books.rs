@@ -76,9 +76,17 @@ struct State {
     channels: Channels,
     receipts: HashMap<RequestId, ReceiptEntry>,
     /// Request ids by age, for forgetting.
-    by_age: VecDeque<(TimeMs, RequestId)>,
+    by_age: VecDeque<Aged>,
     recent: VecDeque<RequestView>,
     in_flight: u32,
+}
+
+/// When a request ended, by one of its records.
+#[derive(Clone, Copy)]
+struct Aged {
+    ended_at: TimeMs,
+    id: RequestId,
+    record: RecordId,
 }
 
 struct ReceiptEntry {
@@ -186,22 +194,35 @@ impl Books {
         self.restate_key(&mut state, record)
     }
 
-    /// Replaces the limits of a key. What was used stays used.
-    pub(crate) fn limit_key(&self, name: &str, limits: KeyLimits) -> Result<(), KeyError> {
-        limits.check()?;
-        self.change_key(name, |record| record.limits = limits)
+    /// Changes the limits of a key. What was used stays used.
+    pub(crate) fn limit_key(
+        &self,
+        name: &str,
+        change: impl FnOnce(&KeyLimits) -> Result<KeyLimits, KeyError>,
+    ) -> Result<(), KeyError> {
+        self.change_key(name, |record| {
+            record.limits = change(&record.limits)?;
+            record.limits.check()
+        })
     }
 
     /// Ends a key. Requests in work end as they would have.
     pub(crate) fn revoke_key(&self, name: &str, now: TimeMs) -> Result<(), KeyError> {
-        self.change_key(name, |record| record.revoked_at = Some(now))
+        self.change_key(name, |record| {
+            record.revoked_at = Some(now);
+            Ok(())
+        })
     }
 
-    fn change_key(&self, name: &str, change: impl FnOnce(&mut KeyRecord)) -> Result<(), KeyError> {
+    fn change_key(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut KeyRecord) -> Result<(), KeyError>,
+    ) -> Result<(), KeyError> {
         let mut state = self.lock();
         let known = state.accounts.id_of(name).and_then(|id| state.accounts.record(&id).cloned());
         let mut record = known.ok_or_else(|| KeyError::Unknown { name: name.into() })?;
-        change(&mut record);
+        change(&mut record)?;
         self.restate_key(&mut state, record)
     }
 
@@ -216,6 +237,16 @@ impl Books {
 
     pub(crate) fn key_named(&self, name: &str) -> Option<KeyId> {
         self.lock().accounts.id_of(name)
+    }
+
+    /// The keys of this name, revoked ones too.
+    pub(crate) fn keys_named(&self, name: &str) -> Vec<KeyId> {
+        self.lock().accounts.ids_of(name)
+    }
+
+    /// Whether the gateway may lose more for the sake of a key's broken answers.
+    pub(crate) fn may_lose(&self, key: &KeyId) -> bool {
+        self.lock().accounts.may_lose(key)
     }
 
     /// What a key that can be used may use.
@@ -387,31 +418,35 @@ impl Books {
         self.lock().recent.iter().rev().take(n).cloned().collect()
     }
 
-    /// The receipt of `id`; of a certain key's request only, if one is given.
+    /// The receipt of `id`; of a request of certain keys only, if they are given.
     pub(crate) fn receipt(
         &self,
         id: RequestId,
-        key: Option<&KeyId>,
+        keys: Option<&[KeyId]>,
     ) -> Result<StoredReceipt, ReceiptLookupError> {
-        let (earlier, Settlement { receipt, salt, .. }) = self.settlements(id, key)?;
+        let (earlier, Settlement { receipt, salt, .. }) = self.settlements(id, keys)?;
         let earlier = earlier.into_iter().map(|part| part.receipt).collect();
         Ok(StoredReceipt { receipt, earlier, salt: to_hex(&salt) })
     }
 
-    /// The requests that ended at `from` or later, and before `to`, by age.
+    /// The requests that gave something and ended at `from` or later, and before `to`, by age.
     pub(crate) fn ended_between(&self, from: TimeMs, to: TimeMs) -> Vec<RequestId> {
         let state = self.lock();
-        let within = state.by_age.iter().filter(|(at, _)| (from..to).contains(at));
-        within.map(|(_, id)| *id).collect()
+        let answered = |aged: &&Aged| {
+            let entry = state.receipts.get(&aged.id);
+            entry.is_some_and(|entry| entry.record == aged.record && entry.answered)
+        };
+        let within = state.by_age.iter().filter(|aged| (from..to).contains(&aged.ended_at));
+        within.filter(answered).map(|aged| aged.id).collect()
     }
 
-    /// What `id` used; of a certain key's request only, if one is given.
+    /// What `id` used; of a request of certain keys only, if they are given.
     pub(crate) fn usage(
         &self,
         id: RequestId,
-        key: Option<&KeyId>,
+        keys: Option<&[KeyId]>,
     ) -> Result<UsageView, ReceiptLookupError> {
-        let (earlier, settlement) = self.settlements(id, key)?;
+        let (earlier, settlement) = self.settlements(id, keys)?;
         let ack = &settlement.receipt.acknowledgement.value;
         let first = earlier.first().unwrap_or(&settlement);
         let parts = || earlier.iter().chain([&settlement]);
@@ -437,13 +472,13 @@ impl Books {
     fn settlements(
         &self,
         id: RequestId,
-        key: Option<&KeyId>,
+        keys: Option<&[KeyId]>,
     ) -> Result<(Vec<Settlement>, Settlement), ReceiptLookupError> {
         let unknown = || ReceiptLookupError::Unknown { id };
         let records = {
             let state = self.lock();
             let entry = state.receipts.get(&id);
-            let entry = entry.filter(|entry| key.is_none_or(|key| *key == entry.key));
+            let entry = entry.filter(|entry| keys.is_none_or(|keys| keys.contains(&entry.key)));
             entry.ok_or_else(unknown)?.records()
         };
         let parts = records.into_iter().map(|record| self.settlement(id, record));
@@ -480,11 +515,11 @@ impl Books {
             self.journal.prune(before)?;
         }
         let mut state = self.lock();
-        while let Some(&(at, id)) = state.by_age.front()
-            && now.ms_since(at) > retention_ms
+        while let Some(&aged) = state.by_age.front()
+            && now.ms_since(aged.ended_at) > retention_ms
         {
             state.by_age.pop_front();
-            state.receipts.remove(&id);
+            state.forget(aged);
         }
         Ok(())
     }
@@ -528,6 +563,15 @@ impl State {
         }
     }
 
+    /// Forgets a receipt, unless a later part of the same request is younger.
+    fn forget(&mut self, aged: Aged) {
+        if let Entry::Occupied(known) = self.receipts.entry(aged.id)
+            && known.get().record == aged.record
+        {
+            known.remove();
+        }
+    }
+
     fn name_of(&self, key: &KeyId) -> String {
         self.accounts.record(key).map_or_else(String::new, |record| record.name.clone())
     }
@@ -537,11 +581,18 @@ impl State {
         let ack = &settlement.receipt.acknowledgement.value;
         self.accounts.bill(&settlement.key, ack.ended_at, settlement.billed);
         let answered = settlement.answered;
+        self.accounts
+            .lose(&settlement.key, settlement.receipt.cost().saturating_sub(settlement.billed));
         let entry = ReceiptEntry { key: settlement.key, record, answered, earlier: None };
-        match self.receipts.entry(ack.request_id) {
+        let id = ack.request_id;
+        let is_known = self.receipts.get(&id).is_some_and(|known| known.answered && !answered);
+        if !is_known {
+            // An earlier entry of the same request is void from now on: its record is not the newest.
+            self.by_age.push_back(Aged { ended_at: ack.ended_at, id, record });
+        }
+        match self.receipts.entry(id) {
             Entry::Vacant(place) => {
                 place.insert(entry);
-                self.by_age.push_back((ack.ended_at, ack.request_id));
             }
             // An attempt that gave nothing leaves what the client got.
             Entry::Occupied(known) if known.get().answered && !answered => {}
@@ -554,9 +605,9 @@ impl State {
             }
         }
         if self.by_age.len() > RECEIPTS_MAX
-            && let Some((_, oldest)) = self.by_age.pop_front()
+            && let Some(oldest) = self.by_age.pop_front()
         {
-            self.receipts.remove(&oldest);
+            self.forget(oldest);
         }
         if settlement.answered {
             self.recent.push_back(RequestView {

@@ -40,7 +40,8 @@ pub struct GatewayConfig {
     pub credits: CreditPolicy,
     pub channels: ChannelPolicy,
     /// What the chat box of the web page may spend, under the key named [`crate::PLAYGROUND_KEY`].
-    pub playground_budget: Nusd,
+    /// `None`: as it was left, and [`crate::PLAYGROUND_BUDGET`] when it is made.
+    pub playground_budget: Option<Nusd>,
     /// The name of the key that pays for programs of this machine that send none, as Ollama's clients
     /// do. Pages of other sites in a browser are not let in by it. `None`: a key is always needed. Only
     /// for a listener on loopback.

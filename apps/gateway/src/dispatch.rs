@@ -1,7 +1,14 @@
 //! From a request to the first piece of its answer: choose a provider, reserve, order, wait; and
 //! start over with another provider as long as the client has seen nothing.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::BytesMut;
 use market::Patience;
@@ -31,8 +38,6 @@ use crate::{
 const ATTEMPTS_MAX: u32 = 3;
 /// Orders sent for one request, refusals without prejudice included.
 const ORDERS_MAX: u16 = 16;
-/// Orders of the second attempt at an answer are numbered from so far behind the first one's.
-const SECOND_ORDERS: u16 = 1_000;
 /// Ordinary text has fewer bytes per token than this with every tokenizer in use.
 const BYTES_PER_TOKEN_MAX: usize = 8;
 /// How long a request sleeps at most before it looks for a provider again.
@@ -89,8 +94,6 @@ impl Size {
 pub(crate) struct Since {
     /// Not asked any more.
     pub failed: Vec<Address>,
-    /// The number of the next order.
-    pub attempt: u16,
     /// Another attempt is under way.
     race: Option<Race>,
     /// Nobody would go on if the answer broke off.
@@ -99,8 +102,8 @@ pub(crate) struct Since {
 
 impl Since {
     /// After an answer that broke off.
-    pub(crate) fn failed(failed: Vec<Address>, attempt: u16, is_last: bool) -> Since {
-        Since { failed, attempt, race: None, is_last }
+    pub(crate) fn failed(failed: Vec<Address>, is_last: bool) -> Since {
+        Since { failed, race: None, is_last }
     }
 }
 
@@ -120,6 +123,8 @@ pub(crate) struct Job {
     logprobs: bool,
     json: bool,
     needs: Needs,
+    /// Orders made so far.
+    orders: AtomicU16,
     /// Of the prompt's beginning, if it is long enough to be worth keeping in a cache.
     pub prefix: Option<Prefix>,
     shared: Arc<Shared>,
@@ -190,6 +195,7 @@ pub(crate) fn admit(
         logprobs: request.logprobs.is_some(),
         json: request.form.is_some(),
         needs,
+        orders: AtomicU16::new(0),
         prefix: shared.directory.prefix(&request.prompt),
         shared: Arc::clone(shared),
     }))
@@ -270,7 +276,7 @@ pub(crate) async fn begin(
         let open = wanted.is_none() && grant.tokens_max == context_tokens;
         let bound = grant.tokens_max.clamp(1, COMPLETION_TOKENS_MAX);
         request.tokens_max = if open { None } else { Some(bound) };
-        let attempt = search.next_attempt();
+        let attempt = search.next_order();
         let waits = waits(shared, size, patience);
         let race = race.clone();
         let order = Prepared { provider: chosen.provider, price, size, attempt, waits, race };
@@ -285,8 +291,7 @@ pub(crate) async fn begin(
         let provider = chosen.provider;
         let begun = match (slow_after, &order.race) {
             (Some(slow_after), Some(race)) if is_first => {
-                let again = InferenceRequest { tokens_max: wanted, ..request.clone() };
-                let second = search.second(provider, again, Race::clone(race));
+                let second = search.second(provider, &request, wanted, Race::clone(race));
                 let first = search.first_event(provider, attempt);
                 hedge(shared, first, (slow_after, race), second).await?
             }
@@ -511,9 +516,7 @@ struct Search<'a> {
     /// Asked again once after their lanes were agreed on.
     reconciled: Vec<Address>,
     failures: u32,
-    /// The number of the next order, and of the first that is not made any more.
-    next: u16,
-    orders_end: u16,
+    orders: u16,
     last_reason: Option<String>,
     budget: Option<RequestFailure>,
     queue_ends: Instant,
@@ -551,18 +554,17 @@ impl<'a> Search<'a> {
             waiting: Vec::new(),
             reconciled: Vec::new(),
             failures: 0,
-            next: since.attempt,
-            orders_end: since.attempt.saturating_add(ORDERS_MAX),
+            orders: 0,
             last_reason: None,
             budget: None,
             queue_ends: Instant::now() + queue,
         }
     }
 
-    fn next_attempt(&mut self) -> u16 {
-        let attempt = self.next;
-        self.next = self.next.saturating_add(1);
-        attempt
+    /// The number of an order: no other one of this request has it.
+    fn next_order(&mut self) -> u16 {
+        self.orders = self.orders.saturating_add(1);
+        self.job.orders.fetch_add(1, Ordering::Relaxed)
     }
 
     fn exclude(&mut self, provider: Address, reason: String) {
@@ -581,24 +583,27 @@ impl<'a> Search<'a> {
     }
 
     /// The same search once more, for somebody other than who is asked already.
-    fn second(
+    fn second<'r>(
         &self,
         provider: Address,
-        request: InferenceRequest,
+        request: &'r InferenceRequest,
+        wanted: Option<u32>,
         race: Race,
-    ) -> impl Future<Output = Result<Attempt, RequestFailure>> + use<> {
+    ) -> impl Future<Output = Result<Attempt, RequestFailure>> + use<'r> {
         let failed = self.excluded.iter().copied().chain([provider]).collect();
-        let attempt = self.next.saturating_add(SECOND_ORDERS);
-        let since = Since { failed, attempt, race: Some(race), is_last: !self.may_break };
+        let since = Since { failed, race: Some(race), is_last: !self.may_break };
         let (shared, job) = (Arc::clone(self.shared), Arc::clone(self.job));
-        async move { Box::pin(begin(&shared, &job, request, since)).await }
+        async move {
+            let again = InferenceRequest { tokens_max: wanted, ..request.clone() };
+            Box::pin(begin(&shared, &job, again, since)).await
+        }
     }
 
     /// A provider to ask, waiting for one while all that could are busy.
     async fn provider(&mut self) -> Result<Found, RequestFailure> {
         let shared = self.shared;
         loop {
-            if self.failures >= ATTEMPTS_MAX || self.next >= self.orders_end {
+            if self.failures >= ATTEMPTS_MAX || self.orders >= ORDERS_MAX {
                 return Err(self.give_up(None));
             }
             let freed = shared.freed.notified();
@@ -613,8 +618,11 @@ impl<'a> Search<'a> {
             if let Some(candidate) = choice.taken.and_then(|index| candidates.get(index)) {
                 if let Some((chosen, slot)) = Directory::take(shared, candidate.provider) {
                     let (record, prompt_tokens) = (&candidate.record, self.need.prompt_tokens);
-                    // Who is alone is waited for: to give it up early would help nobody.
-                    let has_others = choice.scored.len() > 1;
+                    // Who is alone, or the last that is asked, is waited for: to give it up early would
+                    // help nobody.
+                    let may_fail = self.failures.saturating_add(1) < ATTEMPTS_MAX
+                        && self.orders.saturating_add(1) < ORDERS_MAX;
+                    let has_others = may_fail && choice.scored.len() > 1;
                     let patience = record.patience(prompt_tokens).filter(|_| has_others);
                     let patience = patience.map(|patience| match self.may_break {
                         true => patience,

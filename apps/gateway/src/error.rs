@@ -32,6 +32,8 @@ pub enum KeyError {
     Revoked,
     #[error("there is no key named `{name}`")]
     Unknown { name: String },
+    #[error("{problem}")]
+    Change { problem: String },
     #[error("a rate is 1 or more; to stop a key, revoke it")]
     Rate,
     #[error("a key's list has up to {models_max} models, each of 1 to 256 bytes")]

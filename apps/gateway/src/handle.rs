@@ -8,12 +8,12 @@ use std::{
 
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 use types::{
-    RequestId,
+    Nusd, RequestId,
     inference::{InferenceRequest, Prompt, Sampling},
 };
 
 use crate::{
-    accounts::KeyLimits,
+    accounts::{KeyLimits, key_id},
     answering::{Answering, Ended, Part},
     books::Books,
     chat::{ChatEvent, ChatRequest, ChatStream, ChatSummary},
@@ -28,6 +28,9 @@ use crate::{
 
 /// The key that pays for the web page's chat box. Nobody knows it, so no request over HTTP can use it.
 pub const PLAYGROUND_KEY: &str = "playground";
+
+/// What it may spend unless told otherwise.
+pub const PLAYGROUND_BUDGET: Nusd = Nusd::whole(5);
 
 /// How often old receipts are removed and the journal is looked at.
 const TIDY_INTERVAL: Duration = Duration::from_secs(600);
@@ -120,23 +123,34 @@ impl GatewayHandle {
         make_key(&self.shared, name, Some(key.to_owned()), limits).map(drop)
     }
 
-    /// The limits of the key of this name, if there is one.
-    pub fn limits(&self, name: &str) -> Option<KeyLimits> {
-        let Shared { books, .. } = &*self.shared;
-        let view = books.key_view(&books.key_named(name)?, self.shared.now());
-        view.map(|view| view.limits)
+    /// What is known of a key, if it is known and not revoked.
+    pub fn key(&self, key: &str) -> Option<KeyView> {
+        let view = self.shared.books.key_view(&key_id(key), self.shared.now());
+        view.filter(|view| view.revoked_at.is_none())
     }
 
     /// Replaces the limits of a key. What was used stays used.
     pub fn set_limits(&self, name: &str, limits: KeyLimits) -> Result<(), KeyError> {
-        self.shared.books.limit_key(name, limits)
+        self.shared.books.limit_key(name, |_| Ok(limits))
+    }
+
+    /// Replaces what a key may spend in all, and leaves its other limits.
+    pub fn set_budget(&self, name: &str, budget: Option<Nusd>) -> Result<(), KeyError> {
+        self.shared.books.limit_key(name, |limits| Ok(KeyLimits { budget, ..limits.clone() }))
     }
 
     fn make_playground_key(&self) -> Result<(), GatewayError> {
-        let limits = KeyLimits::budget(self.shared.config.playground_budget);
-        let made = match self.shared.books.key_named(PLAYGROUND_KEY) {
-            Some(_) => self.set_limits(PLAYGROUND_KEY, limits),
-            None => self.create_api_key(PLAYGROUND_KEY, limits).map(drop),
+        let books = &self.shared.books;
+        let budget = self.shared.config.playground_budget;
+        let made = match (books.key_named(PLAYGROUND_KEY), budget) {
+            (Some(_), None) => Ok(()),
+            (Some(_), Some(_)) => self.set_budget(PLAYGROUND_KEY, budget),
+            // It was revoked: the box is closed.
+            (None, _) if !books.keys_named(PLAYGROUND_KEY).is_empty() => Ok(()),
+            (None, _) => {
+                let limits = KeyLimits::budget(budget.unwrap_or(PLAYGROUND_BUDGET));
+                self.create_api_key(PLAYGROUND_KEY, limits).map(drop)
+            }
         };
         made.map_err(|source| GatewayError::Playground { source })
     }

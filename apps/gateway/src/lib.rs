@@ -41,7 +41,7 @@ pub use config::{
     system_clock,
 };
 pub use error::{GatewayError, KeyError, ReceiptLookupError, RequestFailure};
-pub use handle::{Gateway, GatewayHandle, PLAYGROUND_KEY, new_admin_key};
+pub use handle::{Gateway, GatewayHandle, PLAYGROUND_BUDGET, PLAYGROUND_KEY, new_admin_key};
 pub use views::{
     AccountSummary, ChannelSummary, KeyView, ModelView, ProviderView, RequestView, RouteCandidate,
     RouteView, StoredReceipt, UsageView,

@@ -1,12 +1,12 @@
 //! What every part of a running gateway holds on to.
 
 use std::sync::{
-    Mutex, PoisonError,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, Semaphore, mpsc},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -23,6 +23,9 @@ use crate::{
     views::AccountSummary,
 };
 
+/// Exports of usage at once.
+const EXPORTS_MAX: usize = 4;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -31,6 +34,8 @@ pub(crate) struct Shared {
     pub directory: Directory,
     pub metrics: Metrics,
     pub hedges: HedgeBudget,
+    /// Places for exports of usage, each of which holds a thread while its client reads.
+    pub exports: Arc<Semaphore>,
     /// The digest of the key that opens the operator's part of the API.
     pub admin: Option<KeyId>,
     /// The account of the operator key.
@@ -70,6 +75,7 @@ impl Shared {
             directory: Directory::new(config.limits.providers_max),
             metrics: Metrics::default(),
             hedges: HedgeBudget::default(),
+            exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             admin: config.admin_key.as_deref().map(key_id),
             config,
             books,

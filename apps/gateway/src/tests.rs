@@ -223,7 +223,7 @@ fn config(home: &Path, net: &MemoryNet, chain: &Arc<TestChain>) -> GatewayConfig
         timeouts: Timeouts::standard(),
         credits: CreditPolicy { below: Nusd::whole(20), amount: Nusd::whole(50) },
         channels: ChannelPolicy { deposit: Nusd::whole(5), withdraw_delay_ms: 3_600_000 },
-        playground_budget: BUDGET,
+        playground_budget: Some(BUDGET),
         keyless: None,
         admin_key: Some(ADMIN_KEY.to_owned()),
         receipt_retention_ms: RECEIPT_RETENTION_MS,

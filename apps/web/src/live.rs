@@ -84,7 +84,10 @@ impl Source for LiveSource {
     }
 
     fn playground(&self) -> Option<KeyView> {
-        self.gateway.keys().into_iter().find(|key| key.name == PLAYGROUND_KEY)
+        self.gateway
+            .keys()
+            .into_iter()
+            .find(|key| key.name == PLAYGROUND_KEY && key.revoked_at.is_none())
     }
 
     async fn ledger(&self) -> Result<LedgerView, SourceError> {

@@ -351,6 +351,10 @@ impl Loaded {
         let mut rest = begun.text.as_bytes();
         for id in &begun.ids {
             let known = self.tokenizer.contains(*id).then(|| self.tokenizer.delivered(*id))?;
+            // What delivers nothing steers the model, unseen.
+            if known.is_empty() {
+                return None;
+            }
             rest = rest.strip_prefix(known)?;
         }
         rest.is_empty().then(|| begun.ids.clone())

@@ -91,7 +91,15 @@ pub(crate) async fn stream(
     match response {
         None => pump.end(FinishReason::Cancelled).await,
         Some(response) => {
-            let response = accepted(url, response).await?;
+            let response = accepted(url, response).await.map_err(|error| match error {
+                // A schema that the server cannot compile is its author's fault.
+                EngineError::Refused { status: 400 | 422, message, .. }
+                    if wanted.form.is_some() =>
+                {
+                    EngineError::BadRequest { reason: message }
+                }
+                error => error,
+            })?;
             // Owned by the stream: it ends when that is dropped, `cancel` fires or the server ends.
             tokio::spawn(pump.run(response, decode));
         }

@@ -190,13 +190,7 @@ pub(crate) struct UsageArgs {
     pub(crate) format: UsageFormat,
     /// Key of the gateway's operator, to see the requests of all keys [default: `admin-key` in the data
     /// folder, unless --api-key is given]
-    #[arg(
-        long,
-        env = "PEERWATT_ADMIN_KEY",
-        hide_env_values = true,
-        value_name = "KEY",
-        conflicts_with = "api_key"
-    )]
+    #[arg(long, env = "PEERWATT_ADMIN_KEY", hide_env_values = true, value_name = "KEY")]
     pub(crate) admin_key: Option<String>,
     #[command(flatten)]
     pub(crate) gateway: GatewayClientArgs,

@@ -2,7 +2,7 @@
 
 use std::{fs, io::Read, path::Path};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use types::{Nusd, receipt::Receipt};
 
@@ -17,6 +17,9 @@ use crate::{
 #[derive(Serialize, Deserialize)]
 struct ReceiptFile {
     receipt: Receipt,
+    /// Of the parts that other providers made before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    earlier: Vec<Receipt>,
     #[serde(default)]
     salt: Option<String>,
 }
@@ -25,7 +28,10 @@ struct ReceiptFile {
 #[derive(Serialize)]
 struct Verified {
     valid: bool,
+    /// The prompt once, and every token.
     cost_nusd: Nusd,
+    /// Providers that made the answer, one after the other.
+    parts: usize,
     prompt_tokens: u32,
     delivered_tokens: u32,
     /// Both sides signed the same answer, counts and total.
@@ -43,13 +49,27 @@ pub(crate) async fn run(common: Common, args: ReceiptArgs, output: Output) -> an
         }
         ReceiptCommand::Verify { receipt, response, gateway } => {
             let file = read(&common, &receipt, &gateway).await?;
-            verify(&file.receipt, response.as_deref(), output)
+            verify(&file, response.as_deref(), output)
         }
     }
 }
 
-fn verify(receipt: &Receipt, response: Option<&Path>, output: Output) -> anyhow::Result<()> {
-    receipt.verify(&keys::Ed25519).context("the receipt does not add up")?;
+fn verify(file: &ReceiptFile, response: Option<&Path>, output: Output) -> anyhow::Result<()> {
+    let ReceiptFile { receipt, earlier, .. } = file;
+    let parts: Vec<&Receipt> = earlier.iter().chain([receipt]).collect();
+    for part in &parts {
+        part.verify(&keys::Ed25519).context("the receipt does not add up")?;
+        if part.acknowledgement.value.request_id != receipt.acknowledgement.value.request_id {
+            bail!("the receipt has a part of another request");
+        }
+    }
+    if response.is_some() && parts.len() > 1 {
+        bail!(
+            "{} providers made this answer, and each receipt has the digest of its part; a file with the whole \
+             cannot be compared with them",
+            parts.len()
+        );
+    }
     let response_matches = match response {
         Some(path) => {
             let text = read_response(path)?;
@@ -58,21 +78,30 @@ fn verify(receipt: &Receipt, response: Option<&Path>, output: Output) -> anyhow:
         }
         None => None,
     };
-    let ack = &receipt.acknowledgement.value;
+    let statements = || parts.iter().map(|part| &part.acknowledgement.value);
+    let first_cost = parts.first().map_or(Nusd::ZERO, |first| first.cost());
+    let later = statements().skip(1).map(|ack| ack.price.completion(ack.delivered_tokens));
     let verified = Verified {
         valid: true,
-        cost_nusd: receipt.cost(),
-        prompt_tokens: ack.prompt_tokens,
-        delivered_tokens: ack.delivered_tokens,
+        cost_nusd: later.fold(first_cost, Nusd::saturating_add),
+        parts: parts.len(),
+        prompt_tokens: statements().next().map_or(0, |ack| ack.prompt_tokens),
+        delivered_tokens: statements().map(|ack| ack.delivered_tokens).fold(0, u32::saturating_add),
         both_agree: receipt.agrees(),
         response_matches,
     };
     let mut text = format!(
         "valid: {} prompt and {} completion tokens at the signed price are {} USD",
-        ack.prompt_tokens,
-        ack.delivered_tokens,
-        receipt.cost().to_decimal()
+        verified.prompt_tokens,
+        verified.delivered_tokens,
+        verified.cost_nusd.to_decimal()
     );
+    if parts.len() > 1 {
+        text.push_str(&format!(
+            "\n{} providers made it, each going on where the one before failed; the prompt is billed once",
+            parts.len()
+        ));
+    }
     text.push_str(match (&receipt.report, verified.both_agree) {
         (None, _) => "\nthe provider did not finish; it is paid for what was delivered",
         (Some(_), true) => "\nprovider and gateway signed the same answer, counts and total",

@@ -16,7 +16,9 @@ pub(crate) async fn run(common: Common, args: UsageArgs, output: Output) -> anyh
     let home = Home::open(&common)?;
     let UsageArgs { from, to, key, format, admin_key, gateway } = args;
     let operator = OperatorArgs { base_url: gateway.base_url.clone(), admin_key };
-    let is_operator = gateway.api_key.is_none() && Api::knows_operator(&home, &operator)?;
+    let is_named = operator.admin_key.is_some() || key.is_some();
+    let is_operator =
+        (is_named || gateway.api_key.is_none()) && Api::knows_operator(&home, &operator)?;
     let api = if is_operator {
         Api::operator(&home, &operator)?
     } else if key.is_some() {

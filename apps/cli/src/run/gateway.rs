@@ -140,7 +140,7 @@ pub(crate) async fn start(
             deposit: Nusd::whole(5),
             withdraw_delay_ms: withdraw_delay_ms(&genesis.params.channels),
         },
-        playground_budget: plan.key_budget.unwrap_or(KEY_BUDGET),
+        playground_budget: plan.key_budget,
         keyless: plan.keyless.then(|| FIRST_KEY.to_owned()),
         admin_key: Some(admin_key(home)?),
         receipt_retention_ms: RECEIPT_RETENTION_MS,
@@ -201,24 +201,30 @@ fn withdraw_delay_ms(params: &ChannelParams) -> u64 {
 /// The first API key: made once, and kept for the owner of this folder.
 fn first_key(home: &Home, handle: &GatewayHandle, budget: Option<Nusd>) -> anyhow::Result<String> {
     let limits = KeyLimits::budget(budget.unwrap_or(KEY_BUDGET));
-    let kept = home.api_key()?;
-    if let (Some(key), Some(known)) = (&kept, handle.limits(FIRST_KEY)) {
-        if budget.is_some() {
-            handle.set_limits(FIRST_KEY, KeyLimits { budget, ..known })?;
+    if let Some(key) = home.api_key()? {
+        if let Some(known) = handle.key(&key) {
+            if budget.is_some() {
+                handle.set_budget(&known.name, budget)?;
+            }
+            return Ok(key);
         }
-        return Ok(key.clone());
-    }
-    match kept {
-        Some(key) => {
-            handle.import_api_key(FIRST_KEY, &key, limits)?;
-            Ok(key)
-        }
-        None => {
-            let key = handle.create_api_key(FIRST_KEY, limits)?;
-            home.keep_api_key(&key)?;
-            Ok(key)
+        // The gateway's journal is gone, or the key was revoked and stays so.
+        if handle.import_api_key(FIRST_KEY, &key, limits.clone()).is_ok() {
+            return Ok(key);
         }
     }
+    let taken: Vec<String> = handle
+        .keys()
+        .into_iter()
+        .filter(|key| key.revoked_at.is_none())
+        .map(|key| key.name)
+        .collect();
+    let names = std::iter::once(FIRST_KEY.to_owned())
+        .chain((2_u32..).map(|number| format!("{FIRST_KEY}-{number}")));
+    let name = names.into_iter().find(|name| !taken.contains(name)).context("naming a key")?;
+    let key = handle.create_api_key(&name, limits)?;
+    home.keep_api_key(&key)?;
+    Ok(key)
 }
 
 /// The key that opens the gateway's API for its operator: made once.

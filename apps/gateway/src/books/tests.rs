@@ -177,7 +177,7 @@ fn a_revoked_key_pays_for_nothing_and_leaves_its_name() {
     assert!(put("first", KEY).unwrap_err().contains("revoked"), "nor does it come back");
     put("first", "pw-0123456789abcdef0124").unwrap();
     // What it used is still its own.
-    assert_eq!(books.usage(RequestId([1; 16]), Some(&key_id(KEY))).unwrap().cost_nusd, Nusd(100));
+    assert_eq!(books.usage(RequestId([1; 16]), Some(&[key_id(KEY)])).unwrap().cost_nusd, Nusd(100));
     let used: Vec<(Nusd, bool)> = books
         .keys(TimeMs(0))
         .into_iter()
@@ -185,4 +185,51 @@ fn a_revoked_key_pays_for_nothing_and_leaves_its_name() {
         .collect();
     assert_eq!(used.len(), 2);
     assert!(used.contains(&(Nusd(100), true)) && used.contains(&(Nusd(0), false)), "{used:?}");
+}
+
+#[test]
+fn a_request_of_two_parts_is_on_one_bill_when_it_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let books = open(folder.path());
+    books.put_key("first", KEY, KeyLimits::default(), TimeMs(0), 10).unwrap();
+    for (ended_at, billed) in [(100, 70), (300, 30)] {
+        let opened = books.open_request(&key_id(KEY), CHANNEL, &ask(), TimeMs(0)).unwrap();
+        let mut part = settlement(1, &opened, Nusd(billed));
+        part.receipt.acknowledgement.value.ended_at = TimeMs(ended_at);
+        books.settle(&opened, part).unwrap();
+    }
+    let check = |books: &Books| {
+        let id = RequestId([1; 16]);
+        assert_eq!(books.ended_between(TimeMs(0), TimeMs(200)), []);
+        assert_eq!(books.ended_between(TimeMs(200), TimeMs(400)), [id]);
+        let usage = books.usage(id, None).unwrap();
+        assert_eq!((usage.cost_nusd, usage.completion_tokens), (Nusd(100), 2));
+        assert_eq!(books.receipt(id, None).unwrap().earlier.len(), 1);
+    };
+    check(&books);
+    // The first part's age is not the request's.
+    books.tidy(TimeMs(1_150), 1_000).unwrap();
+    check(&books);
+    drop(books);
+    check(&open(folder.path()));
+}
+
+#[test]
+fn broken_answers_cost_the_gateway_a_share_of_what_their_key_spent() {
+    let folder = tempfile::tempdir().unwrap();
+    let books = open(folder.path());
+    books.put_key("first", KEY, KeyLimits::default(), TimeMs(0), 10).unwrap();
+    let lose = |number: u8, billed: u128, lost: u128| {
+        let opened = books.open_request(&key_id(KEY), CHANNEL, &ask(), TimeMs(0)).unwrap();
+        let mut part = settlement(number, &opened, Nusd(billed));
+        let total = &mut part.receipt.acknowledgement.value.lane_total;
+        *total = total.saturating_add(Nusd(lost));
+        books.settle(&opened, part).unwrap();
+    };
+    lose(1, 0, 10_000_000);
+    assert!(books.may_lose(&key_id(KEY)));
+    lose(2, 0, 1);
+    assert!(!books.may_lose(&key_id(KEY)));
+    lose(3, 10, 0);
+    assert!(books.may_lose(&key_id(KEY)), "it has spent more since");
 }

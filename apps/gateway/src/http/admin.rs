@@ -92,9 +92,9 @@ pub(super) async fn change(
 
 async fn changed(shared: &Shared, name: &str, request: Request) -> Result<KeyView, ApiError> {
     let Change { limits: change } = body(shared, request).await?;
-    let limits = merge(&named(shared, name)?.limits, change)
-        .map_err(|problem| invalid(400, problem, Some("limits".to_owned()), None))?;
-    shared.books.limit_key(name, limits).map_err(|error| key_error(&error))?;
+    let merged =
+        |limits: &KeyLimits| merge(limits, change).map_err(|problem| KeyError::Change { problem });
+    shared.books.limit_key(name, merged).map_err(|error| key_error(&error))?;
     named(shared, name)
 }
 
@@ -157,9 +157,11 @@ fn merge(limits: &KeyLimits, change: Map<String, Value>) -> Result<KeyLimits, St
 fn key_error(error: &KeyError) -> ApiError {
     let message = error.to_string();
     match error {
-        KeyError::Name | KeyError::Format | KeyError::Rate | KeyError::Models { .. } => {
-            invalid(400, message, None, Some("invalid_key"))
-        }
+        KeyError::Name
+        | KeyError::Format
+        | KeyError::Rate
+        | KeyError::Models { .. }
+        | KeyError::Change { .. } => invalid(400, message, None, Some("invalid_key")),
         KeyError::NameTaken { .. }
         | KeyError::KeyTaken
         | KeyError::Revoked

@@ -29,7 +29,7 @@ pub(super) async fn show(
         return refuse(OPENAI, request_id, &invalid(400, message, param(), None));
     };
     // Reading back one record takes microseconds: the file's end is in memory.
-    let stored = shared.books.receipt(id, Some(&key));
+    let stored = shared.books.receipt(id, Some(&[key]));
     let text = stored.map(|stored| serde_json::to_vec(&stored));
     match text {
         Ok(Ok(body)) => json(StatusCode::OK, request_id, body.into()),

@@ -74,7 +74,7 @@ pub(super) async fn own(
                     let message = "a key sees its own requests; leave `key` out".to_owned();
                     Err(invalid(400, message, Some("key".to_owned()), None))
                 }
-                wanted => Ok((wanted, Some(key))),
+                wanted => Ok((wanted, Some(vec![key]))),
             }
         });
     export(&shared, wanted)
@@ -88,27 +88,40 @@ pub(super) async fn all(
 ) -> Reply {
     let wanted = admin::authorize(&shared, &headers).and_then(|()| {
         let wanted = question(asked)?;
-        let key = wanted.key.as_deref().map(|name| {
+        let keys = wanted.key.as_deref().map(|name| {
+            let keys = shared.books.keys_named(name);
             let unknown = || format!("there is no key named `{name}`");
-            let param = || Some("key".to_owned());
-            shared.books.key_named(name).ok_or_else(|| invalid(404, unknown(), param(), None))
+            let (param, code) = (Some("key".to_owned()), Some("key_not_found"));
+            if keys.is_empty() { Err(invalid(404, unknown(), param, code)) } else { Ok(keys) }
         });
-        let key = key.transpose()?;
-        Ok((wanted, key))
+        let keys = keys.transpose()?;
+        Ok((wanted, keys))
     });
     export(&shared, wanted)
 }
 
-fn export(shared: &Arc<Shared>, wanted: Result<(Wanted, Option<KeyId>), ApiError>) -> Reply {
-    let (Wanted { from, to, format, .. }, key) = match wanted {
+fn export(shared: &Arc<Shared>, wanted: Result<(Wanted, Option<Vec<KeyId>>), ApiError>) -> Reply {
+    let (Wanted { from, to, format, .. }, keys) = match wanted {
         Ok(wanted) => wanted,
         Err(error) => return refuse(OPENAI, new_id(), &error),
+    };
+    let Ok(place) = Arc::clone(&shared.exports).try_acquire_owned() else {
+        let message = "too many exports at once; try again shortly".to_owned();
+        let error = ApiError {
+            retry_after_ms: Some(1_000),
+            kind: "rate_limit_error",
+            ..invalid(429, message, None, Some("rate_limit_exceeded"))
+        };
+        return refuse(OPENAI, new_id(), &error);
     };
     let ids = shared.books.ended_between(TimeMs(from), TimeMs(to.unwrap_or(u64::MAX)));
     let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
     let task = Arc::clone(shared);
     // Ends with the list, or when nobody reads any more.
-    shared.tasks.spawn_blocking(move || write(&task, &ids, key.as_ref(), format, &sender));
+    shared.tasks.spawn_blocking(move || {
+        write(&task, &ids, keys.as_deref(), format, &sender);
+        drop(place);
+    });
     let chunks = futures::stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|chunk: std::io::Result<Bytes>| (chunk, receiver))
     });
@@ -125,13 +138,13 @@ fn export(shared: &Arc<Shared>, wanted: Result<(Wanted, Option<KeyId>), ApiError
 fn write(
     shared: &Shared,
     ids: &[RequestId],
-    key: Option<&KeyId>,
+    keys: Option<&[KeyId]>,
     format: Format,
     sender: &mpsc::Sender<std::io::Result<Bytes>>,
 ) {
     let mut lines = Lines::new(format);
     for id in ids {
-        let line = match shared.books.usage(*id, key) {
+        let line = match shared.books.usage(*id, keys) {
             Ok(view) => lines.push(&view),
             // Forgotten since the list was made, or of another key.
             Err(ReceiptLookupError::Unknown { .. }) => Ok(()),

@@ -308,6 +308,10 @@ impl Request {
         let accepted = Accepted { order, prompt_tokens: None, at: TimeMs(0) };
         let message = ToGateway::Accepted(self.sign(accepted));
         self.write(&message).await;
+        let sleep = self.worker.change(|seen| seen.sleep);
+        if !sleep.is_zero() {
+            tokio::time::sleep(sleep).await;
+        }
     }
 
     async fn refuse(&mut self, reason: Refusal) {
@@ -532,10 +536,6 @@ impl Request {
             }
             _ => {
                 self.accept().await;
-                let sleep = self.worker.change(|seen| seen.sleep);
-                if !sleep.is_zero() {
-                    tokio::time::sleep(sleep).await;
-                }
                 for text in answer {
                     self.tokens(&[text]).await;
                 }

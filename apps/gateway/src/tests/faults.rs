@@ -71,6 +71,18 @@ async fn before_the_first_content_another_provider_takes_over_unseen() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stall_after_a_slow_beginning_is_seen_in_time() {
+    let world = World::new().await;
+    let double = world.provider(11, &["stalls"]).await;
+    double.seen().sleep = Duration::from_secs(10);
+    // Its first token may take two minutes, the next ones half a minute each.
+    let body = format!(r#"{{"model": "stalls", "prompt": "{}"}}"#, "x ".repeat(4_000));
+    let began = tokio::time::Instant::now();
+    let answer = world.ask(world.request("/v1/completions", &body)).await;
+    assert_eq!((answer.status, began.elapsed().as_secs()), (502, 40), "{}", answer.body);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_second_final_changes_nothing() {
     let world = World::new().await;
     let double = world.provider(11, &["ends-twice"]).await;

@@ -35,7 +35,10 @@ async fn a_second_provider_is_asked_when_the_first_is_late() {
     slow.seen().sleep = Duration::from_secs(2);
     let asked = |double: &Double| double.seen().orders.len();
     let (mut hedged, before) = (0, world.spent().0);
-    for count in 1..=4 {
+    for count in 1..=40 {
+        if hedged == 2 {
+            break;
+        }
         let was = asked(&slow);
         let (answer, took) = world.hedged("true").await;
         assert_eq!(answer.status, 200);
@@ -94,4 +97,20 @@ async fn who_is_alone_is_waited_for() {
     double.seen().sleep = Duration::from_secs(40);
     let (answer, took) = world.hedged("true").await;
     assert_eq!((answer.status, took.as_secs()), (200, 40));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_two_pays_one() {
+    let (world, [first, second]) = two().await;
+    for double in [&first, &second] {
+        double.seen().sleep = Duration::from_secs(2);
+    }
+    let (before, orders) = (world.spent().0, first.seen().orders.len());
+    let asked = tokio::time::timeout(Duration::from_secs(1), world.hedged("true")).await;
+    assert!(asked.is_err(), "nobody has answered yet");
+    world.gateway.idle().await;
+    assert!(first.seen().orders.len() > orders);
+    // Both make their tokens before they hear that nobody waits.
+    let spent = world.spent().0.saturating_sub(before);
+    assert_eq!(spent, PRICE.charge(PROMPT_TOKENS, 5));
 }

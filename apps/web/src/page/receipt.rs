@@ -32,6 +32,9 @@ pub(crate) fn page(
     let main = html! {
         p.back { a href="/requests" { "← Requests" } }
         (panel("checks", &format!("Receipt of request {}", ack.request_id), &checks(receipt)))
+        @if !stored.earlier.is_empty() {
+            (panel("earlier", "The parts before", &earlier(&stored.earlier)))
+        }
         div.columns.even {
             div.column { (panel("bill", "The bill", &bill(ack, receipt.cost()))) }
             div.column { (panel("split", "Who gets it", &split(receipt.cost(), ledger))) }
@@ -40,6 +43,26 @@ pub(crate) fn page(
         (panel("raw", "The receipt itself", &raw(stored)))
     };
     document(site, Some(Tab::Requests), "Receipt", &main)
+}
+
+/// What providers made that failed on the way; this receipt is of whoever made the end.
+fn earlier(parts: &[Receipt]) -> Markup {
+    html! {
+        ul.checks {
+            @for part in parts {
+                @let ack = &part.acknowledgement.value;
+                @let valid = part.verify(&Ed25519).is_ok();
+                li class=(if valid { "good" } else { "bad" }) {
+                    span.hidden { (if valid { "valid: " } else { "not valid: " }) }
+                    (ack.delivered_tokens) " tokens by " (ack.provider) ", " (show::usd_text(part.cost()))
+                }
+            }
+        }
+        p.muted {
+            "These providers failed in the middle, and the next one went on. The key pays the prompt once; that it "
+            "was read again is the gateway's loss."
+        }
+    }
 }
 
 /// One thing that was checked.

@@ -364,7 +364,7 @@ fn validator(name: u8, power: Option<u64>) -> ValidatorView {
 }
 
 /// Eight finished requests; in the second the sides disagree, the third has no report, the fourth
-/// was changed after it was signed.
+/// was changed after it was signed, the fifth has a part before it of a provider that failed.
 fn receipts() -> Vec<StoredReceipt> {
     let mut receipts: Vec<StoredReceipt> = (1..=8).map(stored_receipt).collect();
     if let Some(stored) = receipts.get_mut(1) {
@@ -378,6 +378,13 @@ fn receipts() -> Vec<StoredReceipt> {
     }
     if let Some(stored) = receipts.get_mut(3) {
         stored.receipt.acknowledgement.value.delivered_tokens = 1;
+    }
+    let mut part = receipt_of(5, |_| (), FinishReason::Failed).receipt;
+    part.report = None;
+    let ack = Acknowledgement { report_hash: None, ..part.acknowledgement.value.clone() };
+    part.acknowledgement = Signed::new(ack, &chain_id(), &key(2));
+    if let Some(stored) = receipts.get_mut(4) {
+        stored.earlier = vec![part];
     }
     receipts
 }

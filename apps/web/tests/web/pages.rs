@@ -530,6 +530,18 @@ async fn a_receipt_without_a_report_says_so() {
 }
 
 #[tokio::test]
+async fn the_parts_before_are_shown_with_who_made_them() {
+    let path = format!("/requests/{}", "05".repeat(16));
+    check(busy(), &path, "earlier", expect![[r#"
+        The parts before
+        valid:
+        313 tokens by watt1ysvxcz6zt3d4wp2fwe2agumc7v9hcsedc3uy8v, $0.000 033 1
+        These providers failed in the middle, and the next one went on. The key pays the prompt once; that it was read again is the gateway's loss."#]]).await;
+    let html = page(busy(), &format!("/requests/{}", "01".repeat(16))).await;
+    assert!(!html.contains("The parts before"));
+}
+
+#[tokio::test]
 async fn a_changed_receipt_is_not_valid() {
     receipt_checks("04", expect![[r#"
         Receipt of request 04040404040404040404040404040404
