@@ -1,12 +1,10 @@
 //! From a request to the first piece of its answer: choose a provider, reserve, order, wait; and
 //! start over with another provider as long as the client has seen nothing.
 
+mod search;
+
 use std::{
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU16, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU16},
     time::Duration,
 };
 
@@ -19,29 +17,25 @@ use types::{
 };
 use wire::{
     frame,
-    serve::{Open, Order, Refusal, ToProvider, request_hash},
+    serve::{Open, Order, ToProvider, request_hash},
 };
 
+use self::search::{Found, Search};
 use crate::{
     accounts::{Entry, KeyId, NotAdmitted},
-    attempt::{Attempt, Beginning, Event, Race, explain},
-    books::{NotOpened, Opened},
+    attempt::{Attempt, Beginning, Race},
+    books::Opened,
     error::RequestFailure,
-    lanes::{Ask, Short},
-    providers::{Chosen, Directory, Prefix, Slot},
-    session::{Ending, Session, Terms, Waits},
+    hedges::hedge,
+    lanes::Ask,
+    providers::{Prefix, Slot},
+    session::{Session, Terms, Waits},
     shared::Shared,
     treasury,
 };
 
-/// Providers that are asked one after the other before the client is told that it failed.
-const ATTEMPTS_MAX: u32 = 3;
-/// Orders sent for one request, refusals without prejudice included.
-const ORDERS_MAX: u16 = 16;
 /// Ordinary text has fewer bytes per token than this with every tokenizer in use.
 const BYTES_PER_TOKEN_MAX: usize = 8;
-/// How long a request sleeps at most before it looks for a provider again.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// What a client wants of whoever answers, besides what its request says.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -442,359 +436,6 @@ fn waits(shared: &Shared, size: Size, patience: Option<Patience>) -> Waits {
         inter_token_ms: least(timeouts.inter_token_ms, |patience| patience.inter_token_ms),
         total_ms: timeouts.total_ms,
         cancel_ms: timeouts.cancel_ms,
-    }
-}
-
-/// A provider to ask.
-struct Found {
-    chosen: Chosen,
-    slot: Slot,
-    price: Price,
-    context_tokens: u32,
-    /// By what was measured of it, if somebody else could be asked.
-    patience: Option<Patience>,
-    /// How long after the order its first token is late, likewise.
-    slow_after: Option<Duration>,
-}
-
-/// Waits for the first attempt, and when that is late for a second one too. Whoever comes first wins;
-/// the other is dropped.
-async fn hedge(
-    shared: &Shared,
-    first: impl Future<Output = Result<Option<Attempt>, RequestFailure>>,
-    (slow_after, race): (Duration, &Race),
-    second: impl Future<Output = Result<Attempt, RequestFailure>>,
-) -> Result<Option<Attempt>, RequestFailure> {
-    let (mut first, mut second) = (pin!(first), pin!(second));
-    if let Ok(begun) = timeout(slow_after, first.as_mut()).await {
-        return begun;
-    }
-    if !shared.hedges.take() {
-        return first.await;
-    }
-    tokio::select! {
-        biased;
-        begun = first.as_mut() => match begun {
-            Ok(Some(attempt)) => {
-                shared.metrics.hedged("first");
-                // Before the other one is dropped.
-                let _ = race.set(attempt.number());
-                Ok(Some(attempt))
-            }
-            // The second one is on its way already.
-            begun => match second.await {
-                Ok(attempt) => {
-                    shared.metrics.hedged("second");
-                    Ok(Some(attempt))
-                }
-                Err(_) => begun,
-            },
-        },
-        begun = second.as_mut() => match begun {
-            Ok(attempt) => {
-                shared.metrics.hedged("second");
-                Ok(Some(attempt))
-            }
-            Err(_) => first.await,
-        },
-    }
-}
-
-/// The search of one request for a provider.
-struct Search<'a> {
-    shared: &'a Arc<Shared>,
-    job: &'a Arc<Job>,
-    need: market::Need,
-    /// Somebody has begun the answer.
-    continues: bool,
-    /// Somebody else may go on if this answer breaks off.
-    may_break: bool,
-    /// Not asked again.
-    excluded: Vec<Address>,
-    /// Not asked again before something has changed.
-    waiting: Vec<Address>,
-    /// Asked again once after their lanes were agreed on.
-    reconciled: Vec<Address>,
-    failures: u32,
-    orders: u16,
-    last_reason: Option<String>,
-    budget: Option<RequestFailure>,
-    queue_ends: Instant,
-}
-
-impl<'a> Search<'a> {
-    fn new(
-        shared: &'a Arc<Shared>,
-        job: &'a Arc<Job>,
-        request: &InferenceRequest,
-        since: Since,
-    ) -> Search<'a> {
-        let Needs { context_tokens_min, price_max, provider, region, .. } = job.needs.clone();
-        let size = Size::of(request);
-        let need = market::Need {
-            model: job.model,
-            prompt_tokens: size.estimate,
-            prompt_tokens_min: size.min,
-            context_tokens_min,
-            tokens_max: request.tokens_max,
-            price_max,
-            logprobs: job.logprobs,
-            json: job.json,
-            provider,
-            region,
-        };
-        let queue = Duration::from_millis(shared.config.timeouts.queue_ms);
-        Search {
-            shared,
-            job,
-            need,
-            continues: request.begun.is_some(),
-            may_break: job.may_continue() && !since.is_last,
-            excluded: since.failed,
-            waiting: Vec::new(),
-            reconciled: Vec::new(),
-            failures: 0,
-            orders: 0,
-            last_reason: None,
-            budget: None,
-            queue_ends: Instant::now() + queue,
-        }
-    }
-
-    /// The number of an order: no other one of this request has it.
-    fn next_order(&mut self) -> u16 {
-        self.orders = self.orders.saturating_add(1);
-        self.job.orders.fetch_add(1, Ordering::Relaxed)
-    }
-
-    fn exclude(&mut self, provider: Address, reason: String) {
-        self.excluded.push(provider);
-        self.last_reason = Some(reason);
-    }
-
-    fn failed(&mut self, provider: Address, reason: String) {
-        self.failures += 1;
-        tracing::info!(request = %self.job.request_id, %provider, %reason, "dispatch.failed");
-        let now = self.shared.since_start();
-        let outcome = market::Outcome::Failed;
-        let problem = Some(reason.clone());
-        self.shared.directory.observe(&provider, self.job.model, now, outcome, problem);
-        self.exclude(provider, reason);
-    }
-
-    /// The same search once more, for somebody other than who is asked already.
-    fn second<'r>(
-        &self,
-        provider: Address,
-        request: &'r InferenceRequest,
-        wanted: Option<u32>,
-        race: Race,
-    ) -> impl Future<Output = Result<Attempt, RequestFailure>> + use<'r> {
-        let failed = self.excluded.iter().copied().chain([provider]).collect();
-        let since = Since { failed, race: Some(race), is_last: !self.may_break };
-        let (shared, job) = (Arc::clone(self.shared), Arc::clone(self.job));
-        async move {
-            let again = InferenceRequest { tokens_max: wanted, ..request.clone() };
-            Box::pin(begin(&shared, &job, again, since)).await
-        }
-    }
-
-    /// A provider to ask, waiting for one while all that could are busy.
-    async fn provider(&mut self) -> Result<Found, RequestFailure> {
-        let shared = self.shared;
-        loop {
-            if self.failures >= ATTEMPTS_MAX || self.orders >= ORDERS_MAX {
-                return Err(self.give_up(None));
-            }
-            let freed = shared.freed.notified();
-            tokio::pin!(freed);
-            freed.as_mut().enable();
-            let tried: Vec<Address> = self.excluded.iter().chain(&self.waiting).copied().collect();
-            let candidates = shared.directory.candidates(self.job.model, &tried, self.job.prefix);
-            let now = shared.since_start();
-            let choice =
-                market::choose(&self.job.needs.policy, now, &self.need, &candidates, random());
-            tracing::debug!(request = %self.job.request_id, ?choice, "dispatch.choice");
-            if let Some(candidate) = choice.taken.and_then(|index| candidates.get(index)) {
-                if let Some((chosen, slot)) = Directory::take(shared, candidate.provider) {
-                    let (record, prompt_tokens) = (&candidate.record, self.need.prompt_tokens);
-                    // Who is alone, or the last that is asked, is waited for: to give it up early would
-                    // help nobody.
-                    let may_fail = self.failures.saturating_add(1) < ATTEMPTS_MAX
-                        && self.orders.saturating_add(1) < ORDERS_MAX;
-                    let has_others = may_fail && choice.scored.len() > 1;
-                    let patience = record.patience(prompt_tokens).filter(|_| has_others);
-                    let patience = patience.map(|patience| match self.may_break {
-                        true => patience,
-                        false => Patience { inter_token_ms: u64::MAX, ..patience },
-                    });
-                    let slow_after = record.slow_after_ms(prompt_tokens).filter(|_| has_others);
-                    return Ok(Found {
-                        chosen,
-                        slot,
-                        price: candidate.price,
-                        context_tokens: candidate.context_tokens,
-                        patience,
-                        slow_after: slow_after.map(Duration::from_millis),
-                    });
-                }
-                continue;
-            }
-            let retry_at = match self.waiting.is_empty() {
-                true => choice.retry_at(now),
-                false => Some(now),
-            };
-            let Some(retry_at) = retry_at else { return Err(self.give_up(Some(&choice))) };
-            let (clock, pause) = (Instant::now(), Duration::from_millis(retry_at.ms_since(now)));
-            // Somebody who can be asked only after the queue's end is not waited for.
-            if clock >= self.queue_ends || clock + pause > self.queue_ends {
-                return Err(self.give_up(Some(&choice)));
-            }
-            let look_again = (clock + pause.max(LOOK_AGAIN)).min(self.queue_ends);
-            tokio::select! {
-                () = freed => {}
-                () = tokio::time::sleep_until(look_again) => {}
-            }
-            self.waiting.clear();
-        }
-    }
-
-    /// Why there is no provider, as the client is told.
-    fn give_up(&mut self, choice: Option<&market::Choice>) -> RequestFailure {
-        if let Some(budget) = self.budget.take() {
-            return budget;
-        }
-        let model = self.job.model_name.clone();
-        let now = self.shared.since_start();
-        let retry_at = choice.and_then(|choice| choice.retry_at(now));
-        let retry_after_ms = retry_at.map_or(1_000, |at| at.ms_since(now).max(1_000));
-        if self.failures > 0
-            && let Some(reason) = self.last_reason.take()
-        {
-            return RequestFailure::Upstream { reason };
-        }
-        let is_long = |choice: &market::Choice| {
-            let mut passed = choice.passed.iter();
-            !choice.passed.is_empty()
-                && passed.all(|passed| matches!(passed.reason, market::Reason::Context { .. }))
-        };
-        if choice.is_some_and(is_long) {
-            return match self.job.needs.context_tokens_min {
-                // Asked for more than the prompt takes, and than anybody has.
-                Some(min) if min > self.need.prompt_tokens_min => RequestFailure::Invalid {
-                    param: None,
-                    problem: format!("no provider of `{model}` has a context of {min} tokens"),
-                },
-                _ => RequestFailure::TooLong { model },
-            };
-        }
-        let only = |reason: market::Reason| {
-            let passed = choice.map_or(&[][..], |choice| &choice.passed);
-            !passed.is_empty() && passed.iter().all(|passed| passed.reason == reason)
-        };
-        if only(market::Reason::Json) {
-            let problem = format!(
-                "no provider of `{model}` can be held to answer in JSON; leave `response_format` or `format` out"
-            );
-            return RequestFailure::Invalid { param: None, problem };
-        }
-        if only(market::Reason::Logprobs) {
-            let problem =
-                format!("no provider of `{model}` tells log-probabilities; leave `logprobs` out");
-            return RequestFailure::Invalid { param: None, problem };
-        }
-        if choice.is_some_and(market::Choice::is_full) {
-            return RequestFailure::Busy { model, retry_after_ms };
-        }
-        let mut reasons: Vec<String> = choice
-            .into_iter()
-            .flat_map(|choice| &choice.passed)
-            .filter(|passed| passed.reason != market::Reason::Tried)
-            .map(|passed| passed.reason.to_string())
-            .chain(self.last_reason.take())
-            .collect();
-        reasons.sort();
-        reasons.dedup();
-        if reasons.is_empty() {
-            reasons.push("none is connected".into());
-        }
-        RequestFailure::NoProvider { model, reasons: reasons.join("; "), retry_after_ms }
-    }
-
-    /// Deals with a request that cannot be paid.
-    async fn not_opened(
-        &mut self,
-        provider: Address,
-        problem: NotOpened,
-    ) -> Result<(), RequestFailure> {
-        match problem {
-            NotOpened::Journal(error) => {
-                return Err(RequestFailure::Books { reason: error.to_string() });
-            }
-            NotOpened::Short { short: Short::Budget { needed }, budget, left } => {
-                // A cheaper provider may still do.
-                self.excluded.push(provider);
-                self.budget.get_or_insert(RequestFailure::Budget { budget, needed, left });
-            }
-            NotOpened::Short { short: Short::Room { needed }, .. } => {
-                treasury::top_up(self.shared, provider, needed);
-                self.last_reason = Some("its channel is being topped up".into());
-                self.waiting.push(provider);
-            }
-            NotOpened::Short { short: Short::NoLane, .. } => self.waiting.push(provider),
-            NotOpened::Short { short: Short::NoChannel, .. } => {
-                self.exclude(provider, "its channel has just closed".into());
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits for the first piece of the answer. `None`: look for another provider.
-    async fn first_event(
-        &mut self,
-        provider: Address,
-        mut attempt: Attempt,
-    ) -> Result<Option<Attempt>, RequestFailure> {
-        let closed = match attempt.event().await {
-            Event::Closed(closed) => closed,
-            event @ Event::Tokens { .. } => {
-                attempt.unread(event);
-                return Ok(Some(attempt));
-            }
-        };
-        if let Some(reason) = &closed.unrecorded {
-            return Err(RequestFailure::Books { reason: reason.clone() });
-        }
-        match &closed.closing.ending {
-            Ending::Finished(_) => {
-                attempt.unread(Event::Closed(closed));
-                return Ok(Some(attempt));
-            }
-            // Engines that cannot go on say so, and others may.
-            Ending::Refused(refusal @ Refusal::Request { .. }) if self.continues => {
-                self.exclude(provider, format!("it refused: {refusal}"));
-            }
-            Ending::Refused(Refusal::Request { field, problem }) => {
-                let (param, problem) = (Some(field.clone()), problem.clone());
-                return Err(RequestFailure::Invalid { param, problem });
-            }
-            // It will be asked again when it said, if there is time.
-            Ending::Refused(Refusal::Busy { .. }) => {}
-            // The next order takes another lane.
-            Ending::Refused(Refusal::LaneBusy) => {}
-            Ending::Refused(Refusal::LaneDiffers(_)) if !self.reconciled.contains(&provider) => {
-                self.reconciled.push(provider);
-            }
-            Ending::Refused(refusal) => {
-                self.failures += 1;
-                self.exclude(provider, format!("it refused: {refusal}"));
-            }
-            ending @ (Ending::Failed(_) | Ending::ClientGone) => {
-                self.failures += 1;
-                self.exclude(provider, explain(ending));
-            }
-        }
-        Ok(None)
     }
 }
 

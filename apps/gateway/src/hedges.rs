@@ -1,7 +1,19 @@
-//! How many requests may be given to a second provider: a share of all, so that slowness everywhere is not
-//! answered with twice the load.
+//! A second provider for an answer whose first token is late, and for how many: a share of all, so that
+//! slowness everywhere is not answered with twice the load.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::{
+    pin::pin,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use tokio::time::timeout;
+
+use crate::{
+    attempt::{Attempt, Race},
+    error::RequestFailure,
+    shared::Shared,
+};
 
 /// What each request that is let in earns, in thousandths of a hedge: one in twenty.
 const EARNED: u32 = 50;
@@ -9,7 +21,7 @@ const EARNED: u32 = 50;
 const SAVED_MAX: u32 = 10_000;
 const HEDGE: u32 = 1_000;
 
-/// See the module.
+/// What is left for second providers.
 #[derive(Debug, Default)]
 pub(crate) struct HedgeBudget {
     saved: AtomicU32,
@@ -25,6 +37,49 @@ impl HedgeBudget {
     pub(crate) fn take(&self) -> bool {
         let taken = |saved: u32| saved.checked_sub(HEDGE);
         self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
+    }
+}
+
+/// Waits for the first attempt, and when that is late for a second one too. Whoever comes first wins;
+/// the other is dropped.
+pub(crate) async fn hedge(
+    shared: &Shared,
+    first: impl Future<Output = Result<Option<Attempt>, RequestFailure>>,
+    (slow_after, race): (Duration, &Race),
+    second: impl Future<Output = Result<Attempt, RequestFailure>>,
+) -> Result<Option<Attempt>, RequestFailure> {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    if let Ok(begun) = timeout(slow_after, first.as_mut()).await {
+        return begun;
+    }
+    if !shared.hedges.take() {
+        return first.await;
+    }
+    tokio::select! {
+        biased;
+        begun = first.as_mut() => match begun {
+            Ok(Some(attempt)) => {
+                shared.metrics.hedged("first");
+                // Before the other one is dropped.
+                let _ = race.set(attempt.number());
+                Ok(Some(attempt))
+            }
+            // The second one is on its way already.
+            begun => match second.await {
+                Ok(attempt) => {
+                    shared.metrics.hedged("second");
+                    Ok(Some(attempt))
+                }
+                Err(_) => begun,
+            },
+        },
+        begun = second.as_mut() => match begun {
+            Ok(attempt) => {
+                shared.metrics.hedged("second");
+                Ok(Some(attempt))
+            }
+            Err(_) => first.await,
+        },
     }
 }
 
