@@ -81,7 +81,7 @@ impl From<OldKeyRecord> for KeyRecord {
 struct Account {
     record: KeyRecord,
     reserved: Nusd,
-    /// What providers were paid for its requests beyond what it was billed, as far as this run knows.
+    /// What providers were paid for its requests beyond what it was billed, as far as the journal goes back.
     lost: Nusd,
     in_flight: u32,
     requests: Bucket,
@@ -137,9 +137,8 @@ impl Accounts {
         let id = key_id(key);
         match (self.by_id.get(&id), self.id_of(name)) {
             (Some(account), _) if account.record.revoked_at.is_some() => Err(KeyError::Revoked),
-            (Some(account), _) if account.record.name != name => Err(KeyError::KeyTaken),
-            (Some(account), _) => Ok(KeyRecord { limits, ..account.record.clone() }),
-            (None, Some(_)) => Err(KeyError::NameTaken { name: name.into() }),
+            (_, Some(_)) => Err(KeyError::NameTaken { name: name.into() }),
+            (Some(_), None) => Err(KeyError::KeyTaken),
             (None, None) if self.valid().count() >= keys_max => Err(KeyError::TooMany { keys_max }),
             (None, None) => Ok(KeyRecord {
                 id,

@@ -89,14 +89,13 @@ impl Answering {
         job: &Arc<Job>,
         request: InferenceRequest,
     ) -> Result<Answering, RequestFailure> {
-        let kept = job.may_continue().then(|| request.clone());
-        let attempt = dispatch::begin(shared, job, request, Since::default()).await?;
+        let attempt = dispatch::begin(shared, job, &request, Since::default()).await?;
         Ok(Answering {
             shared: Arc::clone(shared),
             job: Arc::clone(job),
             provider: attempt.provider(),
             state: State::Attempt(attempt),
-            request: kept,
+            request: job.may_continue().then_some(request),
             begun: Begun::default(),
             ids_known: true,
             failed: Vec::new(),
@@ -192,7 +191,7 @@ impl Answering {
         let since = Since::failed(self.failed.clone(), is_last);
         let (shared, job) = (Arc::clone(&self.shared), Arc::clone(&self.job));
         tracing::info!(request = %job.request_id, provider = %self.provider, %failure, "answering.continue");
-        let search = Box::pin(async move { dispatch::begin(&shared, &job, request, since).await });
+        let search = Box::pin(async move { dispatch::begin(&shared, &job, &request, since).await });
         self.state = State::Searching(search, failure);
         None
     }

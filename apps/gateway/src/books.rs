@@ -179,7 +179,7 @@ impl Books {
 
     // Keys.
 
-    /// Makes `key` known under `name`, or gives it new limits.
+    /// Makes `key` known under `name`; neither may be in use.
     pub(crate) fn put_key(
         &self,
         name: &str,

@@ -232,13 +232,13 @@ pub(crate) fn unknown_model(shared: &Shared, model: String) -> RequestFailure {
 pub(crate) async fn begin(
     shared: &Arc<Shared>,
     job: &Arc<Job>,
-    mut request: InferenceRequest,
+    request: &InferenceRequest,
     since: Since,
 ) -> Result<Attempt, RequestFailure> {
-    let (wanted, size) = (request.tokens_max, Size::of(&request));
+    let (wanted, size) = (request.tokens_max, Size::of(request));
     let race = since.race.clone().or_else(|| job.needs.hedges.then(Race::default));
     let is_first = since.race.is_none();
-    let mut search = Search::new(shared, job, &request, since);
+    let mut search = Search::new(shared, job, request, since);
     loop {
         let Found { chosen, slot, price, context_tokens, patience, slow_after } =
             search.provider().await?;
@@ -269,12 +269,14 @@ pub(crate) async fn begin(
         // fit beside the prompt.
         let open = wanted.is_none() && grant.tokens_max == context_tokens;
         let bound = grant.tokens_max.clamp(1, COMPLETION_TOKENS_MAX);
-        request.tokens_max = if open { None } else { Some(bound) };
+        let tokens_max = if open { None } else { Some(bound) };
+        let ordered = InferenceRequest { tokens_max, ..request.clone() };
         let attempt = search.next_order();
         let waits = waits(shared, size, patience);
         let race = race.clone();
         let order = Prepared { provider: chosen.provider, price, size, attempt, waits, race };
-        let attempt = match order_from(hold, &order, &*chosen.connection, slot, &request).await {
+        let connection = &*chosen.connection;
+        let attempt = match order_from(hold, &order, connection, slot, ordered).await {
             Ok(attempt) => attempt,
             Err(NotOrdered::Provider(reason)) => {
                 search.failed(chosen.provider, reason);
@@ -285,7 +287,7 @@ pub(crate) async fn begin(
         let provider = chosen.provider;
         let begun = match (slow_after, &order.race) {
             (Some(slow_after), Some(race)) if is_first => {
-                let second = search.second(provider, &request, wanted, Race::clone(race));
+                let second = search.second(provider, request, Race::clone(race));
                 let first = search.first_event(provider, attempt);
                 hedge(shared, first, (slow_after, race), second).await?
             }
@@ -347,8 +349,9 @@ async fn order_from(
     prepared: &Prepared,
     connection: &dyn net::Connection,
     slot: Slot,
-    request: &InferenceRequest,
+    request: InferenceRequest,
 ) -> Result<Attempt, NotOrdered> {
+    let continues = request.begun.is_some();
     let (shared, job, channel, opened) = (hold.shared, hold.job, hold.channel, hold.opened());
     let config = &shared.config;
     let books = |error: store::JournalError| NotOrdered::Books(error.to_string());
@@ -388,7 +391,7 @@ async fn order_from(
         provider,
         model: job.model,
         prompt_hash: job.prompt_hash,
-        request_hash: request_hash(request, &job.salt),
+        request_hash: request_hash(&request, &job.salt),
         price,
         channel,
         lane: held.lane,
@@ -400,7 +403,7 @@ async fn order_from(
     let open = ToProvider::Open(Box::new(Open {
         order: Signed::new(order, &config.chain_id, &*config.payer),
         salt: job.salt,
-        request: request.clone(),
+        request,
         voucher: Signed::new(voucher, &config.chain_id, &*config.payer),
     }));
     let frame = frame::encode(&open).map_err(|error| NotOrdered::Books(error.to_string()))?;
@@ -412,7 +415,7 @@ async fn order_from(
         order: order_hash,
         slot,
         session: Session::new(terms),
-        continues: request.begun.is_some(),
+        continues,
         race: prepared.race.clone(),
         began: Instant::now(),
         streams,

@@ -296,9 +296,6 @@ pub(crate) fn make_key(
     given: Option<String>,
     limits: KeyLimits,
 ) -> Result<String, KeyError> {
-    if shared.books.key_named(name).is_some() {
-        return Err(KeyError::NameTaken { name: name.into() });
-    }
     let key = given.map_or_else(new_key, Ok)?;
     shared.books.put_key(name, &key, limits, shared.now(), shared.config.limits.keys_max)?;
     Ok(key)

@@ -149,6 +149,12 @@ impl World {
         self.ask(self.request("/v1/chat/completions", &body)).await
     }
 
+    async fn get(&self, path: &str) -> Answer {
+        let bearer = format!("Bearer {}", self.api_key);
+        let request = Request::get(path).header("authorization", bearer);
+        self.ask(request.body(Body::empty()).unwrap()).await
+    }
+
     async fn ask(&self, request: Request<Body>) -> Answer {
         let response = self.send(request).await;
         let status = response.status().as_u16();

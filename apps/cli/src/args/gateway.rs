@@ -145,34 +145,34 @@ fn count(text: &str) -> Result<Setting, String> {
 }
 
 fn moment_setting(text: &str) -> Result<Setting, String> {
-    setting(text, |text| after_or_at(text, SystemTime::now(), |now, time| now.checked_add(time)))
+    let later = |text: &str| after_or_at(text, SystemTime::now(), SystemTime::checked_add);
+    setting(text, |text| later(text).map(|ms| json!(ms)))
 }
 
 /// A moment in the past: so long ago, or a date. Milliseconds since 1970.
 fn moment(text: &str) -> Result<u64, String> {
-    let parsed = after_or_at(text, SystemTime::now(), |now, time| now.checked_sub(time))?;
-    parsed.as_u64().ok_or_else(|| usage_of_moments().to_owned())
+    after_or_at(text, SystemTime::now(), SystemTime::checked_sub)
 }
 
+/// A time apart from now, or a date. Milliseconds since 1970.
 fn after_or_at(
     text: &str,
     now: SystemTime,
-    apart: impl FnOnce(SystemTime, Duration) -> Option<SystemTime>,
-) -> Result<Value, String> {
+    apart: fn(&SystemTime, Duration) -> Option<SystemTime>,
+) -> Result<u64, String> {
     // A date without a time is its first moment.
     let is_date = text.len() == "2027-01-31".len() && !text.contains(':');
     let date = if is_date { format!("{text}T00:00:00Z") } else { text.to_owned() };
     let moment = match humantime::parse_rfc3339_weak(&date) {
         Ok(moment) => Some(moment),
-        Err(_) => humantime::parse_duration(text).ok().and_then(|time| apart(now, time)),
+        Err(_) => humantime::parse_duration(text).ok().and_then(|time| apart(&now, time)),
     };
     let since = moment.and_then(|moment| moment.duration_since(UNIX_EPOCH).ok());
     let ms = since.and_then(|since| u64::try_from(since.as_millis()).ok());
-    ms.map(|ms| json!(ms)).ok_or_else(|| usage_of_moments().to_owned())
-}
-
-fn usage_of_moments() -> &'static str {
-    "a time such as 30d or 12h, or a moment in UTC such as 2027-01-31 or 2027-01-31T12:00:00"
+    ms.ok_or_else(|| {
+        "a time such as 30d or 12h, or a moment in UTC such as 2027-01-31 or 2027-01-31T12:00:00"
+            .to_owned()
+    })
 }
 
 #[derive(Args)]
@@ -221,16 +221,12 @@ mod tests {
     #[test]
     fn moments_are_dates_or_times_from_now() {
         let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        let later = |text: &str| {
-            after_or_at(text, now, |now, time| now.checked_add(time))
-                .ok()
-                .and_then(|it| it.as_u64())
-        };
+        let later = |text: &str| after_or_at(text, now, SystemTime::checked_add).ok();
         assert_eq!(later("2h"), Some(1_800_007_200_000));
         assert_eq!(later("2027-01-31"), Some(1_801_353_600_000));
         assert_eq!(later("2027-01-31T00:00:01Z"), Some(1_801_353_601_000));
         assert_eq!(later("soon"), None);
-        let earlier = after_or_at("100000d", now, |now, time| now.checked_sub(time));
+        let earlier = after_or_at("100000d", now, SystemTime::checked_sub);
         assert!(earlier.is_err(), "before 1970");
     }
 }

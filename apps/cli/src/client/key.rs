@@ -2,6 +2,7 @@
 
 use anyhow::{Context, bail};
 use gateway::{KeyLimits, KeyView};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -68,7 +69,7 @@ pub(crate) async fn run(common: Common, args: KeyArgs, output: Output) -> anyhow
         KeyCommand::Revoke { name, gateway } => {
             let api = Api::operator(&home, &gateway)?;
             let key: KeyView = api
-                .ask(Method::DELETE, &format!("keys/{}", escaped(&name)), None)
+                .ask(Method::DELETE, &format!("keys/{}", segment(&name)), None)
                 .await?
                 .json()
                 .await
@@ -84,18 +85,13 @@ async fn limit(api: &Api, name: &str, limits: LimitArgs) -> anyhow::Result<KeyVi
         bail!("name a limit to change; `peerwatt key limit --help` lists them");
     }
     let body = json!({ "limits": limits });
-    let reply = api.ask(Method::PATCH, &format!("keys/{}", escaped(name)), Some(&body)).await?;
+    let reply = api.ask(Method::PATCH, &format!("keys/{}", segment(name)), Some(&body)).await?;
     reply.json().await.context("reading the key")
 }
 
 /// A name as a segment of a path.
-fn escaped(name: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    let escape = |byte: u8| match plain(byte) {
-        true => char::from(byte).to_string(),
-        false => format!("%{byte:02X}"),
-    };
-    name.bytes().map(escape).collect()
+fn segment(name: &str) -> impl std::fmt::Display {
+    utf8_percent_encode(name, NON_ALPHANUMERIC)
 }
 
 fn line(key: &KeyView) -> String {
@@ -149,7 +145,7 @@ mod tests {
 
     #[test]
     fn names_are_escaped_and_limits_said_in_words() {
-        assert_eq!(escaped("a b/c-é"), "a%20b%2Fc-%C3%A9");
+        assert_eq!(segment("a b/c-é").to_string(), "a%20b%2Fc%2D%C3%A9");
         let limits = KeyLimits {
             budget_day: Some(Nusd::whole(2)),
             requests_at_once: Some(3),

@@ -4,8 +4,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use gateway::{
-    ChannelPolicy, CreditPolicy, Gateway, GatewayConfig, GatewayHandle, KeyLimits, Limits,
-    RECEIPT_RETENTION_MS, Timeouts, system_clock,
+    ChannelPolicy, CreditPolicy, Gateway, GatewayConfig, GatewayHandle, KeyError, KeyLimits,
+    Limits, RECEIPT_RETENTION_MS, Timeouts, system_clock,
 };
 use keys::SecretKey;
 use net::IrohConfig;
@@ -25,7 +25,7 @@ use crate::{
 /// The name of the key that is made at the first start.
 const FIRST_KEY: &str = "first";
 /// What it may spend unless told otherwise.
-const KEY_BUDGET: Nusd = Nusd::whole(5);
+const KEY_BUDGET: Nusd = gateway::PLAYGROUND_BUDGET;
 /// How often the account is looked at while it has no money.
 const FUNDS_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -209,8 +209,10 @@ fn first_key(home: &Home, handle: &GatewayHandle, budget: Option<Nusd>) -> anyho
             return Ok(key);
         }
         // The gateway's journal is gone, or the key was revoked and stays so.
-        if handle.import_api_key(FIRST_KEY, &key, limits.clone()).is_ok() {
-            return Ok(key);
+        match handle.import_api_key(FIRST_KEY, &key, limits.clone()) {
+            Ok(()) => return Ok(key),
+            Err(KeyError::Revoked | KeyError::NameTaken { .. }) => {}
+            Err(error) => return Err(error).context("taking over the key in `api-key`"),
         }
     }
     let taken: Vec<String> = handle

@@ -129,16 +129,12 @@ impl<'a> Search<'a> {
         &self,
         provider: Address,
         request: &'r InferenceRequest,
-        wanted: Option<u32>,
         race: Race,
     ) -> impl Future<Output = Result<Attempt, RequestFailure>> + use<'r> {
         let failed = self.excluded.iter().copied().chain([provider]).collect();
         let since = Since { failed, race: Some(race), is_last: !self.may_break };
         let (shared, job) = (Arc::clone(self.shared), Arc::clone(self.job));
-        async move {
-            let again = InferenceRequest { tokens_max: wanted, ..request.clone() };
-            Box::pin(begin(&shared, &job, again, since)).await
-        }
+        async move { Box::pin(begin(&shared, &job, request, since)).await }
     }
 
     /// A provider to ask, waiting for one while all that could are busy.

@@ -21,6 +21,8 @@ use crate::{accounts::KeyId, error::ReceiptLookupError, shared::Shared, views::U
 
 /// Bytes that are gathered before they are sent.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// Of most rows.
+const ROW_BYTES: usize = 512;
 /// Chunks that may wait for a slow client.
 const CHUNKS_MAX: usize = 4;
 
@@ -151,7 +153,7 @@ fn write(
             Err(error) => Err(std::io::Error::other(error)),
         };
         let sent = match line {
-            Ok(()) if lines.bytes() < CHUNK_BYTES => continue,
+            Ok(()) if lines.text.len() < CHUNK_BYTES => continue,
             Ok(()) => sender.blocking_send(Ok(lines.take())),
             Err(error) => {
                 tracing::error!(%error, "http.usage");
@@ -167,11 +169,9 @@ fn write(
     let _ = sender.blocking_send(Ok(lines.finish()));
 }
 
-/// Lines in a format.
+/// Lines in a format, as they are gathered.
 struct Lines {
     format: Format,
-    csv: csv::Writer<Vec<u8>>,
-    /// As JSON.
     text: Vec<u8>,
     is_first: bool,
 }
@@ -180,16 +180,19 @@ impl Lines {
     fn new(format: Format) -> Lines {
         let text = match format {
             Format::Json => b"{\"data\":[".to_vec(),
-            Format::Csv => [UsageView::COLUMNS.join(","), "\n".to_owned()].concat().into_bytes(),
+            Format::Csv => [&UsageView::COLUMNS.join(","), "\n"].concat().into_bytes(),
         };
-        Lines { format, csv: csv_writer(), text, is_first: true }
+        Lines { format, text, is_first: true }
     }
 
     fn push(&mut self, view: &UsageView) -> std::io::Result<()> {
         match self.format {
             Format::Csv => {
-                self.csv.serialize(view).map_err(std::io::Error::other)?;
-                self.csv.flush()
+                let mut row = csv::WriterBuilder::new();
+                let mut row =
+                    row.has_headers(false).buffer_capacity(ROW_BYTES).from_writer(&mut self.text);
+                row.serialize(view).map_err(std::io::Error::other)?;
+                row.flush()
             }
             Format::Json => {
                 self.text.extend_from_slice(if self.is_first { b"\n" } else { b",\n" });
@@ -199,16 +202,8 @@ impl Lines {
         }
     }
 
-    fn bytes(&self) -> usize {
-        self.text.len() + self.csv.get_ref().len()
-    }
-
     fn take(&mut self) -> Bytes {
-        let mut text = std::mem::take(&mut self.text);
-        let csv = std::mem::replace(&mut self.csv, csv_writer());
-        // Flushed with every line.
-        text.append(&mut csv.into_inner().unwrap_or_default());
-        text.into()
+        std::mem::take(&mut self.text).into()
     }
 
     fn finish(mut self) -> Bytes {
@@ -217,8 +212,4 @@ impl Lines {
         }
         self.take()
     }
-}
-
-fn csv_writer() -> csv::Writer<Vec<u8>> {
-    csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new())
 }

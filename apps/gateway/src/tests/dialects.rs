@@ -19,12 +19,6 @@ impl World {
         let body = body.replace("MODEL", model).replace("STREAM", &stream.to_string());
         self.ask(self.request(path, &body)).await
     }
-
-    pub(super) async fn get(&self, path: &str) -> Answer {
-        let bearer = format!("Bearer {}", self.api_key);
-        let request = Request::get(path).header("authorization", bearer);
-        self.ask(request.body(Body::empty()).unwrap()).await
-    }
 }
 
 #[tokio::test(start_paused = true)]
