@@ -12,6 +12,7 @@
 //! - `ollama_native.py`: Ollama's own package, of which only the host is changed.
 //! - `anthropic_messages.py`: Anthropic's SDK.
 //! - `langchain_chat.py`, `litellm_sdk.py`: through each of these APIs.
+//! - `tools.py`: tools by each of these clients, with a model that calls them.
 
 mod support;
 
@@ -73,6 +74,12 @@ async fn anthropic_python() {
 #[tokio::test]
 async fn langchain() {
     check("langchain", "langchain_chat.py", &["--embedded"], BUILT_IN).await;
+}
+
+#[tokio::test]
+async fn tools_by_every_python_client() {
+    let test = "tools_by_every_python_client";
+    check(test, "tools.py", &["--dummy-engine", "--keyless"], "dummy/calls").await;
 }
 
 #[tokio::test]

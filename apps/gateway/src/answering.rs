@@ -15,6 +15,7 @@ use types::{
     Address, Nusd,
     inference::{Begun, FinishReason, InferenceRequest, TokenPiece},
     limits,
+    tools::ToolCall,
 };
 use wire::api::{Billing, Usage};
 
@@ -34,6 +35,10 @@ const CONTINUATIONS_MAX: usize = 2;
 pub(crate) enum Part {
     /// At least one character, and the tokens it was made of.
     Text { text: String, pieces: Vec<TokenPiece> },
+    /// A call of a tool begins; so far without arguments.
+    Call(ToolCall),
+    /// More of its arguments; at least one character.
+    Arguments { text: String },
     /// What comes now is another provider's.
     Continued { by: Address },
     /// The books are closed. The last part.
@@ -66,6 +71,8 @@ pub(crate) struct Answering {
     provider: Address,
     prompt_tokens: Option<u32>,
     completion_tokens: u32,
+    /// Of tools.
+    calls: u32,
     cost: Nusd,
 }
 
@@ -101,6 +108,7 @@ impl Answering {
             failed: Vec::new(),
             prompt_tokens: None,
             completion_tokens: 0,
+            calls: 0,
             cost: Nusd::ZERO,
         })
     }
@@ -123,6 +131,12 @@ impl Answering {
                         self.note(&text, &pieces);
                         return Poll::Ready(Part::Text { text, pieces });
                     }
+                    Event::Call { name } => {
+                        let call =
+                            ToolCall { id: self.next_call(), name, arguments: String::new() };
+                        return Poll::Ready(Part::Call(call));
+                    }
+                    Event::Arguments { text } => return Poll::Ready(Part::Arguments { text }),
                     Event::Closed(closed) => {
                         if let Some(ended) = self.closed(&closed) {
                             return Poll::Ready(ended);
@@ -145,6 +159,15 @@ impl Answering {
                 State::Over => return Poll::Pending,
             }
         }
+    }
+
+    /// An id that no other call has: of the request, and its number.
+    fn next_call(&mut self) -> String {
+        const ID_CHARS: usize = 20;
+        let id = self.job.request_id.to_string();
+        let number = self.calls;
+        self.calls += 1;
+        format!("call_{}_{number}", id.get(..ID_CHARS).unwrap_or(&id))
     }
 
     fn note(&mut self, text: &str, pieces: &[TokenPiece]) {

@@ -21,7 +21,7 @@ use tokio::{
 use tokio_util::io::poll_read_buf;
 use types::{
     Address, Hash32, Nusd,
-    inference::TokenPiece,
+    inference::{Span, TokenPiece},
     receipt::Receipt,
     sign::{Signable, Signed},
 };
@@ -51,6 +51,10 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub(crate) enum Event {
     /// At least one character, and the tokens it was made of.
     Tokens { text: String, pieces: Vec<TokenPiece> },
+    /// A call of this tool begins.
+    Call { name: String },
+    /// More of its arguments; at least one character.
+    Arguments { text: String },
     /// The books of this attempt are closed. The last event.
     Closed(Box<Closed>),
 }
@@ -103,6 +107,10 @@ struct Inner {
     effects: Vec<Effect>,
     events: VecDeque<Event>,
     text: TextAssembler,
+    /// What the last piece belonged to.
+    span: Span,
+    /// Some belonged to a call.
+    calls: bool,
     /// Tokens whose last character is not complete.
     held: Vec<TokenPiece>,
     /// Something was given to the client.
@@ -158,6 +166,8 @@ impl Attempt {
             effects: Vec::with_capacity(4),
             events: VecDeque::with_capacity(4),
             text: TextAssembler::default(),
+            span: Span::Text,
+            calls: false,
             held: Vec::new(),
             delivered: false,
             closed: false,
@@ -346,13 +356,71 @@ impl Inner {
         }
     }
 
-    fn deliver(&mut self, now_ms: u64, mut pieces: Vec<TokenPiece>) {
+    fn deliver(&mut self, now_ms: u64, pieces: Vec<TokenPiece>) {
         if self.first_token_ms.is_some() {
             self.longest_gap_ms =
                 self.longest_gap_ms.max(now_ms.saturating_sub(self.last_token_ms));
         }
         self.first_token_ms.get_or_insert(now_ms);
         self.last_token_ms = now_ms;
+        if self.calls || pieces.iter().any(|piece| piece.span != Span::Text) {
+            return self.deliver_calls(pieces);
+        }
+        self.deliver_text(pieces);
+    }
+
+    /// What may be a part of a call, in order.
+    fn deliver_calls(&mut self, pieces: Vec<TokenPiece>) {
+        self.calls = true;
+        for piece in pieces {
+            if piece.span != self.span {
+                // Half a character at the end of a text or of arguments will not become one.
+                self.finish_text();
+                self.span = piece.span;
+            }
+            match piece.span {
+                Span::Text => self.deliver_text(vec![piece]),
+                Span::CallName => {
+                    let name = String::from_utf8_lossy(&piece.bytes).into_owned();
+                    self.delivered = true;
+                    self.events.push_back(Event::Call { name });
+                }
+                Span::CallArguments => {
+                    let mut text = String::new();
+                    self.text.push(&piece.bytes, &mut text);
+                    self.arguments(text);
+                }
+            }
+        }
+    }
+
+    fn arguments(&mut self, more: String) {
+        if more.is_empty() {
+            return;
+        }
+        match self.events.back_mut() {
+            Some(Event::Arguments { text }) => *text += &more,
+            _ => self.events.push_back(Event::Arguments { text: more }),
+        }
+    }
+
+    /// Shows half a character as such.
+    fn finish_text(&mut self) {
+        let mut rest = String::new();
+        self.text.finish(&mut rest);
+        match self.span {
+            Span::CallName => {}
+            Span::CallArguments => self.arguments(rest),
+            Span::Text if rest.is_empty() => {}
+            Span::Text => {
+                self.delivered = true;
+                let pieces = std::mem::take(&mut self.held);
+                self.events.push_back(Event::Tokens { text: rest, pieces });
+            }
+        }
+    }
+
+    fn deliver_text(&mut self, mut pieces: Vec<TokenPiece>) {
         let mut text = String::new();
         for piece in &pieces {
             self.text.push(&piece.bytes, &mut text);
@@ -380,14 +448,10 @@ impl Inner {
     fn close(&mut self, now_ms: u64, closing: Closing) {
         self.closed = true;
         let finished = matches!(closing.ending, Ending::Finished(_));
-        let mut rest = String::new();
-        self.text.finish(&mut rest);
         // Half a character at the end of a whole answer is shown as such. At the end of a part, whoever
         // goes on makes it anew.
-        if !rest.is_empty() && finished {
-            self.delivered = true;
-            let pieces = std::mem::take(&mut self.held);
-            self.events.push_back(Event::Tokens { text: rest, pieces });
+        if finished {
+            self.finish_text();
         }
         let held = u32::try_from(self.held.len()).unwrap_or(u32::MAX);
         let given = closing.delivered.saturating_sub(held);

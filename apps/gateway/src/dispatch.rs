@@ -12,8 +12,12 @@ use bytes::BytesMut;
 use market::Patience;
 use tokio::time::{Instant, timeout};
 use types::{
-    Address, ChannelId, Hash32, ModelId, RequestId, TimeMs, inference::InferenceRequest,
-    limits::COMPLETION_TOKENS_MAX, price::Price, sign::Signed,
+    Address, ChannelId, Hash32, ModelId, RequestId, TimeMs,
+    ability::{Abilities, ToolAbility},
+    inference::InferenceRequest,
+    limits::COMPLETION_TOKENS_MAX,
+    price::Price,
+    sign::Signed,
 };
 use wire::{
     frame,
@@ -114,8 +118,7 @@ pub(crate) struct Job {
     prompt_hash: Hash32,
     /// Held against the rate of its key.
     prompt_tokens_estimate: u32,
-    logprobs: bool,
-    json: bool,
+    abilities: Abilities,
     needs: Needs,
     /// Orders made so far.
     orders: AtomicU16,
@@ -131,9 +134,9 @@ impl std::fmt::Debug for Job {
 }
 
 impl Job {
-    /// JSON that another engine goes on with may be none.
+    /// JSON that another engine goes on with may be none, and neither may a call.
     pub(crate) fn may_continue(&self) -> bool {
-        self.needs.continues && !self.json
+        self.needs.continues && !self.abilities.json && self.abilities.tools == ToolAbility::None
     }
 }
 
@@ -186,8 +189,7 @@ pub(crate) fn admit(
         began: Instant::now(),
         prompt_hash: request.prompt.hash(&salt),
         prompt_tokens_estimate,
-        logprobs: request.logprobs.is_some(),
-        json: request.form.is_some(),
+        abilities: Abilities::needed(request),
         needs,
         orders: AtomicU16::new(0),
         prefix: shared.directory.prefix(&request.prompt),
@@ -379,6 +381,7 @@ async fn order_from(
         prompt_tokens_estimate: size.estimate,
         prompt_tokens_max: size.max,
         tokens_max: grant.tokens_max,
+        tools: request.tools.is_some(),
         channel,
         lane: held.lane,
         lane_total_before: held.total_before,

@@ -9,7 +9,7 @@ use std::{
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 use types::{
     Nusd, RequestId,
-    inference::{InferenceRequest, Prompt, Sampling},
+    inference::{InferenceRequest, Prompt},
 };
 
 use crate::{
@@ -215,15 +215,8 @@ impl GatewayHandle {
     ) -> Result<ChatStream, RequestFailure> {
         let key = self.shared.books.key_named(key_name).ok_or(RequestFailure::BadKey)?;
         let ChatRequest { model, messages, tokens_max } = request;
-        let request = InferenceRequest {
-            prompt: Prompt::Chat(messages),
-            sampling: Sampling::default(),
-            tokens_max,
-            stop: Vec::new(),
-            logprobs: None,
-            begun: None,
-            form: None,
-        };
+        let request =
+            InferenceRequest { tokens_max, ..InferenceRequest::of(Prompt::Chat(messages)) };
         request.check().map_err(|error| RequestFailure::Invalid {
             param: Some(error.field.into()),
             problem: error.to_string(),
@@ -268,7 +261,8 @@ async fn relay(mut answering: Answering, job: Arc<Job>, sender: mpsc::Sender<Cha
                 }
                 continue;
             }
-            Part::Continued { .. } => continue,
+            // It gives no tools.
+            Part::Call { .. } | Part::Arguments { .. } | Part::Continued { .. } => continue,
             Part::Ended(ended) => *ended,
         };
         let last = match outcome {

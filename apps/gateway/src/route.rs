@@ -1,5 +1,7 @@
 //! Where a request would go, and why nowhere else.
 
+use types::ability::Abilities;
+
 use crate::{
     dispatch::{self, Needs},
     error::RequestFailure,
@@ -14,7 +16,7 @@ pub(crate) fn explain(
     needs: &Needs,
     prompt_tokens: u32,
     tokens_max: Option<u32>,
-    (logprobs, json): (bool, bool),
+    abilities: Abilities,
 ) -> Result<RouteView, RequestFailure> {
     let Some(resolved) = shared.directory.resolve(model) else {
         return Err(dispatch::unknown_model(shared, model.to_owned()));
@@ -26,8 +28,7 @@ pub(crate) fn explain(
         context_tokens_min: needs.context_tokens_min,
         tokens_max,
         price_max: needs.price_max,
-        logprobs,
-        json,
+        abilities,
         provider: needs.provider,
         region: needs.region.clone(),
     };

@@ -17,7 +17,7 @@ mod tests;
 use types::{
     Address, ChannelId, Hash32, Lane, ModelId, Nusd, RequestId, TimeMs,
     hash::{StreamHash, merkle_root},
-    inference::{CountMethod, FinishReason, TokenPiece},
+    inference::{CountMethod, FinishReason, Span, TokenPiece},
     limits,
     price::{Price, WINDOW_TOKENS},
     receipt::{Acknowledgement, ServiceReport, report_hash},
@@ -43,6 +43,8 @@ pub(crate) struct Terms {
     /// The longest answer that was asked for, that the model's context has room for, and that is
     /// paid for: whichever is least.
     pub tokens_max: u32,
+    /// Whether there is anything to call.
+    pub tools: bool,
     pub channel: ChannelId,
     pub lane: Lane,
     pub lane_total_before: Nusd,
@@ -177,6 +179,8 @@ pub(crate) enum Breach {
     PieceBytes { bytes: usize },
     #[error("more log-probability alternatives than were asked for")]
     Alternatives,
+    #[error("a call that was not asked for, or a part of none")]
+    Call,
     #[error("more tokens than were ordered")]
     TooManyTokens,
     #[error("tokens beyond what its voucher covers")]
@@ -226,6 +230,8 @@ pub(crate) struct Session {
     response: StreamHash,
     leaves: Vec<Hash32>,
     ids_known: bool,
+    /// Calls of tools that have begun.
+    calls: usize,
     /// When the current wait ends.
     deadline_ms: u64,
 }
@@ -252,6 +258,7 @@ impl Session {
             response: StreamHash::default(),
             leaves: Vec::new(),
             ids_known: true,
+            calls: 0,
             deadline_ms: terms.waits.accept_ms,
             terms,
         };
@@ -337,6 +344,7 @@ impl Session {
             return self.breach(breach, effects);
         }
         for piece in &pieces {
+            self.calls += usize::from(piece.span == Span::CallName);
             self.response.update(&piece.bytes);
             self.leaves.push(piece.transcript_leaf());
             self.ids_known &= piece.id.is_some();
@@ -352,10 +360,23 @@ impl Session {
     }
 
     fn check(&self, pieces: &[TokenPiece], delivered: u32, covered: u32) -> Result<(), Breach> {
+        let mut calls = self.calls;
         for piece in pieces {
             let bytes = piece.bytes.len();
             if bytes == 0 || bytes > limits::TOKEN_BYTES_MAX {
                 return Err(Breach::PieceBytes { bytes });
+            }
+            calls += usize::from(piece.span == Span::CallName);
+            let fits = match piece.span {
+                Span::Text => true,
+                Span::CallName => {
+                    let is_short = bytes <= limits::TOOL_NAME_BYTES_MAX;
+                    self.terms.tools && is_short && calls <= limits::TOOL_CALLS_MAX
+                }
+                Span::CallArguments => calls > 0,
+            };
+            if !fits {
+                return Err(Breach::Call);
             }
             if piece.alternatives.len() > usize::from(limits::TOP_LOGPROBS_MAX) {
                 return Err(Breach::Alternatives);

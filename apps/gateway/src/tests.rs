@@ -14,6 +14,7 @@ mod keys_and_limits;
 mod metrics;
 mod restart;
 mod routing;
+mod tools;
 
 use std::{
     path::Path,

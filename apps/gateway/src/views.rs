@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use types::{
     Address, ChannelId, ModelId, Nusd, PublicKey, RequestId, TimeMs, Watt,
+    ability::Abilities,
     inference::{CountMethod, FinishReason},
     offer::ModelOffer,
     price::Price,
@@ -41,9 +42,8 @@ pub struct ModelView {
     /// The lowest price asked for completion tokens, and the rest of that offer's price.
     pub price_min: Price,
     pub context_tokens_max: u32,
-    pub logprobs: bool,
-    /// Whether it can be held to answer in JSON.
-    pub json: bool,
+    /// What some provider can do with it.
+    pub abilities: Abilities,
 }
 
 /// A connected provider.

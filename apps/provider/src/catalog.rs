@@ -113,7 +113,7 @@ impl Catalog {
 }
 
 fn describe(engine: &SharedEngine, model: EngineModel, pricing: &Pricing) -> ModelOffer {
-    let EngineModel { id, alias, context_tokens, logprobs, json, .. } = model;
+    let EngineModel { id, alias, context_tokens, abilities, .. } = model;
     ModelOffer {
         model: id,
         price: pricing.of(&alias),
@@ -121,7 +121,6 @@ fn describe(engine: &SharedEngine, model: EngineModel, pricing: &Pricing) -> Mod
         context_tokens,
         engine: engine.kind(),
         engine_version: engine.version(),
-        logprobs,
-        json,
+        abilities,
     }
 }

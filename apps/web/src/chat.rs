@@ -4,7 +4,7 @@ use axum::{body::Bytes, http::StatusCode, response::sse::Event};
 use gateway::{ChatEvent, ChatRequest, ChatSummary, RequestFailure};
 use serde::{Deserialize, Serialize};
 use types::{
-    inference::{ChatMessage, FinishReason},
+    inference::{ChatMessage, FinishReason, Role},
     limits,
 };
 
@@ -18,7 +18,14 @@ const ANSWER_TOKENS_MAX: u32 = 1_024;
 #[serde(deny_unknown_fields)]
 struct ChatBody {
     model: String,
-    messages: Vec<ChatMessage>,
+    messages: Vec<Said>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Said {
+    role: Role,
+    content: String,
 }
 
 /// A request from its body, or what is wrong with it.
@@ -36,6 +43,10 @@ pub(crate) fn parse(body: &Bytes) -> Result<ChatRequest, RequestFailure> {
         let problem = format!("1 to {} messages", limits::CHAT_MESSAGES_MAX);
         return Err(invalid(Some("messages"), problem));
     }
+    let messages = messages
+        .into_iter()
+        .map(|Said { role, content }| ChatMessage::text(role, content))
+        .collect();
     Ok(ChatRequest { model, messages, tokens_max: Some(ANSWER_TOKENS_MAX) })
 }
 

@@ -6,6 +6,9 @@
 //! unbonding time and can be slashed until then for faults from before; so can stake that moved to
 //! another operator, which may not move on before that time is over.
 
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Reverse;
 
 use borsh::{BorshDeserialize, BorshSerialize};

@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use types::{Address, ModelId, Nusd, TimeMs, mul_div, price::Price};
+use types::{
+    Address, ModelId, Nusd, TimeMs,
+    ability::{Abilities, Lacking},
+    mul_div,
+    price::Price,
+};
 
 use crate::record::{Health, Record};
 
@@ -60,9 +65,7 @@ pub struct Need {
     /// The longest answer asked for.
     pub tokens_max: Option<u32>,
     pub price_max: Option<Price>,
-    pub logprobs: bool,
-    /// The answer must be JSON.
-    pub json: bool,
+    pub abilities: Abilities,
     /// Nobody else will do.
     pub provider: Option<Address>,
     /// Where the provider must be: `eu` is also `eu-west`.
@@ -76,8 +79,7 @@ pub struct Candidate {
     pub model: ModelId,
     pub price: Price,
     pub context_tokens: u32,
-    pub logprobs: bool,
-    pub json: bool,
+    pub abilities: Abilities,
     /// As the ledger has it; empty if it does not say.
     pub region: Arc<str>,
     /// It answered a prompt with the same beginning not long ago, and may still have it in its cache.
@@ -129,10 +131,8 @@ pub enum Reason {
     Model,
     #[error("tried before")]
     Tried,
-    #[error("no log-probabilities")]
-    Logprobs,
-    #[error("no structured output")]
-    Json,
+    #[error("{0}")]
+    Lacking(Lacking),
     #[error("the context holds {context_tokens} tokens, {needed} are needed")]
     Context { context_tokens: u32, needed: u32 },
     #[error("another provider was asked for")]
@@ -170,8 +170,7 @@ impl Choice {
                 Reason::Full | Reason::Unfunded => Some(now),
                 Reason::Model
                 | Reason::Tried
-                | Reason::Logprobs
-                | Reason::Json
+                | Reason::Lacking(_)
                 | Reason::Context { .. }
                 | Reason::Provider
                 | Reason::Region
@@ -271,11 +270,16 @@ fn business(candidate: &Candidate) -> u64 {
 /// What stands in a candidate's way; `Probation` stands in the way of first choice only.
 fn obstacle(now: TimeMs, need: &Need, candidate: &Candidate) -> Option<Reason> {
     let needed = need.context_tokens_min.unwrap_or(0).max(need.prompt_tokens_min.saturating_add(1));
+    if candidate.model != need.model {
+        return Some(Reason::Model);
+    }
+    if candidate.tried {
+        return Some(Reason::Tried);
+    }
+    if let Some(lacking) = candidate.abilities.lacking(&need.abilities) {
+        return Some(Reason::Lacking(lacking));
+    }
     let checks = [
-        (candidate.model != need.model, Reason::Model),
-        (candidate.tried, Reason::Tried),
-        (need.logprobs && !candidate.logprobs, Reason::Logprobs),
-        (need.json && !candidate.json, Reason::Json),
         (
             needed > candidate.context_tokens,
             Reason::Context { context_tokens: candidate.context_tokens, needed },

@@ -1,7 +1,11 @@
 //! Tables: who is chosen and why not the others; what opens and closes the breaker.
 
 use expect_test::{Expect, expect};
-use types::{Address, ModelId, Nusd, TimeMs, price::Price};
+use types::{
+    Address, ModelId, Nusd, TimeMs,
+    ability::{Abilities, ToolAbility},
+    price::Price,
+};
 
 use super::*;
 
@@ -20,14 +24,16 @@ fn price(nusd_per_token: u128) -> Price {
     }
 }
 
+const ABLE: Abilities =
+    Abilities { logprobs: true, json: true, tools: ToolAbility::Forced, samplers: true };
+
 fn candidate(number: u8) -> Candidate {
     Candidate {
         provider: Address([number; 20]),
         model: MODEL,
         price: price(100),
         context_tokens: 4_096,
-        logprobs: true,
-        json: true,
+        abilities: ABLE,
         region: "eu-west".into(),
         is_warm: false,
         slots: 4,
@@ -56,8 +62,7 @@ fn need() -> Need {
         context_tokens_min: None,
         tokens_max: None,
         price_max: None,
-        logprobs: false,
-        json: false,
+        abilities: Abilities::default(),
         provider: None,
         region: None,
     }
@@ -86,7 +91,7 @@ fn hard_filters_name_their_reason() {
     let candidates = [
         with(1, |c| c.model = ModelId([2; 32])),
         with(2, |c| c.tried = true),
-        with(3, |c| c.logprobs = false),
+        with(3, |c| c.abilities.logprobs = false),
         with(4, |c| c.context_tokens = 64),
         with(5, |c| c.price = price(1_000)),
         with(6, |c| c.payable = false),
@@ -95,15 +100,11 @@ fn hard_filters_name_their_reason() {
         with(9, |c| (0..3).for_each(|_| c.record.observe(NOW, Outcome::Cut))),
         with(10, |c| c.region = "europe".into()),
         with(11, |c| c.region = "".into()),
-        with(12, |c| c.json = false),
+        with(12, |c| c.abilities.json = false),
+        with(13, |c| c.abilities.tools = ToolAbility::Auto),
     ];
-    let need = Need {
-        logprobs: true,
-        json: true,
-        price_max: Some(price(500)),
-        region: Some("eu".into()),
-        ..need()
-    };
+    let need =
+        Need { abilities: ABLE, price_max: Some(price(500)), region: Some("eu".into()), ..need() };
     check(
         &need,
         &candidates,
@@ -122,6 +123,7 @@ fn hard_filters_name_their_reason() {
             not 10: in another region
             not 11: in another region
             not 12: no structured output
+            not 13: cannot be made to call a tool
         "#]],
     );
 }

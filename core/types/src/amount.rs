@@ -213,6 +213,30 @@ mod tests {
     }
 
     #[test]
+    fn a_division_without_rest_is_not_rounded() {
+        for rounding in [Rounding::Up, Rounding::Down] {
+            assert_eq!(mul_div(6, 4, 8, rounding), Some(3));
+            assert_eq!(mul_div(0, 4, 8, rounding), Some(0));
+        }
+        assert_eq!(mul_div(7, 4, 8, Rounding::Up), Some(4));
+    }
+
+    #[test]
+    fn a_purchase_is_worth_its_price() {
+        let worth = |watt, rounding| Nusd::worth(Watt(watt), Nusd(1_500_000_000), rounding);
+        assert_eq!(worth(3, Rounding::Down), Some(Nusd(4)));
+        assert_eq!(worth(3, Rounding::Up), Some(Nusd(5)));
+        assert_eq!(worth(u128::MAX, Rounding::Down), None);
+    }
+
+    #[test]
+    fn a_share_in_json_is_at_most_one() {
+        let read = |text: &str| serde_json::from_str::<Ppm>(text).ok();
+        assert_eq!(read("250000"), Ppm::new(250_000));
+        assert_eq!((read("1000000"), read("1000001")), (Some(Ppm::ONE), None));
+    }
+
+    #[test]
     fn decimals_round_trip_and_refuse_what_they_cannot_hold() {
         for text in ["0", "1", "0.000000001", "12.5", "1000000000"] {
             assert_eq!(Watt::from_decimal(text).unwrap().to_decimal(), text);

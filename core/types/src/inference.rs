@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     hash::{Hash32, merkle_leaf, sha256},
     limits,
+    tools::{ToolCall, Tools, is_id},
 };
 
 /// Who speaks in a chat.
@@ -35,10 +36,46 @@ impl Role {
 }
 
 /// One turn of a chat.
-#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
 pub struct ChatMessage {
     pub role: Role,
     pub content: String,
+    /// What the assistant asked to be called.
+    pub calls: Vec<ToolCall>,
+    /// Of a tool's message: the call whose result it is.
+    pub call_id: Option<String>,
+}
+
+impl ChatMessage {
+    /// A turn that is nothing but text.
+    pub fn text(role: Role, content: String) -> ChatMessage {
+        ChatMessage { role, content, calls: Vec::new(), call_id: None }
+    }
+
+    /// Bytes of all text in it.
+    fn text_bytes(&self) -> usize {
+        let calls = self.calls.iter().map(ToolCall::text_bytes).fold(0, usize::saturating_add);
+        self.content.len().saturating_add(calls)
+    }
+
+    fn check(&self) -> Result<(), RequestError> {
+        let bad = |field, problem: &str| Err(RequestError { field, problem: problem.to_owned() });
+        if !self.calls.is_empty() && self.role != Role::Assistant {
+            return bad("tool_calls", "belong to a message of the assistant");
+        }
+        if self.calls.len() > limits::TOOL_CALLS_MAX {
+            return bad("tool_calls", "too many in one message");
+        }
+        if !self.calls.iter().all(ToolCall::is_sound) {
+            return bad("tool_calls", "each has an id and a tool's name");
+        }
+        match (&self.call_id, self.role) {
+            (Some(id), Role::Tool) if is_id(id) => Ok(()),
+            (_, Role::Tool) => bad("tool_call_id", "name the call whose result it is"),
+            (Some(_), _) => bad("tool_call_id", "belongs to a message of a tool"),
+            (None, _) => Ok(()),
+        }
+    }
 }
 
 /// What is continued: a chat that the model's template renders, or text as it stands.
@@ -49,22 +86,34 @@ pub enum Prompt {
 }
 
 impl Prompt {
+    /// Whether tools were called in it.
+    pub fn has_calls(&self) -> bool {
+        let is_of_tools =
+            |message: &ChatMessage| message.role == Role::Tool || !message.calls.is_empty();
+        match self {
+            Prompt::Chat(messages) => messages.iter().any(is_of_tools),
+            Prompt::Text(_) => false,
+        }
+    }
+
     /// Bytes of all text in it. No tokenizer with byte fallback makes more tokens of it than this,
     /// template and special tokens aside.
     pub fn text_bytes(&self) -> usize {
         match self {
             Prompt::Chat(messages) => {
-                messages.iter().map(|message| message.content.len()).fold(0, usize::saturating_add)
+                messages.iter().map(ChatMessage::text_bytes).fold(0, usize::saturating_add)
             }
             Prompt::Text(text) => text.len(),
         }
     }
 
     /// The most prompt tokens a provider may bill for it: one per byte, and 64 for the template
-    /// plus 16 for each message's markers.
+    /// plus 16 for each message's markers and 32 for each call's.
     pub fn tokens_max(&self) -> u32 {
+        let marked =
+            |message: &ChatMessage| message.calls.len().saturating_mul(2).saturating_add(1);
         let messages = match self {
-            Prompt::Chat(messages) => messages.len(),
+            Prompt::Chat(messages) => messages.iter().map(marked).fold(0, usize::saturating_add),
             Prompt::Text(_) => 1,
         };
         let bound =
@@ -96,6 +145,13 @@ pub struct Sampling {
     pub presence_penalty_micros: Option<i32>,
     /// −2 000 000 to 2 000 000.
     pub frequency_penalty_micros: Option<i32>,
+    /// The draw is among so many of the likeliest; 0: among all.
+    pub top_k: Option<u32>,
+    /// 0 to 1 000 000: those are left out that are less likely than this share of the likeliest.
+    pub min_p_micros: Option<u32>,
+    /// Above 0, to 2 000 000: by what the logit of a token is divided (multiplied if it is negative) that
+    /// stands before, as far back as the engine looks.
+    pub repeat_penalty_micros: Option<u32>,
 }
 
 /// The form that an answer must have.
@@ -130,6 +186,8 @@ pub struct InferenceRequest {
     pub logprobs: Option<u8>,
     pub begun: Option<Begun>,
     pub form: Option<AnswerForm>,
+    /// Only with a chat.
+    pub tools: Option<Tools>,
 }
 
 /// What is wrong with a request, naming the field.
@@ -140,23 +198,56 @@ pub struct RequestError {
     pub problem: String,
 }
 
+/// Prompt tokens that a template may spend on saying how tools are called, and on the markers of each.
+const TOOLS_TOKENS: u32 = 1_024;
+const TOOL_TOKENS: u32 = 64;
+
 impl InferenceRequest {
-    /// Bytes of all text that is read before the first token is made.
-    pub fn text_bytes(&self) -> usize {
-        self.prompt.text_bytes().saturating_add(self.begun_bytes())
+    /// A request for an answer to `prompt`, and nothing else.
+    pub fn of(prompt: Prompt) -> InferenceRequest {
+        InferenceRequest {
+            prompt,
+            sampling: Sampling::default(),
+            tokens_max: None,
+            stop: Vec::new(),
+            logprobs: None,
+            begun: None,
+            form: None,
+            tools: None,
+        }
     }
 
-    /// The most prompt tokens a provider may bill: [`Prompt::tokens_max`], and one per byte of what was
-    /// begun.
+    /// Bytes of all text that is read before the first token is made.
+    pub fn text_bytes(&self) -> usize {
+        self.prompt
+            .text_bytes()
+            .saturating_add(self.begun_bytes())
+            .saturating_add(self.tools_bytes())
+    }
+
+    /// The most prompt tokens a provider may bill: [`Prompt::tokens_max`], one per byte of what was
+    /// begun, and for tools two per byte, because templates write them with indents, 64 for each and
+    /// 1 024 for how they are called.
     pub fn prompt_tokens_max(&self) -> u32 {
         let begun = u32::try_from(self.begun_bytes()).unwrap_or(u32::MAX);
-        self.prompt.tokens_max().saturating_add(begun)
+        let bytes = u32::try_from(self.tools_bytes()).unwrap_or(u32::MAX);
+        let tools = self.tools.as_ref().map_or(0, |tools| {
+            let count = u32::try_from(tools.list.len()).unwrap_or(u32::MAX);
+            let markers = count.saturating_mul(TOOL_TOKENS).saturating_add(TOOLS_TOKENS);
+            bytes.saturating_mul(2).saturating_add(markers)
+        });
+        self.prompt.tokens_max().saturating_add(begun).saturating_add(tools)
     }
 
     /// What the payer assumes before the provider has said.
     pub fn prompt_tokens_estimate(&self) -> u32 {
-        let begun = u32::try_from(self.begun_bytes()).unwrap_or(u32::MAX);
-        self.prompt.tokens_estimate().saturating_add(begun / 3)
+        let more = self.begun_bytes().saturating_add(self.tools_bytes());
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        self.prompt.tokens_estimate().saturating_add(more / 3)
+    }
+
+    fn tools_bytes(&self) -> usize {
+        self.tools.as_ref().map_or(0, Tools::text_bytes)
     }
 
     fn begun_bytes(&self) -> usize {
@@ -172,6 +263,17 @@ impl InferenceRequest {
             }
             if messages.len() > limits::CHAT_MESSAGES_MAX {
                 return bad("messages", format!("at most {} messages", limits::CHAT_MESSAGES_MAX));
+            }
+            messages.iter().try_for_each(ChatMessage::check)?;
+        }
+        if let Some(tools) = &self.tools {
+            tools.check()?;
+            if matches!(self.prompt, Prompt::Text(_)) {
+                return bad("tools", "go with a chat".into());
+            }
+            // Engines hold an answer to one form or let it call, not both.
+            if self.form.is_some() {
+                return bad("tools", "cannot be had together with an answer in JSON".into());
             }
         }
         if self.text_bytes() > limits::PROMPT_BYTES_MAX {
@@ -220,13 +322,45 @@ impl Sampling {
         if penalty(self.frequency_penalty_micros) {
             return bad("frequency_penalty", "-2 to 2");
         }
+        if self.top_k.is_some_and(|count| count > limits::TOP_K_MAX) {
+            return Err(RequestError {
+                field: "top_k",
+                problem: format!("0 to {}", limits::TOP_K_MAX),
+            });
+        }
+        if self.min_p_micros.is_some_and(|value| value > 1_000_000) {
+            return bad("min_p", "0 to 1");
+        }
+        if self.repeat_penalty_micros.is_some_and(|value| !(1..=2_000_000).contains(&value)) {
+            return bad("repeat_penalty", "above 0, to 2");
+        }
         Ok(())
+    }
+
+    /// Whether it says something that not every engine understands.
+    pub(crate) fn needs_samplers(&self) -> bool {
+        let Sampling { top_k, min_p_micros, repeat_penalty_micros, .. } = self;
+        top_k.is_some() || min_p_micros.is_some() || repeat_penalty_micros.is_some()
     }
 }
 
+/// What a token belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, BorshSerialize, BorshDeserialize)]
+#[borsh(use_discriminant = false)]
+pub enum Span {
+    /// The text of the answer.
+    #[default]
+    Text,
+    /// A call of a tool begins: its name, whole.
+    CallName,
+    /// The arguments of the call that began last.
+    CallArguments,
+}
+
 /// One delivered token: its bytes, which need not be whole characters, and what the engine says of it.
-#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, BorshSerialize, BorshDeserialize)]
 pub struct TokenPiece {
+    pub span: Span,
     /// The id in the model's vocabulary, where the engine tells it.
     pub id: Option<u32>,
     /// Never empty: an empty piece is not a delivered token.
@@ -239,7 +373,7 @@ pub struct TokenPiece {
 impl TokenPiece {
     /// The leaf that stands for this token in the transcript.
     pub fn transcript_leaf(&self) -> Hash32 {
-        merkle_leaf(&borsh::to_vec(&(self.id, &self.bytes)).unwrap_or_default())
+        merkle_leaf(&borsh::to_vec(&(self.span, self.id, &self.bytes)).unwrap_or_default())
     }
 }
 

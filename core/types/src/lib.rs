@@ -28,10 +28,12 @@ pub mod price;
 pub mod sign;
 pub mod split;
 
+pub mod ability;
 pub mod channel;
 pub mod inference;
 pub mod offer;
 pub mod receipt;
+pub mod tools;
 
 pub mod block;
 pub mod consensus;

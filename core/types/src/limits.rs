@@ -36,10 +36,17 @@ pub const STOP_SEQUENCES_MAX: usize = 16;
 pub const STOP_BYTES_MAX: usize = 256;
 /// Bytes of the JSON Schema that an answer must fit. Those of large tools reach 20 KiB.
 pub const SCHEMA_BYTES_MAX: usize = 64 * 1024;
+/// Tools of one request (OpenAI allows 128), and bytes of the name of each and of a call's id.
+pub const TOOLS_MAX: usize = 128;
+pub const TOOL_NAME_BYTES_MAX: usize = 128;
+/// Calls in one message.
+pub const TOOL_CALLS_MAX: usize = 128;
 /// Completion tokens of one request.
 pub const COMPLETION_TOKENS_MAX: u32 = 131_072;
 /// Bytes of one delivered token. Real vocabularies stay below 200.
 pub const TOKEN_BYTES_MAX: usize = 1_024;
+/// The most that `top_k` may say; more than any vocabulary.
+pub const TOP_K_MAX: u32 = 1_000_000;
 /// Alternatives reported with a token (OpenAI: `top_logprobs` up to 20).
 pub const TOP_LOGPROBS_MAX: u8 = 20;
 /// Bytes of one p2p frame: the largest prompt, a schema, and the ids of the

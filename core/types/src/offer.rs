@@ -4,6 +4,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    ability::Abilities,
     id::{Address, ModelId, PublicKey, TimeMs},
     limits,
     price::Price,
@@ -44,10 +45,7 @@ pub struct ModelOffer {
     pub engine: EngineKind,
     /// Name and version of the engine; at most [`limits::NAME_BYTES_MAX`] bytes.
     pub engine_version: String,
-    /// Whether it can report log-probabilities.
-    pub logprobs: bool,
-    /// Whether it can be held to answer in JSON.
-    pub json: bool,
+    pub abilities: Abilities,
 }
 
 /// All that a provider offers now. Sent on its standing connection to a gateway when it changes.

@@ -16,9 +16,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use types::{
     ModelId,
+    ability::{Abilities, ToolAbility},
     hash::sha256,
-    inference::{Alternative, CountMethod, FinishReason, InferenceRequest, Prompt, TokenPiece},
+    inference::{
+        Alternative, CountMethod, FinishReason, InferenceRequest, Prompt, Role, Span, TokenPiece,
+    },
     offer::EngineKind,
+    tools::ToolChoice,
 };
 
 use crate::{
@@ -28,7 +32,7 @@ use crate::{
 };
 
 /// Every model with a fixed name. `dummy/N` for a number N is one too, see [`Behaviour::Burst`].
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 11] = [
     "dummy/echo",
     "dummy/slow",
     "dummy/dies-after-3-tokens",
@@ -39,6 +43,7 @@ pub const NAMES: [&str; 10] = [
     "dummy/no-ids",
     "dummy/long",
     "dummy/64",
+    "dummy/calls",
 ];
 
 /// Tokens that the context of every dummy model holds.
@@ -69,6 +74,9 @@ pub enum Behaviour {
     NoIds,
     /// 4096 tokens as fast as they are read.
     Long,
+    /// Calls the first tool, or the one that was asked for, with what the last message says; an answer to the
+    /// result of a call, and to a request without tools, is like that of `Echo`.
+    Calls,
     /// This many tokens as fast as they are read: `dummy/64`, also spelled `dummy/fast-64`.
     Burst(u32),
 }
@@ -86,11 +94,25 @@ impl Behaviour {
             "paced" => Behaviour::Paced,
             "no-ids" => Behaviour::NoIds,
             "long" => Behaviour::Long,
+            "calls" => Behaviour::Calls,
             other => {
                 let count = other.strip_prefix("fast-").unwrap_or(other).parse().ok()?;
                 (1..=CONTEXT_TOKENS).contains(&count).then_some(Behaviour::Burst(count))?
             }
         })
+    }
+}
+
+impl Behaviour {
+    fn abilities(self) -> Abilities {
+        Abilities {
+            logprobs: self != Behaviour::NoIds,
+            tools: match self {
+                Behaviour::Calls => ToolAbility::Forced,
+                _ => ToolAbility::None,
+            },
+            ..Abilities::default()
+        }
     }
 }
 
@@ -164,8 +186,7 @@ impl Engine for DummyEngine {
             weights: sha256(&[name.as_bytes()]),
             weights_known: false,
             context_tokens: CONTEXT_TOKENS,
-            logprobs: *behaviour != Behaviour::NoIds,
-            json: false,
+            abilities: behaviour.abilities(),
         };
         Ok(self.models.iter().map(describe).collect())
     }
@@ -178,8 +199,8 @@ impl Engine for DummyEngine {
     ) -> Result<Generation, EngineError> {
         let behaviour = self.models.iter().find(|(name, _)| model_id(name) == model);
         let &(_, behaviour) = behaviour.ok_or(EngineError::UnknownModel { model })?;
-        if request.form.is_some() {
-            return Err(EngineError::Unsupported { what: "structured output" });
+        if let Some(what) = behaviour.abilities().lacking(&Abilities::needed(&request)) {
+            return Err(EngineError::Lacking { what });
         }
         if behaviour == Behaviour::Refuses {
             let message = "dummy/refuses refuses".to_owned();
@@ -246,14 +267,17 @@ impl Script {
         if self.behaviour == Behaviour::Slow {
             tokio::time::sleep(self.delay).await;
         }
+        if let Some(name) = self.called() {
+            return self.call(name).await;
+        }
         let echo = match self.behaviour {
-            Behaviour::Echo | Behaviour::Slow | Behaviour::NoIds => {
+            Behaviour::Echo | Behaviour::Slow | Behaviour::NoIds | Behaviour::Calls => {
                 words(&last_text(&self.request.prompt))
             }
             _ => Vec::new(),
         };
         let count = match self.behaviour {
-            Behaviour::Echo | Behaviour::Slow | Behaviour::NoIds => echo.len(),
+            Behaviour::Echo | Behaviour::Slow | Behaviour::NoIds | Behaviour::Calls => echo.len(),
             Behaviour::DiesAfter3 | Behaviour::StallsAfter3 => 3,
             Behaviour::Empty | Behaviour::Refuses => 0,
             Behaviour::Paced => PACED_TOKENS as usize,
@@ -289,6 +313,33 @@ impl Script {
         }
     }
 
+    /// The tool to call now.
+    fn called(&self) -> Option<String> {
+        let tools = self.request.tools.as_ref().filter(|_| self.behaviour == Behaviour::Calls)?;
+        match (&self.request.prompt, &tools.choice) {
+            (_, ToolChoice::Named(name)) => Some(name.clone()),
+            (Prompt::Chat(messages), ToolChoice::Auto)
+                if messages.last().is_some_and(|last| last.role == Role::Tool) =>
+            {
+                None
+            }
+            _ => tools.list.first().map(|tool| tool.name.clone()),
+        }
+    }
+
+    async fn call(&mut self, name: String) -> EngineEvent {
+        let piece = |span, text: String| TokenPiece {
+            span,
+            bytes: text.into_bytes(),
+            ..TokenPiece::default()
+        };
+        let arguments = last_text(&self.request.prompt);
+        let parts = words(&arguments).into_iter().map(|text| piece(Span::CallArguments, text));
+        let pieces = std::iter::once(piece(Span::CallName, name)).chain(parts).collect();
+        self.deliver(pieces).await;
+        self.done(FinishReason::Stop)
+    }
+
     async fn deliver(&mut self, pieces: Vec<TokenPiece>) {
         for piece in pieces {
             // A closed stream ends `play` at the next await.
@@ -307,7 +358,7 @@ impl Script {
             }
             _ => Vec::new(),
         };
-        TokenPiece { id, bytes: text.into_bytes(), logprob_micros, alternatives }
+        TokenPiece { span: Span::Text, id, bytes: text.into_bytes(), logprob_micros, alternatives }
     }
 
     fn done(&self, finish: FinishReason) -> EngineEvent {

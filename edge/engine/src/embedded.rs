@@ -31,6 +31,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use types::{
     Hash32, ModelId,
+    ability::Abilities,
     hash::StreamHash,
     inference::{Begun, InferenceRequest, Prompt},
     offer::EngineKind,
@@ -162,8 +163,7 @@ impl EmbeddedEngine {
             weights,
             weights_known: true,
             context_tokens: loaded.context_tokens,
-            logprobs: true,
-            json: false,
+            abilities: Abilities { logprobs: true, samplers: true, ..Abilities::default() },
         };
         let options = EmbeddedOptions { slots: options.slots.max(1), ..options };
         let (jobs, queue) = std_mpsc::channel();
@@ -250,10 +250,7 @@ impl Engine for EmbeddedEngine {
         cancel: CancellationToken,
     ) -> Result<Generation, EngineError> {
         self.check_model(model)?;
-        request.check().map_err(|error| EngineError::BadRequest { reason: error.to_string() })?;
-        if request.form.is_some() {
-            return Err(EngineError::Unsupported { what: "structured output" });
-        }
+        self.model.check(&request)?;
         let place = self.place()?;
         let loaded = Arc::clone(&self.loaded);
         // A prompt of megabytes takes a while to tokenize.

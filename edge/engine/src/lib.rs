@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use types::{
     Hash32, ModelId,
+    ability::{Abilities, Lacking},
     inference::{CountMethod, FinishReason, InferenceRequest, TokenPiece},
     limits,
     offer::EngineKind,
@@ -82,9 +83,16 @@ pub struct EngineModel {
     /// Whether `weights` is the digest of the GGUF file and not of a description.
     pub weights_known: bool,
     pub context_tokens: u32,
-    pub logprobs: bool,
-    /// Whether it can be held to answer in JSON.
-    pub json: bool,
+    pub abilities: Abilities,
+}
+
+impl EngineModel {
+    /// Whether a request is within all limits and asks for nothing that the model cannot do here.
+    fn check(&self, request: &InferenceRequest) -> Result<(), EngineError> {
+        request.check().map_err(|error| EngineError::BadRequest { reason: error.to_string() })?;
+        let lacking = self.abilities.lacking(&Abilities::needed(request));
+        lacking.map_or(Ok(()), |what| Err(EngineError::Lacking { what }))
+    }
 }
 
 /// An answer being made.
@@ -151,6 +159,8 @@ pub enum EngineError {
     ContextFull { prompt_tokens: u32, context_tokens: u32 },
     #[error("this engine does not support {what}")]
     Unsupported { what: &'static str },
+    #[error("the model cannot do this here: {what}")]
+    Lacking { what: Lacking },
     #[error("the model file {path} cannot be used: {reason}")]
     Model { path: String, reason: String },
     #[error("all slots are busy and {waiting_max} requests wait already; try again later")]

@@ -15,17 +15,19 @@ use reqwest::RequestBuilder;
 use tokio_util::sync::CancellationToken;
 use types::{
     Hash32, ModelId,
+    ability::{Abilities, ToolAbility},
     hash::sha256,
     inference::{
-        Alternative, AnswerForm, ChatMessage, FinishReason, InferenceRequest, Prompt, Role,
+        Alternative, AnswerForm, ChatMessage, FinishReason, InferenceRequest, Prompt, Role, Span,
         TokenPiece,
     },
     limits,
     offer::EngineKind,
+    tools,
 };
 use wire::upstream::ollama::{
-    ChatRequest, Chunk, Common, GenerateRequest, Logprob, Message, Options, Show, ShowRequest,
-    TaggedModel, Tags, Version,
+    CalledFunction, ChatRequest, Chunk, ChunkCall, Common, GenerateRequest, Logprob, Message,
+    Options, Show, ShowRequest, TaggedModel, Tags, ToolCall, Version,
 };
 
 use crate::{
@@ -127,11 +129,11 @@ impl OllamaEngine {
 
     /// What the server cannot be trusted to honour.
     fn check(&self, model: &EngineModel, request: &InferenceRequest) -> Result<(), EngineError> {
-        request.check().map_err(|error| EngineError::BadRequest { reason: error.to_string() })?;
         if request.logprobs.is_some() && !self.has_logprobs() {
             let what = "log-probabilities; update Ollama to 0.12.11 or later";
             return Err(EngineError::Unsupported { what });
         }
+        model.check(request)?;
         if self.numbers < NEVER_CUTS && request.prompt_tokens_max() > model.context_tokens {
             let what = "prompts that may exceed the context, which this version cuts silently; \
                 update Ollama to 0.12.6 or later";
@@ -149,16 +151,17 @@ impl OllamaEngine {
         let model = model.alias.as_str();
         Ok(match &request.prompt {
             Prompt::Chat(messages) => {
-                let message = |message: &'a ChatMessage| Message {
-                    role: message.role.as_str(),
-                    content: &message.content,
-                };
+                let mut sent = chat(messages)?;
                 // Ollama's templates leave a last message of the assistant open.
-                let begun = request.begun.as_ref();
-                let begun = begun
-                    .map(|begun| Message { role: Role::Assistant.as_str(), content: &begun.text });
-                let messages = messages.iter().map(message).chain(begun).collect();
-                let body = ChatRequest { model, messages, common };
+                sent.extend(request.begun.as_ref().map(|begun| Message {
+                    role: Role::Assistant.as_str(),
+                    content: &begun.text,
+                    tool_calls: Vec::new(),
+                    tool_name: None,
+                    tool_call_id: None,
+                }));
+                let tools = remote::tools(request.tools.as_ref())?;
+                let body = ChatRequest { model, messages: sent, tools, common };
                 self.client.post(format!("{}/api/chat", self.base)).json(&body)
             }
             Prompt::Text(prompt) => {
@@ -206,7 +209,14 @@ impl Engine for OllamaEngine {
         let found = found.ok_or(EngineError::UnknownModel { model })?;
         self.check(&found, &request)?;
         let sent = self.request(&found, &request)?;
-        let decode = OllamaStream { lines: Lines::default(), logprobs: request.logprobs };
+        let decode = OllamaStream {
+            lines: Lines::default(),
+            logprobs: request.logprobs,
+            calls_left: match &request.tools {
+                Some(tools) if !tools.parallel => 1,
+                _ => limits::TOOL_CALLS_MAX,
+            },
+        };
         remote::stream(&self.base, sent, &request, cancel, &self.active, decode).await
     }
 
@@ -240,15 +250,43 @@ fn model(
     };
     let context_tokens = show.context_tokens().and_then(|tokens| u32::try_from(tokens).ok());
     let digest = weights.unwrap_or_else(described);
+    let has_tools = show.capabilities.iter().any(|capability| capability == "tools");
     EngineModel {
         id: ModelId::of(&digest, &template),
         alias: bounded_name(&tagged.name),
         weights: digest,
         weights_known: weights.is_some(),
         context_tokens: context_tokens.unwrap_or(u32::MAX).min(context_tokens_max),
-        logprobs,
-        json: true,
+        // It cannot be told that a tool must be called.
+        abilities: Abilities {
+            logprobs,
+            json: true,
+            tools: if has_tools { ToolAbility::Auto } else { ToolAbility::None },
+            samplers: true,
+        },
     }
+}
+
+fn chat(messages: &[ChatMessage]) -> Result<Vec<Message<'_>>, EngineError> {
+    // A result is known by the name of its tool too.
+    let mut names = HashMap::new();
+    let mut sent = Vec::with_capacity(messages.len());
+    for message in messages {
+        names.extend(message.calls.iter().map(|call| (&call.id, call.name.as_str())));
+        sent.push(Message {
+            role: message.role.as_str(),
+            content: &message.content,
+            tool_calls: message.calls.iter().map(called).collect::<Result<_, _>>()?,
+            tool_name: message.call_id.as_ref().and_then(|id| names.get(id).copied()),
+            tool_call_id: message.call_id.as_deref(),
+        });
+    }
+    Ok(sent)
+}
+
+fn called(call: &tools::ToolCall) -> Result<ToolCall<'_>, EngineError> {
+    let arguments = remote::json(&call.arguments, "what a tool was called with")?;
+    Ok(ToolCall { id: &call.id, function: CalledFunction { name: &call.name, arguments } })
 }
 
 fn common<'a>(
@@ -276,6 +314,9 @@ fn common<'a>(
             top_p: sampling.top_p_micros.map(remote::from_micros),
             presence_penalty: sampling.presence_penalty_micros.map(remote::from_micros),
             frequency_penalty: sampling.frequency_penalty_micros.map(remote::from_micros),
+            top_k: sampling.top_k,
+            min_p: sampling.min_p_micros.map(remote::from_micros),
+            repeat_penalty: sampling.repeat_penalty_micros.map(remote::from_micros),
             stop: &request.stop,
         },
         format,
@@ -286,6 +327,8 @@ fn common<'a>(
 struct OllamaStream {
     lines: Lines,
     logprobs: Option<u8>,
+    /// It cannot be told to make only one; the others are left out.
+    calls_left: usize,
 }
 
 impl Decode for OllamaStream {
@@ -307,7 +350,7 @@ impl Decode for OllamaStream {
 }
 
 impl OllamaStream {
-    fn line(&self, line: &[u8], parts: &mut Vec<Part>) -> Result<(), StreamError> {
+    fn line(&mut self, line: &[u8], parts: &mut Vec<Part>) -> Result<(), StreamError> {
         if line.trim_ascii().is_empty() {
             return Ok(());
         }
@@ -315,10 +358,26 @@ impl OllamaStream {
         if let Some(error) = chunk.error {
             return Err(StreamError::Told(error));
         }
-        let text = chunk.message.map(|message| message.content).or(chunk.response);
+        let (content, calls) = match chunk.message {
+            Some(message) => (Some(message.content), message.tool_calls),
+            None => (None, Vec::new()),
+        };
+        let text = content.or(chunk.response);
         let text = text.unwrap_or_default().into_bytes();
         let logprobs = chunk.logprobs.unwrap_or_default();
         parts.extend(self.pieces(&text, &logprobs).into_iter().map(Part::Piece));
+        let calls_left = self.calls_left;
+        self.calls_left = calls_left.saturating_sub(calls.len());
+        for ChunkCall { function } in calls.into_iter().take(calls_left) {
+            if !(1..=limits::TOOL_NAME_BYTES_MAX).contains(&function.name.len()) {
+                return Err(StreamError::Told("a call without the name of a tool".to_owned()));
+            }
+            parts.push(Part::Call(function.name));
+            parts.push(Part::Arguments(match function.arguments.is_null() {
+                true => "{}".to_owned(),
+                false => function.arguments.to_string(),
+            }));
+        }
         if chunk.done {
             let finish = match chunk.done_reason.as_deref() {
                 Some("length") => FinishReason::Length,
@@ -351,6 +410,7 @@ impl OllamaStream {
             logprob_micros: remote::to_micros(logprob.logprob),
         };
         let piece = |(logprob, bytes): (&Logprob, Vec<u8>)| TokenPiece {
+            span: Span::Text,
             id: None,
             bytes,
             logprob_micros: Some(remote::to_micros(logprob.logprob)),

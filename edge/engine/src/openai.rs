@@ -13,17 +13,19 @@ use reqwest::RequestBuilder;
 use tokio_util::sync::CancellationToken;
 use types::{
     Hash32, ModelId,
+    ability::{Abilities, ToolAbility},
     hash::sha256,
     inference::{
-        Alternative, AnswerForm, ChatMessage, FinishReason, InferenceRequest, Prompt, Role,
+        Alternative, AnswerForm, ChatMessage, FinishReason, InferenceRequest, Prompt, Role, Span,
         TokenPiece,
     },
     limits,
     offer::EngineKind,
+    tools::{self, ToolChoice},
 };
 use wire::upstream::openai::{
-    ChatRequest, Chunk, Common, CompletionRequest, Logprob, Message, Model, Models, Props,
-    ServerError, StreamOptions, Version,
+    CallDelta, CalledFunction, ChatRequest, Chunk, Common, CompletionRequest, Logprob, Message,
+    Model, Models, Props, ServerError, StreamOptions, ToolCall, Version,
 };
 
 use crate::{
@@ -196,19 +198,19 @@ impl OpenAiEngine {
         request: &'a InferenceRequest,
     ) -> Result<RequestBuilder, EngineError> {
         let model = known.name.as_str();
-        let common = common(known, request);
+        let common = common(known, request, self.family);
         // llama-server tells the token itself only together with at least one alternative.
         let asked = request.logprobs.map(|count| count.max(1));
         let sent = match &request.prompt {
             Prompt::Chat(messages) => {
-                let message = |message: &'a ChatMessage| Message {
-                    role: message.role.as_str(),
-                    content: &message.content,
-                };
-                let begun = request.begun.as_ref();
-                let begun = begun
-                    .map(|begun| Message { role: Role::Assistant.as_str(), content: &begun.text });
+                let begun = request.begun.as_ref().map(|begun| Message {
+                    role: Role::Assistant.as_str(),
+                    content: &begun.text,
+                    tool_calls: Vec::new(),
+                    tool_call_id: None,
+                });
                 let messages = messages.iter().map(message).chain(begun).collect();
+                let wanted = request.tools.as_ref();
                 let (logprobs, top_logprobs) = (asked.is_some(), asked);
                 // llama-server continues a last message of the assistant unasked.
                 let is_told = request.begun.is_some() && self.family == Family::Vllm;
@@ -220,6 +222,9 @@ impl OpenAiEngine {
                     add_generation_prompt: is_told.then_some(false),
                     continue_final_message: is_told.then_some(true),
                     response_format: response_format(request)?,
+                    tools: remote::tools(wanted)?,
+                    tool_choice: wanted.map(|tools| tool_choice(&tools.choice)),
+                    parallel_tool_calls: wanted.map(|tools| tools.parallel),
                     common,
                 };
                 self.client.post(format!("{}/v1/chat/completions", self.base)).json(&body)
@@ -231,6 +236,30 @@ impl OpenAiEngine {
             }
         };
         Ok(self.with_key(sent))
+    }
+}
+
+fn message(message: &ChatMessage) -> Message<'_> {
+    Message {
+        role: message.role.as_str(),
+        content: &message.content,
+        tool_calls: message.calls.iter().map(called).collect(),
+        tool_call_id: message.call_id.as_deref(),
+    }
+}
+
+fn called(call: &tools::ToolCall) -> ToolCall<'_> {
+    let function = CalledFunction { name: &call.name, arguments: &call.arguments };
+    ToolCall { id: &call.id, kind: "function", function }
+}
+
+fn tool_choice(choice: &ToolChoice) -> serde_json::Value {
+    match choice {
+        ToolChoice::Auto => "auto".into(),
+        ToolChoice::Required => "required".into(),
+        ToolChoice::Named(name) => {
+            serde_json::json!({ "type": "function", "function": { "name": name } })
+        }
     }
 }
 
@@ -273,16 +302,13 @@ impl Engine for OpenAiEngine {
     ) -> Result<Generation, EngineError> {
         let known = self.lock().iter().find(|known| known.model.id == model).cloned();
         let known = known.ok_or(EngineError::UnknownModel { model })?;
-        request.check().map_err(|error| EngineError::BadRequest { reason: error.to_string() })?;
-        if request.logprobs.is_some() && !known.model.logprobs {
-            return Err(EngineError::Unsupported { what: "log-probabilities" });
-        }
+        known.model.check(&request)?;
         let is_chat = matches!(request.prompt, Prompt::Chat(_));
         if request.begun.is_some() && is_chat && self.family == Family::Other {
             return Err(EngineError::Unsupported { what: "going on with a begun answer" });
         }
-        if request.form.is_some() && !(known.model.json && is_chat) {
-            return Err(EngineError::Unsupported { what: "structured output here" });
+        if request.form.is_some() && !is_chat {
+            return Err(EngineError::Unsupported { what: "structured output of a raw prompt" });
         }
         let sent = self.request(&known, &request)?;
         let decode = OpenAiStream::new(request.logprobs);
@@ -313,9 +339,26 @@ fn describe(
         weights,
         weights_known: false,
         context_tokens: slot.or(model.max_model_len).or(trained).unwrap_or(context_tokens).max(1),
-        logprobs: family != Family::Other,
-        json: family != Family::Other,
+        abilities: abilities(props, family),
     }
+}
+
+/// What is known of a server of this family. Of others nothing is: many ignore what they do not
+/// understand, and a client would believe that it was honoured.
+fn abilities(props: Option<&Props>, family: Family) -> Abilities {
+    let knows_tools = |props: &Props| {
+        let told = props.chat_template_caps.get("supports_tool_calls");
+        let told = told.and_then(serde_json::Value::as_bool);
+        let template = props.chat_template.as_deref().unwrap_or_default();
+        told.unwrap_or_else(|| template.contains("tool"))
+    };
+    let tools = match family {
+        Family::LlamaServer if props.is_some_and(knows_tools) => ToolAbility::Forced,
+        Family::Vllm => ToolAbility::Forced,
+        Family::LlamaServer | Family::Other => ToolAbility::None,
+    };
+    let known = family != Family::Other;
+    Abilities { logprobs: known, json: known, tools, samplers: known }
 }
 
 /// These servers do not tell the digest of the file: this is one of what they tell instead, which
@@ -334,13 +377,16 @@ fn weights(model: &Model, name: &str) -> Hash32 {
     ])
 }
 
-fn common<'a>(known: &Known, request: &'a InferenceRequest) -> Common<'a> {
+fn common<'a>(known: &Known, request: &'a InferenceRequest, family: Family) -> Common<'a> {
     let sampling = &request.sampling;
     // Of a raw prompt vLLM continues 16 tokens unless told, so it is told what surely fits.
     let room = || known.model.context_tokens.saturating_sub(request.prompt_tokens_max()).max(16);
     let max_tokens = match &request.prompt {
         Prompt::Chat(_) => request.tokens_max,
         Prompt::Text(_) => Some(request.tokens_max.unwrap_or_else(room)),
+    };
+    let repeat_penalty = |whose: Family| {
+        sampling.repeat_penalty_micros.filter(|_| family == whose).map(remote::from_micros)
     };
     Common {
         stream: true,
@@ -351,6 +397,10 @@ fn common<'a>(known: &Known, request: &'a InferenceRequest) -> Common<'a> {
         top_p: sampling.top_p_micros.map(remote::from_micros),
         presence_penalty: sampling.presence_penalty_micros.map(remote::from_micros),
         frequency_penalty: sampling.frequency_penalty_micros.map(remote::from_micros),
+        top_k: sampling.top_k,
+        min_p: sampling.min_p_micros.map(remote::from_micros),
+        repeat_penalty: repeat_penalty(Family::LlamaServer),
+        repetition_penalty: repeat_penalty(Family::Vllm),
         stop: &request.stop,
     }
 }
@@ -361,6 +411,13 @@ struct OpenAiStream {
     logprobs: Option<u8>,
     /// Tokens that were told of, and whose text has not come yet.
     ahead: Vec<Logprob>,
+    /// The call that is being made.
+    call: Option<Call>,
+}
+
+struct Call {
+    index: u32,
+    has_arguments: bool,
 }
 
 impl Decode for OpenAiStream {
@@ -383,7 +440,7 @@ impl Decode for OpenAiStream {
 
 impl OpenAiStream {
     fn new(logprobs: Option<u8>) -> OpenAiStream {
-        OpenAiStream { events: Events::default(), logprobs, ahead: Vec::new() }
+        OpenAiStream { events: Events::default(), logprobs, ahead: Vec::new(), call: None }
     }
 
     fn event(&mut self, event: &[u8], parts: &mut Vec<Part>) -> Result<(), StreamError> {
@@ -397,12 +454,18 @@ impl OpenAiStream {
         }
         // One choice was asked for.
         if let Some(choice) = chunk.choices.into_iter().next() {
-            let text = choice.delta.and_then(|delta| delta.content).or(choice.text);
+            let (content, calls) =
+                choice.delta.map_or((None, None), |delta| (delta.content, delta.tool_calls));
+            let text = content.or(choice.text);
             let tokens = choice.logprobs.map(|logprobs| logprobs.into_tokens());
             let text = text.unwrap_or_default().into_bytes();
             parts
                 .extend(self.pieces(text, tokens.unwrap_or_default()).into_iter().map(Part::Piece));
+            for call in calls.into_iter().flatten() {
+                self.call(call, parts)?;
+            }
             if let Some(finish) = choice.finish_reason {
+                self.end_call(parts);
                 parts.push(Part::Finish(finish_reason(&finish)?));
             }
         }
@@ -411,6 +474,34 @@ impl OpenAiStream {
             parts.push(Part::Usage { prompt_tokens, completion_tokens });
         }
         Ok(())
+    }
+
+    fn call(&mut self, delta: CallDelta, parts: &mut Vec<Part>) -> Result<(), StreamError> {
+        let function = delta.function.unwrap_or_default();
+        let name = function.name.filter(|name| !name.is_empty());
+        let current = self.call.as_ref().map(|call| call.index);
+        let index = delta.index.or(current).unwrap_or(0);
+        if current.is_none_or(|current| current < index) {
+            let name = name.filter(|name| name.len() <= limits::TOOL_NAME_BYTES_MAX);
+            let unnamed = || StreamError::Told("a call without the name of a tool".to_owned());
+            self.end_call(parts);
+            parts.push(Part::Call(name.ok_or_else(unnamed)?));
+            self.call = Some(Call { index, has_arguments: false });
+        } else if current != Some(index) {
+            return Err(StreamError::Told("more of a call that had ended".to_owned()));
+        }
+        if let Some(arguments) = function.arguments.filter(|arguments| !arguments.is_empty()) {
+            parts.push(Part::Arguments(arguments));
+            self.call = Some(Call { index, has_arguments: true });
+        }
+        Ok(())
+    }
+
+    /// Some servers say nothing where there are no arguments.
+    fn end_call(&mut self, parts: &mut Vec<Part>) {
+        if self.call.take().is_some_and(|call| !call.has_arguments) {
+            parts.push(Part::Arguments("{}".to_owned()));
+        }
     }
 
     /// A piece per token where the tokens told of so far begin with the text, else the text as it
@@ -449,6 +540,7 @@ fn piece(token: &Logprob, alternatives: u8) -> Option<TokenPiece> {
     let bytes = token.bytes().to_vec();
     let tops = token.top_logprobs.iter().take(alternatives.into());
     (1..=limits::TOKEN_BYTES_MAX).contains(&bytes.len()).then(|| TokenPiece {
+        span: Span::Text,
         id: token.id,
         bytes,
         logprob_micros: micros(token),
@@ -458,7 +550,9 @@ fn piece(token: &Logprob, alternatives: u8) -> Option<TokenPiece> {
 
 fn finish_reason(told: &str) -> Result<FinishReason, StreamError> {
     match told {
-        "stop" | "eos" | "stop_sequence" | "end_turn" => Ok(FinishReason::Stop),
+        "stop" | "eos" | "stop_sequence" | "end_turn" | "tool_calls" | "function_call" => {
+            Ok(FinishReason::Stop)
+        }
         "length" | "max_tokens" => Ok(FinishReason::Length),
         other => {
             let other: String = other.chars().take(64).collect();

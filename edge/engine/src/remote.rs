@@ -11,10 +11,11 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use types::{
-    inference::{Begun, CountMethod, FinishReason, InferenceRequest, TokenPiece},
+    inference::{Begun, CountMethod, FinishReason, InferenceRequest, Span, TokenPiece},
     limits,
+    tools::Tools,
 };
-use wire::upstream::openai::ServerError;
+use wire::upstream::openai::{Function, ServerError, Tool};
 
 use crate::{
     EngineError, EngineEvent, Generation, STREAM_EVENTS_MAX, Usage,
@@ -92,9 +93,10 @@ pub(crate) async fn stream(
         None => pump.end(FinishReason::Cancelled).await,
         Some(response) => {
             let response = accepted(url, response).await.map_err(|error| match error {
-                // A schema that the server cannot compile is its author's fault.
+                // A schema that the server cannot compile is its author's fault, and what it knows of
+                // the model's template nobody else does.
                 EngineError::Refused { status: 400 | 422, message, .. }
-                    if wanted.form.is_some() =>
+                    if wanted.form.is_some() || wanted.tools.is_some() =>
                 {
                     EngineError::BadRequest { reason: message }
                 }
@@ -167,7 +169,12 @@ pub(crate) trait Decode: Send {
 /// What a stream says.
 #[derive(Debug)]
 pub(crate) enum Part {
+    /// Of the text.
     Piece(TokenPiece),
+    /// A call of this tool begins.
+    Call(String),
+    /// More of its arguments.
+    Arguments(String),
     Finish(FinishReason),
     Usage {
         prompt_tokens: Option<u32>,
@@ -263,6 +270,11 @@ impl Pump {
     async fn part(&mut self, part: Part) -> Result<Flow, StreamError> {
         match part {
             Part::Piece(piece) => return self.piece(piece).await,
+            Part::Call(name) => return self.call(Span::CallName, vec![name.into_bytes()]).await,
+            Part::Arguments(text) => {
+                let pieces = call_pieces(text.as_bytes(), self.left);
+                return self.call(Span::CallArguments, pieces).await;
+            }
             Part::Finish(finish) => self.finish = Some(finish),
             Part::Usage { prompt_tokens, completion_tokens } => {
                 self.usage = Usage { prompt_tokens, completion_tokens, ..self.usage };
@@ -296,6 +308,20 @@ impl Pump {
         Ok(Flow::Continue)
     }
 
+    /// Delivers a part of a call. Stop sequences are for the text before it.
+    async fn call(&mut self, span: Span, parts: Vec<Vec<u8>>) -> Result<Flow, StreamError> {
+        self.deliver_held().await;
+        for bytes in parts {
+            if self.left == Some(0) {
+                self.finish = Some(FinishReason::Length);
+                return Ok(Flow::Over);
+            }
+            self.left = self.left.map(|left| left.saturating_sub(1));
+            self.deliver(vec![TokenPiece { span, bytes, ..TokenPiece::default() }]).await;
+        }
+        Ok(Flow::Continue)
+    }
+
     async fn deliver_held(&mut self) {
         let held = self.stops.finish();
         self.deliver(held).await;
@@ -319,9 +345,13 @@ impl Pump {
 
 /// A JSON Schema as the servers take it.
 pub(crate) fn schema(text: &str) -> Result<serde_json::Value, EngineError> {
-    serde_json::from_str(text).map_err(|error| EngineError::BadRequest {
-        reason: format!("its JSON Schema is not JSON: {error}"),
-    })
+    json(text, "its JSON Schema")
+}
+
+/// What a request has as the text of JSON.
+pub(crate) fn json(text: &str, what: &str) -> Result<serde_json::Value, EngineError> {
+    let bad = |error| EngineError::BadRequest { reason: format!("{what} is not JSON: {error}") };
+    serde_json::from_str(text).map_err(bad)
 }
 
 /// A prompt as it stands, with what was begun after it.
@@ -334,13 +364,47 @@ pub(crate) fn raw_prompt<'a>(prompt: &'a str, begun: Option<&Begun>) -> Cow<'a, 
 
 /// Text without ids, as pieces: one, or where that were longer than any token, as many as it takes.
 pub(crate) fn chunk_pieces(text: &[u8]) -> impl Iterator<Item = TokenPiece> {
-    let piece = |bytes: &[u8]| TokenPiece {
-        id: None,
-        bytes: bytes.to_vec(),
-        logprob_micros: None,
-        alternatives: Vec::new(),
-    };
+    let piece = |bytes: &[u8]| TokenPiece { bytes: bytes.to_vec(), ..TokenPiece::default() };
     text.chunks(limits::TOKEN_BYTES_MAX).map(piece)
+}
+
+/// Arguments longer than this did not come token by token,
+const CALL_TOKEN_BYTES_MAX: usize = 16;
+/// and are taken for tokens of this length: what tokenizers make of JSON.
+const CALL_TOKEN_BYTES: usize = 4;
+
+/// A part of a call's arguments as pieces, at most `left` of them if the rest of the answer allows that.
+fn call_pieces(text: &[u8], left: Option<u32>) -> Vec<Vec<u8>> {
+    if text.len() <= CALL_TOKEN_BYTES_MAX {
+        return Some(text.to_vec()).filter(|text| !text.is_empty()).into_iter().collect();
+    }
+    let left = left.and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX).max(1);
+    let bytes = text.len().div_ceil(left).clamp(CALL_TOKEN_BYTES, limits::TOKEN_BYTES_MAX);
+    text.chunks(bytes).map(<[u8]>::to_vec).collect()
+}
+
+/// The functions of a request, in the form that all servers read.
+pub(crate) fn tools(tools: Option<&Tools>) -> Result<Vec<Tool<'_>>, EngineError> {
+    let tool = |tool: &'_ types::tools::Tool| -> Result<serde_json::Value, EngineError> {
+        match &tool.parameters {
+            Some(text) => json(text, "the parameters of a tool"),
+            None => Ok(serde_json::json!({ "type": "object", "properties": {} })),
+        }
+    };
+    let list = tools.map_or(&[][..], |tools| &tools.list);
+    list.iter()
+        .map(|wanted| {
+            Ok(Tool {
+                kind: "function",
+                function: Function {
+                    name: &wanted.name,
+                    description: wanted.description.as_deref(),
+                    parameters: tool(wanted)?,
+                    strict: wanted.strict,
+                },
+            })
+        })
+        .collect()
 }
 
 /// Servers read seeds as 32-bit or floating-point numbers, and some take the highest as "any":

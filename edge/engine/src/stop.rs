@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     fn piece(bytes: &[u8]) -> TokenPiece {
-        TokenPiece { id: None, bytes: bytes.to_vec(), logprob_micros: None, alternatives: vec![] }
+        TokenPiece { bytes: bytes.to_vec(), ..TokenPiece::default() }
     }
 
     /// Feeds `pieces`; what was delivered, joined per step with `|`, and whether a stop came.

@@ -12,10 +12,14 @@ use expect_test::{Expect, expect};
 use support::{
     begun, chat, run,
     stub::{End, Reply, Stub},
-    text,
+    text, tools,
 };
 use tokio_util::sync::CancellationToken;
-use types::inference::{AnswerForm, InferenceRequest, Sampling};
+use types::{
+    ability::ToolAbility,
+    inference::{AnswerForm, ChatMessage, InferenceRequest, Prompt, Role, Sampling},
+    tools::{ToolCall, ToolChoice, Tools},
+};
 
 const TAGS: &str = r#"{"models":[
     {"name":"llama3.2:1b","model":"llama3.2:1b","size":1321098329,
@@ -114,8 +118,12 @@ async fn ollamas_models_are_known_by_the_digest_of_their_weights() {
                     weights: Hash32(abababababababababababababababababababababababababababababababab),
                     weights_known: true,
                     context_tokens: 8192,
-                    logprobs: true,
-                    json: true,
+                    abilities: Abilities {
+                        logprobs: true,
+                        json: true,
+                        tools: Auto,
+                        samplers: true,
+                    },
                 },
             ]
         "#]],
@@ -194,7 +202,7 @@ async fn an_answer_is_held_to_a_form() {
     {
         let (stub, engine) = ollama("0.12.11", Reply::chunks([format!("{end}\n")])).await;
         let model = engine.models().await.unwrap()[0].clone();
-        assert!(model.json);
+        assert!(model.abilities.json);
         run(&engine, model.id, held(form)).await;
         let asked = stub.asked("/api/chat").body;
         assert!(asked.contains(sent), "{asked}");
@@ -214,6 +222,140 @@ async fn an_answer_is_held_to_a_form() {
     }
 }
 
+/// A question, a call, and its result.
+fn called() -> InferenceRequest {
+    let call = ToolCall {
+        id: "call_0".to_owned(),
+        name: "weather".to_owned(),
+        arguments: r#"{"city":"Rome"}"#.to_owned(),
+    };
+    let messages = vec![
+        ChatMessage::text(Role::User, "Weather?".to_owned()),
+        ChatMessage { calls: vec![call], ..ChatMessage::text(Role::Assistant, String::new()) },
+        ChatMessage {
+            call_id: Some("call_0".to_owned()),
+            ..ChatMessage::text(Role::Tool, "sun".to_owned())
+        },
+    ];
+    tools(InferenceRequest { prompt: Prompt::Chat(messages), ..chat("") })
+}
+
+/// A chunk of llama-server with a part of a call.
+fn call_delta(call: &str) -> String {
+    format!(
+        "data: {{\"choices\":[{{\"finish_reason\":null,\"index\":0,\"delta\":{{\"tool_calls\":[{call}]}}}}]}}\n\n"
+    )
+}
+
+const TOOL_PROPS: &str = r#"{"chat_template":"{{ tools }}","build_info":"b7000-abcdef",
+    "chat_template_caps":{"supports_tools":true,"supports_tool_calls":true}}"#;
+
+/// A llama-server whose model knows tools.
+async fn llama_server_with_tools(answer: &[String]) -> (Stub, OpenAiEngine) {
+    let stub = Stub::start(&[
+        ("/v1/models", Reply::json(LLAMA_MODELS)),
+        ("/props", Reply::json(TOOL_PROPS)),
+        ("/v1/chat/completions", Reply::chunks(answer)),
+    ])
+    .await;
+    let engine = OpenAiEngine::connect(OpenAiOptions::at(&stub.url)).await.unwrap();
+    (stub, engine)
+}
+
+#[tokio::test]
+async fn a_server_calls_tools() {
+    let finish =
+        "data: {\"choices\":[{\"finish_reason\":\"tool_calls\",\"index\":0,\"delta\":{}}]}\n\n";
+    let (stub, engine) = llama_server_with_tools(&[
+        ROLE.to_owned(),
+        content("Let me see."),
+        call_delta(r#"{"index":0,"id":"x","type":"function","function":{"name":"weather","arguments":"{\"city\""}}"#),
+        call_delta(r#"{"index":0,"function":{"arguments":":\"Rö"}}"#),
+        call_delta(r#"{"index":0,"function":{"arguments":"m\"}"}}"#),
+        // One that came whole, and one without arguments.
+        call_delta(r#"{"index":1,"id":"y","type":"function","function":{"name":"weather","arguments":"{\"city\":\"Oslo\"}"}}"#),
+        call_delta(r#"{"index":2,"id":"z","type":"function","function":{"name":"time"}}"#),
+        finish.to_owned(),
+        USAGE.to_owned(),
+        DONE.to_owned(),
+    ])
+    .await;
+    let model = engine.models().await.unwrap()[0].clone();
+    assert_eq!(model.abilities.tools, ToolAbility::Forced);
+    let mut request = called();
+    request.tools.as_mut().unwrap().choice = ToolChoice::Named("weather".to_owned());
+    request.tokens_max = None;
+    check(&engine, request, expect![[r#"["Let me see.", "call weather", "with {\"city\"", "with :\"Rö", "with m\"}", "call weather", "with {\"city\":\"Oslo\"}", "call time", "with {}"] Stop, prompt Some(9), completion Some(3), Chunks"#]]).await;
+    expect![[r#"{"model":"/srv/models/ember.gguf","messages":[{"role":"user","content":"Weather?"},{"role":"assistant","content":"","tool_calls":[{"id":"call_0","type":"function","function":{"name":"weather","arguments":"{\"city\":\"Rome\"}"}}]},{"role":"tool","content":"sun","tool_call_id":"call_0"}],"tools":[{"type":"function","function":{"name":"weather","description":"Tells it.","parameters":{"type":"object"}}}],"tool_choice":{"function":{"name":"weather"},"type":"function"},"parallel_tool_calls":true,"stream":true,"stream_options":{"include_usage":true},"temperature":0.0}"#]].assert_eq(&stub.asked("/v1/chat/completions").body);
+}
+
+#[tokio::test]
+async fn a_call_that_makes_no_sense_breaks_the_answer_off() {
+    for (call, told) in [
+        (r#"{"index":0,"function":{"arguments":"{}"}}"#, "a call without the name of a tool"),
+        (r#"{"index":0,"function":{"name":""}}"#, "a call without the name of a tool"),
+    ] {
+        let (_stub, engine) = llama_server_with_tools(&[ROLE.to_owned(), call_delta(call)]).await;
+        let model = engine.models().await.unwrap()[0].id;
+        let EngineEvent::Failed { reason } = run(&engine, model, tools(chat("x"))).await.last
+        else {
+            panic!("{call}")
+        };
+        assert!(reason.contains(told), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn ollama_calls_tools() {
+    let call = r#"{"message":{"role":"assistant","content":"","tool_calls":[
+        {"id":"call_x","function":{"index":0,"name":"weather","arguments":{"city":"Oslo","days":[1,2,3]}}},
+        {"function":{"name":"time","arguments":{}}}]},"done":false}"#;
+    let end = r#"{"message":{"content":""},"done":true,"done_reason":"stop"}"#;
+    let answer = Reply::chunks([format!("{}\n", call.replace('\n', " ")), format!("{end}\n")]);
+    let (stub, engine) = ollama("0.12.11", answer.clone()).await;
+    check(&engine, called(), expect![[r#"["call weather", "with {\"ci", "with ty\":", "with \"Osl", "with o\",\"", "with days", "with \":[1", "with ,2,3", "with ]}", "call time", "with {}"] Stop, prompt None, completion None, Chunks"#]]).await;
+    expect![[r#"{"model":"llama3.2:1b","messages":[{"role":"user","content":"Weather?"},{"role":"assistant","content":"","tool_calls":[{"id":"call_0","function":{"name":"weather","arguments":{"city":"Rome"}}}]},{"role":"tool","content":"sun","tool_name":"weather","tool_call_id":"call_0"}],"tools":[{"type":"function","function":{"name":"weather","description":"Tells it.","parameters":{"type":"object"}}}],"stream":true,"think":false,"truncate":false,"shift":false,"options":{"num_ctx":8192,"num_predict":16,"temperature":0.0}}"#]].assert_eq(&stub.asked("/api/chat").body);
+    // It cannot be told to call one only, nor to call at all.
+    let (_stub, engine) = ollama("0.12.11", answer).await;
+    let with = |change: fn(&mut Tools)| {
+        let mut request = tools(chat("x"));
+        request.tools.as_mut().map(change);
+        request
+    };
+    check(&engine, with(|tools| tools.parallel = false), expect![[r#"["call weather", "with {\"ci", "with ty\":", "with \"Osl", "with o\",\"", "with days", "with \":[1", "with ,2,3", "with ]}"] Stop, prompt None, completion None, Chunks"#]]).await;
+    check_refused(
+        &engine,
+        with(|tools| tools.choice = ToolChoice::Required),
+        expect!["the model cannot do this here: cannot be made to call a tool"],
+    )
+    .await;
+    // However short the answer was to be, a call is whole.
+    let short = InferenceRequest { tokens_max: Some(3), ..with(|tools| tools.parallel = false) };
+    check(&engine, short, expect![[r#"["call weather", "with {\"city\":\"Oslo\",", "with \"days\":[1,2,3]}"] Stop, prompt None, completion None, Chunks"#]]).await;
+}
+
+#[tokio::test]
+async fn samplers_are_passed_on_by_the_servers_names() {
+    let sampling = Sampling {
+        top_k: Some(40),
+        min_p_micros: Some(50_000),
+        repeat_penalty_micros: Some(1_100_000),
+        ..Sampling::default()
+    };
+    let request = || InferenceRequest { sampling: sampling.clone(), ..chat("Hi") };
+    let (stub, engine) = llama_server(Reply::chunks([ROLE, FINISH, USAGE, DONE])).await;
+    let model = engine.models().await.unwrap()[0].id;
+    run(&engine, model, request()).await;
+    let asked = stub.asked("/v1/chat/completions").body;
+    assert!(asked.contains(r#""top_k":40,"min_p":0.05,"repeat_penalty":1.1}"#), "{asked}");
+    let end = r#"{"message":{"content":"!"},"done":true,"done_reason":"stop"}"#;
+    let (stub, engine) = ollama("0.12.11", Reply::chunks([format!("{end}\n")])).await;
+    let model = engine.models().await.unwrap()[0].id;
+    run(&engine, model, request()).await;
+    let asked = stub.asked("/api/chat").body;
+    assert!(asked.contains(r#""top_k":40,"min_p":0.05,"repeat_penalty":1.1}"#), "{asked}");
+}
+
 #[tokio::test]
 async fn ollama_tells_log_probabilities_per_token() {
     let answer = r#"{"message":{"content":" Hi"},"done":false,"logprobs":[{"token":" Hi","logprob":-0.25,
@@ -227,6 +369,7 @@ async fn ollama_tells_log_probabilities_per_token() {
     expect![[r#"
         [
             TokenPiece {
+                span: Text,
                 id: None,
                 bytes: [
                     32,
@@ -323,8 +466,12 @@ async fn a_llama_server_describes_its_model_without_its_path() {
                     weights: Hash32(ddc526ac9bfa2da088937a99cc07749c9b4c3d8701fe4e628982dcbea7be3d2e),
                     weights_known: false,
                     context_tokens: 512,
-                    logprobs: true,
-                    json: true,
+                    abilities: Abilities {
+                        logprobs: true,
+                        json: true,
+                        tools: None,
+                        samplers: true,
+                    },
                 },
             ]
         "#]],
@@ -360,6 +507,7 @@ async fn tokens_that_come_with_ids_are_counted_by_them() {
     expect![[r#"
         [
             TokenPiece {
+                span: Text,
                 id: Some(
                     742,
                 ),
@@ -434,7 +582,7 @@ async fn a_stream_without_a_reason_to_finish_is_a_failure() {
         ),
         (
             Reply::chunks([FINISH.replace("stop", "tool_calls")]),
-            expect!["[] failed: it says: it finished because of `tool_calls`"],
+            expect!["[] Stop, prompt None, completion None, TokenIds"],
         ),
     ] {
         let (_stub, engine) = llama_server(reply).await;
@@ -538,15 +686,19 @@ async fn a_key_is_sent_and_not_shown() {
                     weights: Hash32(a7653f1d0b788af6f76422b0c3ef6ddadd93f82b8a9bee0ed4f9814296c73394),
                     weights_known: false,
                     context_tokens: 4096,
-                    logprobs: false,
-                    json: false,
+                    abilities: Abilities {
+                        logprobs: false,
+                        json: false,
+                        tools: None,
+                        samplers: false,
+                    },
                 },
             ]
         "#]],
     )
     .await;
     let request = InferenceRequest { logprobs: Some(1), ..chat("Hi") };
-    check_refused(&engine, request, expect!["this engine does not support log-probabilities"])
+    check_refused(&engine, request, expect!["the model cannot do this here: no log-probabilities"])
         .await;
 }
 

@@ -12,10 +12,13 @@ use engine::{
 use support::{
     begun, chat,
     python::{Program, Python},
-    run, text,
+    run, text, tools,
 };
 use tokio_util::sync::CancellationToken;
-use types::inference::{CountMethod, FinishReason, InferenceRequest, Sampling};
+use types::{
+    ability::{Lacking, ToolAbility},
+    inference::{CountMethod, FinishReason, InferenceRequest, Sampling},
+};
 
 /// Below the package's folder, in which cargo runs its tests.
 const MODEL: &str = "../../models/ember-1m-f16.gguf";
@@ -94,7 +97,11 @@ async fn describes_itself(server: &Server) {
     // Not the path that the server tells.
     assert_eq!(model.alias, "ember-1m-f16");
     assert_eq!(model.context_tokens, CONTEXT_TOKENS);
-    assert!(model.logprobs && !model.weights_known);
+    assert!(model.abilities.logprobs && !model.weights_known);
+    // Its template knows none, and the server would ignore them without a word.
+    assert_eq!(model.abilities.tools, ToolAbility::None);
+    let asked = server.engine.generate(model.id, tools(chat("Hi")), CancellationToken::new()).await;
+    assert!(matches!(asked, Err(EngineError::Lacking { what: Lacking::Tools })), "{asked:?}");
     assert_eq!(server.engine.load().slots, 1);
 }
 

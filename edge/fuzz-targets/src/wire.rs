@@ -15,14 +15,16 @@ use keys::Ed25519;
 use serde::de::DeserializeOwned;
 use types::{
     Hash32, Lane, ModelId, Nusd, RequestId, TimeMs,
+    ability::{Abilities, ToolAbility},
     channel::Voucher,
     inference::{
         Alternative, AnswerForm, Begun, ChatMessage, InferenceRequest, Prompt, Role, Sampling,
-        TokenPiece,
+        Span, TokenPiece,
     },
     offer::{EngineKind, ModelOffer, Offer},
     price::Price,
     sign::Signed,
+    tools::{Tool, ToolCall, ToolChoice, Tools},
 };
 
 use crate::{
@@ -108,8 +110,7 @@ pub(crate) fn to_gateway_seeds() -> Vec<Vec<u8>> {
         context_tokens: 2_048,
         engine: EngineKind::Dummy,
         engine_version: "dummy 1".to_owned(),
-        logprobs: true,
-        json: true,
+        abilities: Abilities { tools: ToolAbility::Forced, ..Abilities::default() },
     };
     let offer = Offer {
         operator: address(PROVIDER),
@@ -130,6 +131,7 @@ pub(crate) fn to_gateway_seeds() -> Vec<Vec<u8>> {
     let lane = LaneState { lane: Lane(1), charged: Nusd(5), voucher: Some(voucher()) };
     let alternative = Alternative { id: Some(9), bytes: b"x".to_vec(), logprob_micros: -2 };
     let piece = TokenPiece {
+        span: Span::CallArguments,
         id: Some(8),
         bytes: b"word".to_vec(),
         logprob_micros: Some(-1),
@@ -153,9 +155,13 @@ fn voucher() -> Signed<Voucher> {
 }
 
 pub(crate) fn to_provider_seeds() -> Vec<Vec<u8>> {
-    let message = |role| ChatMessage { role, content: "say it".to_owned() };
+    let message = |role| ChatMessage::text(role, "say it".to_owned());
+    let call =
+        ToolCall { id: "a".to_owned(), name: "weather".to_owned(), arguments: "{}".to_owned() };
+    let called = ChatMessage { calls: vec![call], ..message(Role::Assistant) };
+    let result = ChatMessage { call_id: Some("a".to_owned()), ..message(Role::Tool) };
     let request = InferenceRequest {
-        prompt: Prompt::Chat(vec![message(Role::System), message(Role::User)]),
+        prompt: Prompt::Chat(vec![message(Role::System), message(Role::User), called, result]),
         sampling: Sampling {
             temperature_micros: Some(700_000),
             seed: Some(1),
@@ -166,6 +172,16 @@ pub(crate) fn to_provider_seeds() -> Vec<Vec<u8>> {
         logprobs: Some(2),
         form: Some(AnswerForm::Schema("{}".to_owned())),
         begun: Some(Begun { text: "so far".to_owned(), ids: vec![1, 2] }),
+        tools: Some(Tools {
+            list: vec![Tool {
+                name: "weather".to_owned(),
+                description: Some("Tells it.".to_owned()),
+                parameters: Some("{}".to_owned()),
+                strict: true,
+            }],
+            choice: ToolChoice::Named("weather".to_owned()),
+            parallel: false,
+        }),
     };
     let salt = [6; 16];
     let order = Order {

@@ -16,6 +16,7 @@ mod logprobs;
 mod stream;
 #[cfg(test)]
 mod testing;
+mod tools;
 
 pub use answer::{Answer, Billing, Head, Usage};
 pub use error::{ApiError, BadRequest};

@@ -63,7 +63,7 @@ def test_errors():
     for param, options in {
         "previous_response_id": {"previous_response_id": "resp_1"},
         "store": {"store": True},
-        "tools": {"tools": [{"type": "web_search"}]},
+        "tools[0].type": {"tools": [{"type": "web_search"}]},
         "temperature": {"temperature": 9},
     }.items():
         raises(openai.BadRequestError, lambda: ask(**options), status_code=400, param=param)

@@ -8,7 +8,7 @@ use std::{
 
 use market::Patience;
 use tokio::time::Instant;
-use types::{Address, inference::InferenceRequest, price::Price};
+use types::{Address, ability::Lacking, inference::InferenceRequest, price::Price};
 use wire::serve::Refusal;
 
 use super::{Job, Needs, Since, Size, begin, random};
@@ -80,8 +80,7 @@ impl<'a> Search<'a> {
             context_tokens_min,
             tokens_max: request.tokens_max,
             price_max,
-            logprobs: job.logprobs,
-            json: job.json,
+            abilities: job.abilities,
             provider,
             region,
         };
@@ -226,20 +225,11 @@ impl<'a> Search<'a> {
                 _ => RequestFailure::TooLong { model },
             };
         }
-        let only = |reason: market::Reason| {
-            let passed = choice.map_or(&[][..], |choice| &choice.passed);
-            !passed.is_empty() && passed.iter().all(|passed| passed.reason == reason)
-        };
-        if only(market::Reason::Json) {
-            let problem = format!(
-                "no provider of `{model}` can be held to answer in JSON; leave `response_format` or `format` out"
-            );
-            return RequestFailure::Invalid { param: None, problem };
-        }
-        if only(market::Reason::Logprobs) {
-            let problem =
-                format!("no provider of `{model}` tells log-probabilities; leave `logprobs` out");
-            return RequestFailure::Invalid { param: None, problem };
+        if let Some(lacking) = choice.and_then(lacked_by_all) {
+            let remedy = lacking.remedy();
+            let problem = format!("no provider of `{model}` can do this: {lacking}; {remedy}");
+            let param = lacking.field().map(str::to_owned);
+            return RequestFailure::Invalid { param, problem };
         }
         if choice.is_some_and(market::Choice::is_full) {
             return RequestFailure::Busy { model, retry_after_ms };
@@ -295,7 +285,7 @@ impl<'a> Search<'a> {
     ) -> Result<Option<Attempt>, RequestFailure> {
         let closed = match attempt.event().await {
             Event::Closed(closed) => closed,
-            event @ Event::Tokens { .. } => {
+            event @ (Event::Tokens { .. } | Event::Call { .. } | Event::Arguments { .. }) => {
                 attempt.unread(event);
                 return Ok(Some(attempt));
             }
@@ -334,4 +324,15 @@ impl<'a> Search<'a> {
         }
         Ok(None)
     }
+}
+
+/// What nobody can do who was looked at.
+fn lacked_by_all(choice: &market::Choice) -> Option<Lacking> {
+    let lacked = |passed: &market::Passed| match passed.reason {
+        market::Reason::Lacking(what) => Some(what),
+        _ => None,
+    };
+    let mut lacked = choice.passed.iter().map(lacked);
+    let first = lacked.next()??;
+    lacked.all(|what| what.is_some()).then_some(first)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::Request;
 use http::{HeaderMap, StatusCode, header};
-use types::{RequestId, inference::TokenPiece};
+use types::{RequestId, inference::TokenPiece, tools::ToolCall};
 use wire::api::{Answer, ApiError, BadRequest, Billing, Dialect, GenerationRequest, Head, ollama};
 
 use super::{
@@ -107,6 +107,7 @@ async fn plain(
     measured: &Measured,
 ) -> Result<Reply, Refused> {
     let (mut text, mut pieces) = (String::new(), Vec::<TokenPiece>::new());
+    let mut calls = Vec::<ToolCall>::new();
     let ended = loop {
         match answering.part().await {
             Part::Text { text: more, pieces: of_it } => {
@@ -114,6 +115,15 @@ async fn plain(
                 text += &more;
                 if logprobs {
                     pieces.extend(of_it);
+                }
+            }
+            Part::Call(call) => {
+                measured.text();
+                calls.push(call);
+            }
+            Part::Arguments { text } => {
+                if let Some(call) = calls.last_mut() {
+                    call.arguments += &text;
                 }
             }
             Part::Continued { .. } => {}
@@ -136,6 +146,7 @@ async fn plain(
     let answer = Answer {
         text: &text,
         pieces: logprobs.then_some(pieces.as_slice()),
+        calls: &calls,
         finish,
         usage,
         billing: &billing,

@@ -7,7 +7,7 @@ use axum::{
     extract::{Path, Request, State},
 };
 use http::{HeaderMap, StatusCode};
-use types::TimeMs;
+use types::{TimeMs, ability::ToolAbility};
 use wire::api::{
     ollama,
     openai::{self, ModelCard},
@@ -67,8 +67,7 @@ fn cards(shared: &Shared) -> Vec<ModelCard> {
             providers: view.providers,
             context_tokens: view.context_tokens_max,
             price: view.price_min,
-            logprobs: view.logprobs,
-            json: view.json,
+            abilities: view.abilities,
         }
     };
     shared.directory.models().into_iter().map(card).collect()
@@ -130,5 +129,10 @@ pub(super) async fn ollama_show(State(shared): State<Arc<Shared>>, request: Requ
 }
 
 fn ollama_model(card: ModelCard) -> ollama::Model {
-    ollama::Model { name: card.id, model: card.model, context_tokens: card.context_tokens }
+    ollama::Model {
+        name: card.id,
+        model: card.model,
+        context_tokens: card.context_tokens,
+        tools: card.abilities.tools != ToolAbility::None,
+    }
 }

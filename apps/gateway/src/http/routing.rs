@@ -10,7 +10,11 @@ use axum::{
 use http::{HeaderMap, HeaderName, StatusCode};
 use market::Policy;
 use serde::Deserialize;
-use types::{Nusd, price::Price};
+use types::{
+    Nusd,
+    ability::{Abilities, ToolAbility},
+    price::Price,
+};
 
 use super::{
     OPENAI, Reply, api_error, authorize, errors::internal, json, new_id, question, refuse,
@@ -101,6 +105,10 @@ pub(super) struct Question {
     logprobs: bool,
     #[serde(default)]
     json: bool,
+    #[serde(default)]
+    tools: ToolAbility,
+    #[serde(default)]
+    samplers: bool,
 }
 
 fn some_prompt() -> u32 {
@@ -117,13 +125,15 @@ pub(super) async fn explain(
     if let Err(failure) = authorize(&shared, &headers) {
         return refuse(OPENAI, id, &api_error(&failure));
     }
-    let Question { model, prompt_tokens, max_tokens, logprobs, json: in_json } =
-        match question(asked) {
-            Ok(question) => question,
-            Err(error) => return refuse(OPENAI, id, &error),
-        };
+    let asked = match question(asked) {
+        Ok(question) => question,
+        Err(error) => return refuse(OPENAI, id, &error),
+    };
+    let Question { model, prompt_tokens, max_tokens, logprobs, json: in_json, tools, samplers } =
+        asked;
+    let abilities = Abilities { logprobs, json: in_json, tools, samplers };
     let explained = needs(&headers).and_then(|needs| {
-        route::explain(&shared, &model, &needs, prompt_tokens, max_tokens, (logprobs, in_json))
+        route::explain(&shared, &model, &needs, prompt_tokens, max_tokens, abilities)
     });
     match explained.map(|view| serde_json::to_vec(&view)) {
         Ok(Ok(body)) => json(StatusCode::OK, id, Bytes::from(body)),

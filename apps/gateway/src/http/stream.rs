@@ -95,6 +95,7 @@ impl EventStream {
                 let answer = Answer {
                     text: "",
                     pieces: None,
+                    calls: &[],
                     finish,
                     usage,
                     billing: &billing,
@@ -137,6 +138,12 @@ impl http_body::Body for EventStream {
                 Poll::Ready(Part::Text { text, pieces }) => {
                     this.tokens(&mut out, &text, &pieces);
                 }
+                Poll::Ready(Part::Call(call)) => {
+                    this.measured.text();
+                    this.begin(&mut out);
+                    this.writer.call(&mut out, call);
+                }
+                Poll::Ready(Part::Arguments { text }) => this.writer.arguments(&mut out, &text),
                 Poll::Ready(Part::Continued { by }) => this.writer.continued(&mut out, by),
                 Poll::Ready(Part::Ended(ended)) => {
                     this.answering = None;

@@ -9,7 +9,10 @@ use std::{
 use market::{Candidate, Health, Outcome, Record};
 use net::SharedConnection;
 use tokio::time::Instant;
-use types::{Address, ModelId, PublicKey, TimeMs, inference::Prompt, offer::Offer, price::Price};
+use types::{
+    Address, ModelId, PublicKey, TimeMs, ability::Abilities, inference::Prompt, offer::Offer,
+    price::Price,
+};
 
 use crate::{
     shared::Shared,
@@ -280,8 +283,7 @@ impl Directory {
                     model,
                     price: offer.price,
                     context_tokens: offer.context_tokens,
-                    logprobs: offer.logprobs,
-                    json: offer.json,
+                    abilities: offer.abilities,
                     region: Arc::clone(&peer.region),
                     is_warm: warm == Some(provider),
                     slots: peer.offer.slots,
@@ -355,13 +357,11 @@ impl Directory {
                 providers: 0,
                 price_min: offer.price,
                 context_tokens_max: 0,
-                logprobs: false,
-                json: false,
+                abilities: Abilities::default(),
             });
             view.providers += 1;
             view.context_tokens_max = view.context_tokens_max.max(offer.context_tokens);
-            view.logprobs |= offer.logprobs;
-            view.json |= offer.json;
+            view.abilities = view.abilities.or(&offer.abilities);
             let rate = |price: &Price| price.completion_nusd_per_mtok;
             if rate(&offer.price) < rate(&view.price_min) {
                 view.price_min = offer.price;

@@ -42,6 +42,7 @@ fn terms() -> Terms {
         prompt_hash: sha256(&[b"prompt"]),
         prompt_tokens_estimate: ESTIMATE,
         prompt_tokens_max: 60,
+        tools: false,
         tokens_max: TOKENS_MAX,
         channel: ChannelId([3; 32]),
         lane: Lane(4),
@@ -52,12 +53,7 @@ fn terms() -> Terms {
 }
 
 fn pieces(count: usize) -> Vec<TokenPiece> {
-    let piece = TokenPiece {
-        id: Some(5),
-        bytes: b"ab".to_vec(),
-        logprob_micros: None,
-        alternatives: Vec::new(),
-    };
+    let piece = TokenPiece { id: Some(5), bytes: b"ab".to_vec(), ..TokenPiece::default() };
     vec![piece; count]
 }
 

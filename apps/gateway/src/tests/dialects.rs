@@ -399,11 +399,11 @@ async fn ollamas_clients_are_told_of_models() {
     check(
         &world.ask(show("story")).await,
         expect![[r#"
-        200
-        content-type: application/json
+            200
+            content-type: application/json
 
-        {"capabilities":["completion"],"details":{"families":[],"family":"","format":"gguf","parameter_size":"","parent_model":"","quantization_level":""},"model_info":{"general.architecture":"peerwatt","general.basename":"story","peerwatt.context_length":4096},"modelfile":"","modified_at":"2023-11-14T22:13:20.000Z","parameters":"","template":""}
-    "#]],
+            {"capabilities":["completion","tools"],"details":{"families":[],"family":"","format":"gguf","parameter_size":"","parent_model":"","quantization_level":""},"model_info":{"general.architecture":"peerwatt","general.basename":"story","peerwatt.context_length":4096},"modelfile":"","modified_at":"2023-11-14T22:13:20.000Z","parameters":"","template":""}
+        "#]],
     );
     check(
         &world.ask(show("other")).await,

@@ -11,9 +11,10 @@ use net::{Endpoint, ReceiveHalf, SendHalf, SharedConnection, SharedEndpoint};
 use tokio::io::AsyncWriteExt;
 use types::{
     ChainId, Hash32, Lane, ModelId, Nusd, PublicKey, RequestId, TimeMs,
+    ability::{Abilities, ToolAbility},
     channel::Voucher,
     hash::merkle_root,
-    inference::{Alternative, CountMethod, FinishReason, TokenPiece},
+    inference::{Alternative, CountMethod, FinishReason, Span, TokenPiece},
     offer::{EngineKind, ModelOffer, Offer},
     price::Price,
     receipt::{Acknowledgement, ServiceReport},
@@ -44,6 +45,14 @@ pub(super) const ANSWER: [&str; 5] = ["Once", " upon", " a", " ti", "me."];
 /// The id under which a behaviour is offered.
 pub(super) fn model(alias: &str) -> ModelId {
     ModelId(sha256(&[alias.as_bytes()]).0)
+}
+
+/// All, unless the behaviour is a plain one.
+fn abilities(alias: &str) -> Abilities {
+    if alias.starts_with("plain") {
+        return Abilities::default();
+    }
+    Abilities { logprobs: true, json: true, tools: ToolAbility::Forced, samplers: true }
 }
 
 /// What a double has seen and holds.
@@ -115,8 +124,7 @@ impl Double {
                 context_tokens: CONTEXT_TOKENS,
                 engine: EngineKind::Dummy,
                 engine_version: "dummy 1".into(),
-                logprobs: true,
-                json: true,
+                abilities: abilities(alias),
             })
             .collect();
         Offer {
@@ -322,7 +330,19 @@ impl Request {
     }
 
     async fn tokens(&mut self, texts: &[&[u8]]) {
-        let pieces: Vec<TokenPiece> = texts.iter().map(|bytes| piece(bytes, &self.open)).collect();
+        let pieces = texts.iter().map(|bytes| piece(bytes, &self.open)).collect();
+        self.pieces(pieces).await;
+    }
+
+    /// Tokens that belong to something.
+    async fn spans(&mut self, texts: &[(Span, &[u8])]) {
+        let piece =
+            |(span, bytes): &(Span, &[u8])| TokenPiece { span: *span, ..piece(bytes, &self.open) };
+        let pieces = texts.iter().map(piece).collect();
+        self.pieces(pieces).await;
+    }
+
+    async fn pieces(&mut self, pieces: Vec<TokenPiece>) {
         let count = u32::try_from(pieces.len()).unwrap();
         self.sent.extend(pieces.clone());
         let delivered = u32::try_from(self.sent.len()).unwrap();
@@ -439,6 +459,32 @@ impl Request {
                 self.accept().await;
                 self.tokens(&[b"gr", &[0xc3]]).await;
                 let _ = self.send.shutdown().await;
+            }
+            "calls" | "dies-in-a-call" | "calls-unasked" => {
+                self.accept().await;
+                self.tokens(&[b"Let me", b" see."]).await;
+                self.spans(&[
+                    (Span::CallName, b"weather"),
+                    (Span::CallArguments, b"{\"city\":\"R"),
+                    (Span::CallArguments, b"\xc3"),
+                ])
+                .await;
+                if self.behaviour() == "dies-in-a-call" {
+                    let _ = self.send.shutdown().await;
+                    return;
+                }
+                self.spans(&[
+                    (Span::CallArguments, b"\xb6m\"}"),
+                    (Span::CallName, b"time"),
+                    (Span::CallArguments, b"{}"),
+                ])
+                .await;
+                self.finish(FinishReason::Stop).await;
+            }
+            "arguments-of-nothing" => {
+                self.accept().await;
+                self.spans(&[(Span::CallArguments, b"{}")]).await;
+                self.finish(FinishReason::Stop).await;
             }
             "refuses" => self.refuse(Refusal::Engine).await,
             "busy" => self.refuse(Refusal::Busy { retry_after_ms: 60_000 }).await,
@@ -692,6 +738,7 @@ fn keep_best(state: &mut LaneState, voucher: Signed<Voucher>) {
 fn piece(bytes: &[u8], open: &Open) -> TokenPiece {
     let alternatives = open.request.logprobs.map_or(0, usize::from);
     TokenPiece {
+        span: Span::Text,
         id: Some(u32::try_from(bytes.len()).unwrap()),
         bytes: bytes.to_vec(),
         logprob_micros: open.request.logprobs.map(|_| -250_000),

@@ -383,7 +383,9 @@ fn refusal_of(error: &EngineError) -> Refusal {
         EngineError::UnknownModel { .. } => Refusal::UnknownModel,
         EngineError::ContextFull { .. } => request("prompt", error.to_string()),
         EngineError::BadRequest { reason } => request("request", reason.clone()),
-        EngineError::Unsupported { .. } => request("request", error.to_string()),
+        EngineError::Unsupported { .. } | EngineError::Lacking { .. } => {
+            request("request", error.to_string())
+        }
         EngineError::Unreachable { .. }
         | EngineError::Refused { .. }
         | EngineError::Protocol { .. }

@@ -69,7 +69,7 @@ pub(super) fn tokens(count: u32) -> Input {
 
 fn piece(text: &str) -> TokenPiece {
     let bytes = text.as_bytes().to_vec();
-    TokenPiece { id: Some(1), bytes, logprob_micros: None, alternatives: Vec::new() }
+    TokenPiece { id: Some(1), bytes, ..TokenPiece::default() }
 }
 
 fn done(finish: FinishReason, prompt_tokens: Option<u32>) -> Input {

@@ -100,6 +100,7 @@ impl TestGateway {
                 logprobs: None,
                 begun: None,
                 form: None,
+                tools: None,
             },
             order: Order {
                 request_id: RequestId([number; 16]),

@@ -2,7 +2,11 @@
 
 use gateway::ModelView;
 use maud::{Markup, html};
-use types::{Nusd, price::Price};
+use types::{
+    Nusd,
+    ability::{Abilities, ToolAbility},
+    price::Price,
+};
 
 use super::{document, empty, number, panel, table, text};
 use crate::{page::Tab, show, source::Site};
@@ -40,7 +44,7 @@ fn card(site: &Site, model: &ModelView) -> Markup {
                 ("Completion", per_million(model.price_min.completion_nusd_per_mtok)),
                 ("Per request", show::usd(model.price_min.request_nusd)),
                 ("Context", html! { (show::count(model.context_tokens_max)) " tokens" }),
-                ("Log-probabilities", html! { @if model.logprobs { "yes" } @else { "no" } }),
+                ("Also", html! { (also(&model.abilities)) }),
             ]))
             figure.command {
                 figcaption { "In a terminal" button.quiet type="button" data-copy hidden { "Copy" } }
@@ -48,6 +52,15 @@ fn card(site: &Site, model: &ModelView) -> Markup {
             }
         }
     }
+}
+
+/// What it does besides answering.
+fn also(abilities: &Abilities) -> String {
+    let Abilities { logprobs, json, tools, samplers: _ } = *abilities;
+    let has =
+        [(tools != ToolAbility::None, "tools"), (json, "JSON"), (logprobs, "log-probabilities")];
+    let has: Vec<&str> = has.iter().filter(|(can, _)| *can).map(|(_, what)| *what).collect();
+    if has.is_empty() { "–".to_owned() } else { has.join(", ") }
 }
 
 fn providers(count: u32) -> String {

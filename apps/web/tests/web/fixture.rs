@@ -16,6 +16,7 @@ use keys::SecretKey;
 use types::{
     Address, ChainId, ChannelId, Hash32, Height, Lane, ModelId, Nonce, Nusd, PublicKey, RequestId,
     TimeMs, TxId, Watt,
+    ability::Abilities,
     block::BlockHeader,
     channel::{ChannelTerms, Voucher},
     genesis::Params,
@@ -248,8 +249,7 @@ pub(crate) fn model(alias: &str, context_tokens_max: u32) -> ModelView {
         providers: 1,
         price_min: PRICE,
         context_tokens_max,
-        logprobs: true,
-        json: false,
+        abilities: Abilities { logprobs: true, ..Abilities::default() },
     }
 }
 
@@ -265,8 +265,7 @@ fn providers() -> Vec<ProviderView> {
         context_tokens: 512,
         engine,
         engine_version: engine_version.to_owned(),
-        logprobs: true,
-        json: false,
+        abilities: Abilities { logprobs: true, ..Abilities::default() },
     };
     let provider = ProviderView {
         operator: address(3),

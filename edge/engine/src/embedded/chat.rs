@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     fn chat() -> Vec<ChatMessage> {
-        let message = |role, content: &str| ChatMessage { role, content: content.to_owned() };
+        let message = |role, content: &str| ChatMessage::text(role, content.to_owned());
         vec![
             message(Role::System, " Be kind. "),
             message(Role::User, "Hello"),

@@ -6,7 +6,9 @@ use candle_core::{Device, Tensor};
 use candle_transformers::models::quantized_llama::ModelWeights;
 use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::sync::CancellationToken;
-use types::inference::{Alternative, CountMethod, FinishReason, InferenceRequest, TokenPiece};
+use types::inference::{
+    Alternative, CountMethod, FinishReason, InferenceRequest, Span, TokenPiece,
+};
 
 use super::{
     Loaded,
@@ -184,6 +186,7 @@ impl Run {
         let asked = self.request.logprobs;
         let likeliest = distribution.likeliest(usize::from(asked.unwrap_or(0)));
         Ok(Some(TokenPiece {
+            span: Span::Text,
             id: Some(token),
             bytes,
             logprob_micros: asked.map(|_| distribution.logprob_micros(token)),

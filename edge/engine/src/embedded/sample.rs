@@ -1,9 +1,10 @@
 //! Draws the next token, and says how likely each was.
 //!
-//! In this order: penalties for tokens already in the answer, temperature, top-p, the draw. What is
+//! In this order: penalties for tokens already in the answer, temperature, top-k, top-p, min-p, the draw. What is
 //! *reported* is never touched by these: the model's own distribution at temperature 1.
 
 use std::{
+    cmp::Ordering,
     collections::HashMap,
     hash::{BuildHasher, Hasher, RandomState},
 };
@@ -21,6 +22,10 @@ pub(super) struct Sampler {
     top_p: f64,
     presence_penalty: f64,
     frequency_penalty: f64,
+    repeat_penalty: f64,
+    /// All, if it is zero.
+    top_k: usize,
+    min_p: f64,
     drawn: HashMap<u32, u32>,
     random: SplitMix64,
 }
@@ -36,6 +41,9 @@ impl Sampler {
             top_p: sampling.top_p_micros.map_or(TOP_P_DEFAULT, unit),
             presence_penalty: signed(sampling.presence_penalty_micros),
             frequency_penalty: signed(sampling.frequency_penalty_micros),
+            repeat_penalty: sampling.repeat_penalty_micros.map_or(1.0, unit),
+            top_k: sampling.top_k.map_or(0, |count| count as usize),
+            min_p: sampling.min_p_micros.map_or(0.0, unit),
             drawn: HashMap::new(),
             random: SplitMix64(seed),
         }
@@ -46,6 +54,11 @@ impl Sampler {
         let mut logits: Vec<f64> = logits.iter().map(|logit| f64::from(*logit)).collect();
         for (id, count) in &self.drawn {
             if let Some(logit) = logits.get_mut(*id as usize) {
+                *logit = if *logit > 0.0 {
+                    *logit / self.repeat_penalty
+                } else {
+                    *logit * self.repeat_penalty
+                };
                 *logit -= self.presence_penalty + self.frequency_penalty * f64::from(*count);
             }
         }
@@ -75,9 +88,15 @@ impl Sampler {
         let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let weight = |logit: &f64| ((logit - max) / self.temperature).exp();
         let mut weights: Vec<(usize, f64)> = logits.iter().map(weight).enumerate().collect();
+        if (1..weights.len()).contains(&self.top_k) {
+            weights.select_nth_unstable_by(self.top_k, likelier_first);
+            weights.truncate(self.top_k);
+        }
         if self.top_p < 1.0 {
             keep_nucleus(&mut weights, self.top_p);
         }
+        // The likeliest weighs 1.
+        weights.retain(|(_, weight)| *weight >= self.min_p);
         let total: f64 = weights.iter().map(|(_, weight)| weight).sum();
         let mut left = self.random.unit() * total;
         for (token, weight) in &weights {
@@ -99,7 +118,7 @@ fn keep_nucleus(weights: &mut Vec<(usize, f64)>, top_p: f64) {
     let floor = total * (1.0 - top_p) / weights.len() as f64;
     let top = weights.iter().map(|(_, weight)| *weight).fold(0.0, f64::max);
     weights.retain(|(_, weight)| *weight >= floor.min(top));
-    weights.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    weights.sort_by(likelier_first);
     let mut reached = 0.0;
     let needed = total * top_p;
     let count = weights.iter().take_while(|(_, weight)| {
@@ -109,6 +128,10 @@ fn keep_nucleus(weights: &mut Vec<(usize, f64)>, top_p: f64) {
     });
     let count = count.count().max(1);
     weights.truncate(count);
+}
+
+fn likelier_first(a: &(usize, f64), b: &(usize, f64)) -> Ordering {
+    b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
 }
 
 /// The first of the greatest.
@@ -190,8 +213,7 @@ mod tests {
             temperature_micros: Some(temperature),
             top_p_micros: Some(top_p),
             seed: Some(seed),
-            presence_penalty_micros: None,
-            frequency_penalty_micros: None,
+            ..Sampling::default()
         })
     }
 
@@ -220,6 +242,43 @@ mod tests {
         assert_eq!(drawn(700_000), [0, 1].into());
         assert_eq!(drawn(800_000), [0, 1, 2].into());
         assert_eq!(drawn(1_000_000), [0, 1, 2, 3].into());
+    }
+
+    #[test]
+    fn top_k_and_min_p_leave_out_the_unlikely() {
+        // Probabilities 1/2, 1/4, 1/8, 1/8.
+        let logits = [0.0, -(2f32.ln()), -(4f32.ln()), -(4f32.ln())];
+        let drawn = |top_k, min_p_micros| -> std::collections::BTreeSet<u32> {
+            let sampling = Sampling { top_k, min_p_micros, ..Sampling::default() };
+            let mut sampler = Sampler {
+                temperature: 1.0,
+                top_p: 1.0,
+                ..Sampler::new(&Sampling { seed: Some(7), ..sampling })
+            };
+            (0..400).map(|_| sampler.draw(&logits)).collect()
+        };
+        assert_eq!(drawn(Some(0), None), [0, 1, 2, 3].into());
+        assert_eq!(drawn(Some(1), None), [0].into());
+        assert_eq!(drawn(Some(3), None), [0, 1, 2].into());
+        assert_eq!(drawn(Some(9), None), [0, 1, 2, 3].into());
+        assert_eq!(drawn(None, Some(400_000)), [0, 1].into());
+        assert_eq!(drawn(None, Some(1_000_000)), [0].into());
+        assert_eq!(drawn(Some(2), Some(100_000)), [0, 1].into());
+    }
+
+    #[test]
+    fn a_repeat_penalty_makes_what_was_drawn_less_likely() {
+        let sampling = Sampling {
+            temperature_micros: Some(0),
+            repeat_penalty_micros: Some(2_000_000),
+            ..Sampling::default()
+        };
+        let mut sampler = Sampler::new(&sampling);
+        let drawn: Vec<u32> = (0..3).map(|_| sampler.draw(&[2.0, 1.5, 1.25])).collect();
+        // 2.0; then 1.0 against 1.5; then 1.0 and 0.75 against 1.25.
+        assert_eq!(drawn, [0, 1, 2]);
+        let mut sampler = Sampler::new(&sampling);
+        assert_eq!([sampler.draw(&[-1.0, -1.5]), sampler.draw(&[-1.0, -1.5])], [0, 1]);
     }
 
     #[test]

@@ -25,11 +25,12 @@ fn text(prompt: &str) -> InferenceRequest {
         logprobs: None,
         begun: None,
         form: None,
+        tools: None,
     }
 }
 
 fn chat(content: &str) -> InferenceRequest {
-    let message = ChatMessage { role: Role::User, content: content.to_owned() };
+    let message = ChatMessage::text(Role::User, content.to_owned());
     InferenceRequest { prompt: Prompt::Chat(vec![message]), ..text("") }
 }
 

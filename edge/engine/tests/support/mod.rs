@@ -14,27 +14,37 @@ use tokio_util::sync::CancellationToken;
 use types::{
     ModelId,
     inference::{
-        Begun, ChatMessage, FinishReason, InferenceRequest, Prompt, Role, Sampling, TokenPiece,
+        Begun, ChatMessage, FinishReason, InferenceRequest, Prompt, Role, Sampling, Span,
+        TokenPiece,
     },
+    tools::{Tool, ToolChoice, Tools},
 };
 
 /// A chat of one message, greedy, 16 tokens at most.
 pub fn chat(content: &str) -> InferenceRequest {
-    let message = ChatMessage { role: Role::User, content: content.to_owned() };
+    let message = ChatMessage::text(Role::User, content.to_owned());
     InferenceRequest {
-        prompt: Prompt::Chat(vec![message]),
         sampling: Sampling { temperature_micros: Some(0), ..Sampling::default() },
         tokens_max: Some(16),
-        stop: Vec::new(),
-        logprobs: None,
-        begun: None,
-        form: None,
+        ..InferenceRequest::of(Prompt::Chat(vec![message]))
     }
 }
 
 /// The same request, with an answer that was begun elsewhere.
 pub fn begun(text: &str, request: InferenceRequest) -> InferenceRequest {
     InferenceRequest { begun: Some(Begun { text: text.to_owned(), ids: Vec::new() }), ..request }
+}
+
+/// The same request, with a tool.
+pub fn tools(request: InferenceRequest) -> InferenceRequest {
+    let tool = Tool {
+        name: "weather".to_owned(),
+        description: Some("Tells it.".to_owned()),
+        parameters: Some(r#"{"type":"object"}"#.to_owned()),
+        strict: false,
+    };
+    let tools = Tools { list: vec![tool], choice: ToolChoice::Auto, parallel: true };
+    InferenceRequest { tools: Some(tools), ..request }
 }
 
 /// The same for a prompt as it stands.
@@ -76,8 +86,15 @@ impl Answer {
             EngineEvent::Failed { reason } => format!("failed: {reason}"),
             EngineEvent::Token(_) => unreachable!("a token is not the last event"),
         };
-        let pieces: Vec<String> =
-            self.pieces.iter().map(|piece| String::from_utf8_lossy(&piece.bytes).into()).collect();
+        let piece = |piece: &TokenPiece| {
+            let text = String::from_utf8_lossy(&piece.bytes);
+            match piece.span {
+                Span::Text => text.into_owned(),
+                Span::CallName => format!("call {text}"),
+                Span::CallArguments => format!("with {text}"),
+            }
+        };
+        let pieces: Vec<String> = self.pieces.iter().map(piece).collect();
         format!("{pieces:?} {last}")
     }
 }

@@ -3,6 +3,7 @@
 use types::{
     Address, ModelId, Nusd, RequestId, TimeMs,
     inference::{FinishReason, TokenPiece},
+    tools::ToolCall,
 };
 
 /// What every part of an answer repeats.
@@ -27,6 +28,8 @@ pub struct Answer<'a> {
     pub text: &'a str,
     /// Given where log-probabilities were asked for.
     pub pieces: Option<&'a [TokenPiece]>,
+    /// What it asks to be called, after its text. Of a stream, those of its end are none.
+    pub calls: &'a [ToolCall],
     pub finish: FinishReason,
     pub usage: Usage,
     pub billing: &'a Billing,

@@ -85,6 +85,12 @@ pub(super) fn micros<T: TryFrom<i64>>(
     fixed.map(Some).ok_or_else(|| BadRequest::field(field, "out of range"))
 }
 
+/// How many of the likeliest tokens a draw is among; -1 is some servers' way to say all.
+pub(super) fn top_k(field: &str, value: Option<i64>) -> Result<Option<u32>, BadRequest> {
+    let count = value.filter(|count| *count != -1).map(u32::try_from).transpose();
+    count.map_err(|_| BadRequest::field(field, "out of range"))
+}
+
 /// The name of a model, which every dialect wants.
 pub(super) fn model(name: Option<String>) -> Result<String, BadRequest> {
     name.filter(|name| !name.is_empty()).ok_or_else(|| {

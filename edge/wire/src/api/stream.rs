@@ -2,7 +2,7 @@
 //! the form.
 
 use bytes::BytesMut;
-use types::{Address, inference::TokenPiece};
+use types::{Address, inference::TokenPiece, tools::ToolCall};
 
 use super::{Answer, ApiError, Billing, Dialect, Head, anthropic, ollama, openai, responses};
 
@@ -46,6 +46,26 @@ impl StreamWriter {
             StreamWriter::Responses(writer) => writer.text(out, text),
             StreamWriter::Ollama(writer) => writer.text(out, text, pieces),
             StreamWriter::Anthropic(writer) => writer.text(out, text),
+        }
+    }
+
+    /// A call begins; so far it has no arguments.
+    pub fn call(&mut self, out: &mut BytesMut, call: ToolCall) {
+        match self {
+            StreamWriter::OpenAi(writer) => writer.call(out, &call),
+            StreamWriter::Responses(writer) => writer.call(out, call),
+            StreamWriter::Ollama(writer) => writer.call(out, call),
+            StreamWriter::Anthropic(writer) => writer.call(out, &call),
+        }
+    }
+
+    /// More of the arguments of the call that began last.
+    pub fn arguments(&mut self, out: &mut BytesMut, text: &str) {
+        match self {
+            StreamWriter::OpenAi(writer) => writer.arguments(out, text),
+            StreamWriter::Responses(writer) => writer.arguments(out, text),
+            StreamWriter::Ollama(writer) => writer.arguments(text),
+            StreamWriter::Anthropic(writer) => writer.arguments(out, text),
         }
     }
 

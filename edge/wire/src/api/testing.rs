@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use expect_test::Expect;
 use types::{
     Address, ModelId, Nusd, RequestId, TimeMs,
-    inference::{Alternative, FinishReason, TokenPiece},
+    inference::{Alternative, FinishReason, Span, TokenPiece},
 };
 
 use super::{Answer, ApiError, BadRequest, Billing, Dialect, Head, StreamWriter, Usage};
@@ -49,6 +49,7 @@ pub(super) fn head() -> Head<'static> {
 pub(super) fn piece(bytes: &[u8], logprob_micros: i32) -> TokenPiece {
     let other = Alternative { id: Some(9), bytes: b"other".to_vec(), logprob_micros: -12_345_678 };
     TokenPiece {
+        span: Span::Text,
         id: Some(1),
         bytes: bytes.to_vec(),
         logprob_micros: Some(logprob_micros),
@@ -64,6 +65,7 @@ pub(super) fn answer<'a>(
     Answer {
         text,
         pieces,
+        calls: &[],
         finish,
         usage: Usage { prompt_tokens: 12, completion_tokens: 3 },
         billing: &BILLING,

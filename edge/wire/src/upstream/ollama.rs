@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::openai::Tool;
+
 /// The answer of `GET /api/version`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Version {
@@ -84,6 +86,8 @@ impl Show {
 pub struct ChatRequest<'a> {
     pub model: &'a str,
     pub messages: Vec<Message<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<Tool<'a>>,
     #[serde(flatten)]
     pub common: Common<'a>,
 }
@@ -93,6 +97,28 @@ pub struct ChatRequest<'a> {
 pub struct Message<'a> {
     pub role: &'a str,
     pub content: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall<'a>>,
+    /// The function whose result this is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_name: Option<&'a str>,
+    /// And the call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_call_id: Option<&'a str>,
+}
+
+/// What was called earlier.
+#[derive(Clone, Debug, Serialize)]
+pub struct ToolCall<'a> {
+    pub id: &'a str,
+    pub function: CalledFunction<'a>,
+}
+
+/// A function and its arguments, an object.
+#[derive(Clone, Debug, Serialize)]
+pub struct CalledFunction<'a> {
+    pub name: &'a str,
+    pub arguments: serde_json::Value,
 }
 
 /// The body of `POST /api/generate`.
@@ -142,6 +168,12 @@ pub struct Options<'a> {
     pub presence_penalty: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frequency_penalty: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeat_penalty: Option<f64>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     pub stop: &'a [String],
 }
@@ -176,6 +208,25 @@ pub struct Chunk {
 pub struct ChunkMessage {
     #[serde(default)]
     pub content: String,
+    /// Whole ones.
+    #[serde(default)]
+    pub tool_calls: Vec<ChunkCall>,
+}
+
+/// A call of a chunk.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct ChunkCall {
+    #[serde(default)]
+    pub function: ChunkFunction,
+}
+
+/// What is called.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct ChunkFunction {
+    #[serde(default)]
+    pub name: String,
+    #[serde(default)]
+    pub arguments: serde_json::Value,
 }
 
 /// A token and how likely it was.

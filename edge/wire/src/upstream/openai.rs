@@ -53,6 +53,9 @@ pub struct Props {
     pub total_slots: Option<u32>,
     #[serde(default)]
     pub chat_template: Option<String>,
+    /// What llama-server found the template to be capable of (builds of 2026).
+    #[serde(default)]
+    pub chat_template_caps: BTreeMap<String, serde_json::Value>,
     #[serde(default)]
     pub build_info: Option<String>,
 }
@@ -87,6 +90,13 @@ pub struct ChatRequest<'a> {
     pub continue_final_message: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_format: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<Tool<'a>>,
+    /// `"auto"`, `"required"`, or a function by its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_choice: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parallel_tool_calls: Option<bool>,
     #[serde(flatten)]
     pub common: Common<'a>,
 }
@@ -96,6 +106,46 @@ pub struct ChatRequest<'a> {
 pub struct Message<'a> {
     pub role: &'a str,
     pub content: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall<'a>>,
+    /// The call whose result this is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_call_id: Option<&'a str>,
+}
+
+/// A tool, of which there is one type.
+#[derive(Clone, Debug, Serialize)]
+pub struct Tool<'a> {
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    pub function: Function<'a>,
+}
+
+/// What may be called.
+#[derive(Clone, Debug, Serialize)]
+pub struct Function<'a> {
+    pub name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<&'a str>,
+    pub parameters: serde_json::Value,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
+}
+
+/// What was called earlier.
+#[derive(Clone, Debug, Serialize)]
+pub struct ToolCall<'a> {
+    pub id: &'a str,
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    pub function: CalledFunction<'a>,
+}
+
+/// A function and its arguments, which are JSON in a string.
+#[derive(Clone, Debug, Serialize)]
+pub struct CalledFunction<'a> {
+    pub name: &'a str,
+    pub arguments: &'a str,
 }
 
 /// The body of `POST /v1/completions`.
@@ -127,6 +177,16 @@ pub struct Common<'a> {
     pub presence_penalty: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frequency_penalty: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_p: Option<f64>,
+    /// llama-server's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeat_penalty: Option<f64>,
+    /// vLLM's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repetition_penalty: Option<f64>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     pub stop: &'a [String],
 }
@@ -169,6 +229,26 @@ pub struct Choice {
 pub struct Delta {
     #[serde(default)]
     pub content: Option<String>,
+    #[serde(default)]
+    pub tool_calls: Option<Vec<CallDelta>>,
+}
+
+/// A part of a call. The name comes with the first one of its index.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct CallDelta {
+    #[serde(default)]
+    pub index: Option<u32>,
+    #[serde(default)]
+    pub function: Option<FunctionDelta>,
+}
+
+/// A part of what is called.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct FunctionDelta {
+    #[serde(default)]
+    pub name: Option<String>,
+    #[serde(default)]
+    pub arguments: Option<String>,
 }
 
 /// What the server counted.

@@ -1,11 +1,15 @@
 //! Requests of Anthropic's clients.
 
-use serde::Deserialize;
-use types::inference::{ChatMessage, InferenceRequest, Prompt, Role, Sampling};
+use serde::{Deserialize, Deserializer, de::Error as _};
+use types::{
+    inference::{ChatMessage, InferenceRequest, Prompt, Role, Sampling},
+    tools::ToolCall,
+};
 
 use crate::api::{
     BadRequest, GenerationRequest,
     fields::{self, Content, Unsupported, Unused, checked, micros},
+    tools::{CustomChoice, CustomTool, ToolsWish},
 };
 
 #[derive(Deserialize)]
@@ -37,12 +41,9 @@ struct Body {
     #[serde(default, rename = "diagnostics")]
     _diagnostics: Unsupported,
     thinking: Option<Thinking>,
-    #[serde(default, rename = "top_k")]
-    _top_k: Unsupported,
-    #[serde(default, rename = "tools")]
-    _tools: Unsupported,
-    #[serde(default, rename = "tool_choice")]
-    _tool_choice: Unsupported,
+    top_k: Option<i64>,
+    tools: Option<Vec<CustomTool>>,
+    tool_choice: Option<CustomChoice>,
     #[serde(default, rename = "container")]
     _container: Unsupported,
     #[serde(default, rename = "mcp_servers")]
@@ -59,7 +60,122 @@ struct Body {
 #[serde(deny_unknown_fields)]
 struct Message {
     role: String,
-    content: Content,
+    content: Blocks,
+}
+
+/// A text, or a list of blocks.
+struct Blocks(Vec<Block>);
+
+enum Block {
+    Text(String),
+    /// The model called a tool.
+    Call(ToolCall),
+    Result {
+        call_id: String,
+        text: String,
+    },
+}
+
+/// A block, before it is known of what type it is. What else it says (where a cache may cut it) changes no
+/// answer.
+#[derive(Deserialize)]
+struct AnyBlock {
+    #[serde(rename = "type")]
+    kind: String,
+    text: Option<String>,
+    id: Option<String>,
+    name: Option<String>,
+    input: Option<serde_json::Map<String, serde_json::Value>>,
+    tool_use_id: Option<String>,
+    content: Option<Content>,
+    is_error: Option<bool>,
+}
+
+impl AnyBlock {
+    fn block(self) -> Result<Block, &'static str> {
+        let AnyBlock { kind, text, id, name, input, tool_use_id, content, is_error } = self;
+        match kind.as_str() {
+            "text" => text.map(Block::Text).ok_or("give the text"),
+            "tool_use" => match (id, name) {
+                (Some(id), Some(name)) => {
+                    let arguments = serde_json::Value::Object(input.unwrap_or_default());
+                    Ok(Block::Call(ToolCall { id, name, arguments: arguments.to_string() }))
+                }
+                _ => Err("a tool_use has an id and a name"),
+            },
+            "tool_result" => {
+                let call_id = tool_use_id.ok_or("a tool_result has a tool_use_id")?;
+                let text = content.unwrap_or_default().0;
+                let text = match is_error {
+                    Some(true) => format!("Error: {text}"),
+                    _ => text,
+                };
+                Ok(Block::Result { call_id, text })
+            }
+            _ => Err("only text, tool_use and tool_result are supported here"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Blocks {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Blocks, D::Error> {
+        struct Any;
+        impl<'de> serde::de::Visitor<'de> for Any {
+            type Value = Blocks;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a string or a list of blocks")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Blocks, E> {
+                Ok(Blocks(vec![Block::Text(text.to_owned())]))
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(
+                self,
+                mut seq: A,
+            ) -> Result<Blocks, A::Error> {
+                let mut blocks = Vec::new();
+                while let Some(block) = seq.next_element::<AnyBlock>()? {
+                    blocks.push(block.block().map_err(A::Error::custom)?);
+                }
+                Ok(Blocks(blocks))
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}
+
+impl Message {
+    /// As turns: the results of calls, and what is said beside them.
+    fn turns(self, messages: &mut Vec<ChatMessage>) -> Result<(), &'static str> {
+        let role = match self.role.as_str() {
+            "user" => Role::User,
+            "assistant" => Role::Assistant,
+            _ => return Err("its role is user or assistant"),
+        };
+        let mut said = ChatMessage::text(role, String::new());
+        let mut results = 0;
+        for block in self.content.0 {
+            match (block, role) {
+                (Block::Text(text), _) => said.content += &text,
+                (Block::Call(call), Role::Assistant) => said.calls.push(call),
+                (Block::Result { call_id, text }, Role::User) => {
+                    results += 1;
+                    messages.push(ChatMessage {
+                        call_id: Some(call_id),
+                        ..ChatMessage::text(Role::Tool, text)
+                    });
+                }
+                (Block::Call(_), _) => return Err("a tool_use belongs to the assistant"),
+                (Block::Result { .. }, _) => return Err("a tool_result belongs to the user"),
+            }
+        }
+        if results == 0 || !said.content.is_empty() {
+            messages.push(said);
+        }
+        Ok(())
+    }
 }
 
 #[derive(Deserialize)]
@@ -86,27 +202,24 @@ pub fn parse(body: &[u8]) -> Result<GenerationRequest, BadRequest> {
     }
     let system = body.system.map(|system| system.0).filter(|system| !system.is_empty());
     let mut messages: Vec<ChatMessage> =
-        system.map(|content| ChatMessage { role: Role::System, content }).into_iter().collect();
+        system.map(|content| ChatMessage::text(Role::System, content)).into_iter().collect();
     let given = body.messages.unwrap_or_default();
     if given.is_empty() {
         return Err(BadRequest::field("messages", "give at least one message"));
     }
-    for (index, Message { role, content }) in given.into_iter().enumerate() {
-        let role = match role.as_str() {
-            "user" => Role::User,
-            "assistant" => Role::Assistant,
-            _ => {
-                let field = format!("messages[{index}].role");
-                return Err(BadRequest::field(&field, "is user or assistant"));
-            }
-        };
-        messages.push(ChatMessage { role, content: content.0 });
+    for (index, message) in given.into_iter().enumerate() {
+        let bad = |problem| BadRequest::field(&format!("messages[{index}]"), problem);
+        message.turns(&mut messages).map_err(bad)?;
     }
+    let (choice, parallel) = body.tool_choice.map(CustomChoice::wish).transpose()?.unzip();
+    let list = body.tools.into_iter().flatten().map(CustomTool::tool).collect();
+    let tools = ToolsWish { list, choice, parallel };
     let request = InferenceRequest {
         prompt: Prompt::Chat(messages),
         sampling: Sampling {
             temperature_micros: micros("temperature", body.temperature)?,
             top_p_micros: micros("top_p", body.top_p)?,
+            top_k: fields::top_k("top_k", body.top_k)?,
             ..Sampling::default()
         },
         tokens_max: Some(tokens_max),
@@ -114,6 +227,7 @@ pub fn parse(body: &[u8]) -> Result<GenerationRequest, BadRequest> {
         logprobs: None,
         begun: None,
         form: None,
+        tools: tools.tools()?,
     };
     let request = checked(request, &[("stop", "stop_sequences")])?;
     let stream = body.stream.unwrap_or(false);

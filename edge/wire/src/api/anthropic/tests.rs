@@ -22,7 +22,7 @@ fn a_message_with_every_supported_field() {
                 {"role": "user", "content": "Go on"}
             ],
             "stop_sequences": ["END"], "metadata": {"user_id": "u"}, "service_tier": "auto",
-            "thinking": {"type": "disabled"}, "tools": [], "top_k": null
+            "thinking": {"type": "disabled"}, "tools": [], "top_k": 40
         }"#,
         expect![[r#"
             GenerationRequest {
@@ -33,18 +33,26 @@ fn a_message_with_every_supported_field() {
                             ChatMessage {
                                 role: System,
                                 content: "Be brief.",
+                                calls: [],
+                                call_id: None,
                             },
                             ChatMessage {
                                 role: User,
                                 content: "Hello",
+                                calls: [],
+                                call_id: None,
                             },
                             ChatMessage {
                                 role: Assistant,
                                 content: "Hi",
+                                calls: [],
+                                call_id: None,
                             },
                             ChatMessage {
                                 role: User,
                                 content: "Go on",
+                                calls: [],
+                                call_id: None,
                             },
                         ],
                     ),
@@ -58,6 +66,11 @@ fn a_message_with_every_supported_field() {
                         seed: None,
                         presence_penalty_micros: None,
                         frequency_penalty_micros: None,
+                        top_k: Some(
+                            40,
+                        ),
+                        min_p_micros: None,
+                        repeat_penalty_micros: None,
                     },
                     tokens_max: Some(
                         40,
@@ -68,6 +81,7 @@ fn a_message_with_every_supported_field() {
                     logprobs: None,
                     begun: None,
                     form: None,
+                    tools: None,
                 },
                 stream: true,
                 include_usage: true,
@@ -88,8 +102,6 @@ fn what_cannot_be_honoured_is_refused_by_name() {
             r#"{"model": "t", "max_tokens": 1, "messages": []}"#,
             r#"{"model": "t", "max_tokens": 1, "messages": [{"role": "system", "content": "x"}]}"#,
             r#"{"model": "t", "max_tokens": 1, "messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]}"#,
-            r#"{"model": "t", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}], "tools": [{"name": "f"}]}"#,
-            r#"{"model": "t", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}], "top_k": 5}"#,
             r#"{"model": "t", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}], "thinking": {"type": "enabled", "budget_tokens": 1024}}"#,
             r#"{"model": "t", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}], "stop_sequences": [""]}"#,
             r#"{"model": "t", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}], "temperature": 3}"#,
@@ -101,10 +113,8 @@ fn what_cannot_be_honoured_is_refused_by_name() {
             max_tokens: max_tokens: give the longest answer you want, in tokens
             max_tokens: max_tokens: 1 to 131072
             messages: messages: give at least one message
-            messages[0].role: messages[0].role: is user or assistant
-            messages[0].content: messages[0].content: only text parts are supported here
-            tools: tools: not supported here
-            top_k: top_k: not supported here
+            messages[0]: messages[0]: its role is user or assistant
+            messages[0].content: messages[0].content: only text, tool_use and tool_result are supported here
             thinking: thinking: not supported here
             stop_sequences: stop_sequences: each of 1 to 256 bytes
             temperature: temperature: 0 to 2

@@ -6,10 +6,11 @@ use bytes::{Bytes, BytesMut};
 use types::{
     TimeMs,
     inference::{FinishReason, TokenPiece},
+    tools::ToolCall,
 };
 
 use super::Kind;
-use crate::api::{Answer, ApiError, Head, json, logprobs};
+use crate::api::{Answer, ApiError, Head, json, logprobs, tools::arguments_object};
 
 /// Writes the lines of one stream.
 #[derive(Debug)]
@@ -17,6 +18,9 @@ pub struct LineWriter {
     kind: Kind,
     /// `{"model":…,"created_at":…,` of every line.
     begin: Bytes,
+    /// Ollama's clients get calls whole.
+    call: Option<ToolCall>,
+    calls: u64,
 }
 
 impl LineWriter {
@@ -27,20 +31,42 @@ impl LineWriter {
         json::raw(&mut out, r#","created_at":""#);
         json::raw(&mut out, &timestamp(head.created));
         json::raw(&mut out, r#"","#);
-        LineWriter { kind, begin: out.freeze() }
+        LineWriter { kind, begin: out.freeze(), call: None, calls: 0 }
     }
 
     /// A line of text. `pieces` are given where log-probabilities were asked for.
-    pub fn text(&self, out: &mut BytesMut, text: &str, pieces: Option<&[TokenPiece]>) {
-        self.content(out, text);
+    pub fn text(&mut self, out: &mut BytesMut, text: &str, pieces: Option<&[TokenPiece]>) {
+        self.end_call(out);
+        self.content(out, text, &[]);
         json::raw(out, r#","done":false"#);
         logprobs_member(out, pieces);
         json::raw(out, "}\n");
     }
 
+    pub fn call(&mut self, out: &mut BytesMut, call: ToolCall) {
+        self.end_call(out);
+        self.call = Some(call);
+    }
+
+    pub fn arguments(&mut self, text: &str) {
+        if let Some(call) = &mut self.call {
+            call.arguments += text;
+        }
+    }
+
+    /// A line with the call that is complete.
+    fn end_call(&mut self, out: &mut BytesMut) {
+        if let Some(call) = self.call.take() {
+            self.content(out, "", &[call]);
+            self.calls += 1;
+            json::raw(out, ",\"done\":false}\n");
+        }
+    }
+
     /// The last line, which tells how it went. Durations are in nanoseconds.
-    pub fn end(&self, out: &mut BytesMut, answer: &Answer<'_>) {
-        self.content(out, answer.text);
+    pub fn end(&mut self, out: &mut BytesMut, answer: &Answer<'_>) {
+        self.end_call(out);
+        self.content(out, answer.text, answer.calls);
         json::raw(out, r#","done":true,"done_reason":"#);
         json::raw(
             out,
@@ -76,19 +102,38 @@ impl LineWriter {
         json::raw(out, "\n");
     }
 
-    fn content(&self, out: &mut BytesMut, text: &str) {
+    fn content(&self, out: &mut BytesMut, text: &str, calls: &[ToolCall]) {
         out.reserve(self.begin.len() + text.len() + 80);
         out.extend_from_slice(&self.begin);
         match self.kind {
             Kind::Chat => {
                 json::raw(out, r#""message":{"role":"assistant","content":"#);
                 json::string(out, text);
+                self.tool_calls(out, calls);
                 json::raw(out, "}");
             }
             Kind::Generate => {
                 json::raw(out, r#""response":"#);
                 json::string(out, text);
             }
+        }
+    }
+
+    fn tool_calls(&self, out: &mut BytesMut, calls: &[ToolCall]) {
+        for (index, call) in (self.calls..).zip(calls) {
+            json::raw(out, if index == self.calls { r#","tool_calls":["# } else { "," });
+            json::raw(out, r#"{"id":"#);
+            json::string(out, &call.id);
+            json::raw(out, r#","function":{"index":"#);
+            json::integer(out, index);
+            json::raw(out, r#","name":"#);
+            json::string(out, &call.name);
+            json::raw(out, r#","arguments":"#);
+            arguments_object(out, &call.arguments);
+            json::raw(out, "}}");
+        }
+        if !calls.is_empty() {
+            json::raw(out, "]");
         }
     }
 }
@@ -103,7 +148,7 @@ pub fn answer(kind: Kind, head: Head<'_>, answer: &Answer<'_>) -> Bytes {
 /// The answer to a request without a prompt, which only wants the model to be there.
 pub fn loaded(kind: Kind, head: Head<'_>) -> Bytes {
     let mut out = BytesMut::with_capacity(160);
-    LineWriter::new(kind, head).content(&mut out, "");
+    LineWriter::new(kind, head).content(&mut out, "", &[]);
     json::raw(&mut out, ",\"done\":true,\"done_reason\":\"load\"}\n");
     out.freeze()
 }

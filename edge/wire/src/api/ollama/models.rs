@@ -24,6 +24,7 @@ pub struct Model {
     pub name: String,
     pub model: ModelId,
     pub context_tokens: u32,
+    pub tools: bool,
 }
 
 /// The body of `GET /api/version`.
@@ -109,13 +110,14 @@ pub fn show(model: &Model, now: TimeMs) -> Bytes {
     model_info.insert("general.architecture".into(), json!(ARCHITECTURE));
     model_info.insert("general.basename".into(), json!(model.name));
     model_info.insert(format!("{ARCHITECTURE}.context_length"), json!(model.context_tokens));
+    let capabilities = if model.tools { &["completion", "tools"][..] } else { &["completion"] };
     let body = json!({
         "modelfile": "",
         "parameters": "",
         "template": "",
         "details": details(),
         "model_info": model_info,
-        "capabilities": ["completion"],
+        "capabilities": capabilities,
         "modified_at": timestamp(now),
     });
     body.to_string().into()

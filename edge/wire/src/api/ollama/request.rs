@@ -1,12 +1,16 @@
 //! Requests of Ollama's clients.
 
 use serde::Deserialize;
-use types::inference::{AnswerForm, ChatMessage, InferenceRequest, Prompt, Role, Sampling};
+use types::{
+    inference::{AnswerForm, ChatMessage, InferenceRequest, Prompt, Role, Sampling},
+    tools::ToolCall,
+};
 
 use super::Kind;
 use crate::api::{
     BadRequest, GenerationRequest,
     fields::{self, Texts, Unsupported, Unused, checked, micros},
+    tools::{FunctionTool, ObjectCall, ToolsWish},
 };
 
 /// The fields of both endpoints.
@@ -33,8 +37,7 @@ struct Body {
     stream: Option<bool>,
     /// `"json"`, or a JSON Schema.
     format: Option<serde_json::Value>,
-    #[serde(default, rename = "tools")]
-    _tools: Unsupported,
+    tools: Option<Vec<FunctionTool>>,
     #[serde(default, rename = "think")]
     _think: Unsupported,
     logprobs: Option<bool>,
@@ -60,12 +63,10 @@ struct Message {
     _thinking: Unsupported,
     #[serde(default, rename = "images")]
     _images: Unsupported,
-    #[serde(default, rename = "tool_calls")]
-    _tool_calls: Unsupported,
-    #[serde(default, rename = "tool_name")]
-    _tool_name: Unsupported,
-    #[serde(default, rename = "tool_call_id")]
-    _tool_call_id: Unsupported,
+    tool_calls: Option<Vec<ObjectCall>>,
+    #[serde(alias = "name")]
+    tool_name: Option<String>,
+    tool_call_id: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -79,16 +80,13 @@ struct Options {
     top_p: Option<f64>,
     presence_penalty: Option<f64>,
     frequency_penalty: Option<f64>,
-    #[serde(default, rename = "top_k")]
-    _top_k: Unsupported,
-    #[serde(default, rename = "min_p")]
-    _min_p: Unsupported,
+    top_k: Option<i64>,
+    min_p: Option<f64>,
+    repeat_penalty: Option<f64>,
     #[serde(default, rename = "typical_p")]
     _typical_p: Unsupported,
     #[serde(default, rename = "repeat_last_n")]
     _repeat_last_n: Unsupported,
-    #[serde(default, rename = "repeat_penalty")]
-    _repeat_penalty: Unsupported,
     // How a provider runs its model is its own business.
     #[serde(default, rename = "num_keep")]
     _num_keep: Unused,
@@ -122,7 +120,7 @@ pub enum Asked {
 
 /// Reads the body of a request to `kind`'s endpoint and checks it against all limits.
 pub fn parse(kind: Kind, body: &[u8]) -> Result<Asked, BadRequest> {
-    let body: Body = fields::read(body)?;
+    let mut body: Body = fields::read(body)?;
     let model = fields::model(body.model.clone())?;
     let is_empty = match kind {
         Kind::Chat => body.messages.as_ref().is_none_or(Vec::is_empty) && body.prompt.is_none(),
@@ -144,8 +142,13 @@ pub fn parse(kind: Kind, body: &[u8]) -> Result<Asked, BadRequest> {
         }
         (wanted, count) => wanted.then(|| count.unwrap_or(0)),
     };
+    let list: Vec<_> = body.tools.take().into_iter().flatten().map(FunctionTool::tool).collect();
+    if kind == Kind::Generate && !list.is_empty() {
+        return Err(BadRequest::field("tools", "not a field of this request"));
+    }
+    let tools = ToolsWish { list, ..ToolsWish::default() };
     let prompt = match kind {
-        Kind::Chat => chat(&body)?,
+        Kind::Chat => chat(&mut body)?,
         Kind::Generate => generate(&body)?,
     };
     let form = match &body.format {
@@ -177,12 +180,16 @@ pub fn parse(kind: Kind, body: &[u8]) -> Result<Asked, BadRequest> {
                 "options.frequency_penalty",
                 options.frequency_penalty,
             )?,
+            top_k: fields::top_k("options.top_k", options.top_k)?,
+            min_p_micros: micros("options.min_p", options.min_p)?,
+            repeat_penalty_micros: micros("options.repeat_penalty", options.repeat_penalty)?,
         },
         tokens_max,
         stop: options.stop.map(|stop| stop.0).unwrap_or_default(),
         logprobs,
         begun: None,
         form,
+        tools: tools.tools()?,
     };
     let request = checked(
         request,
@@ -194,6 +201,9 @@ pub fn parse(kind: Kind, body: &[u8]) -> Result<Asked, BadRequest> {
             ("stop", "options.stop"),
             ("presence_penalty", "options.presence_penalty"),
             ("frequency_penalty", "options.frequency_penalty"),
+            ("top_k", "options.top_k"),
+            ("min_p", "options.min_p"),
+            ("repeat_penalty", "options.repeat_penalty"),
         ],
     )?;
     let context_tokens_min = options.num_ctx;
@@ -203,7 +213,7 @@ pub fn parse(kind: Kind, body: &[u8]) -> Result<Asked, BadRequest> {
 }
 
 /// `messages`.
-fn chat(body: &Body) -> Result<Prompt, BadRequest> {
+fn chat(body: &mut Body) -> Result<Prompt, BadRequest> {
     for (field, given) in [
         ("prompt", body.prompt.is_some()),
         ("system", body.system.is_some()),
@@ -213,23 +223,69 @@ fn chat(body: &Body) -> Result<Prompt, BadRequest> {
             return Err(BadRequest::field(field, "not a field of this request"));
         }
     }
-    let messages = body.messages.iter().flatten().enumerate();
-    let messages = messages.map(|(index, Message { role, content, .. })| {
+    let mut calls = Calls::default();
+    let messages = body.messages.take().into_iter().flatten().enumerate();
+    let messages = messages.map(|(index, message)| {
+        calls.turn(message).map_err(|(field, problem)| {
+            BadRequest::field(&format!("messages[{index}].{field}"), problem)
+        })
+    });
+    messages.collect::<Result<_, _>>().map(Prompt::Chat)
+}
+
+/// The calls of a chat so far. Ollama's clients give them no ids, and name results by the tool, if at all.
+#[derive(Default)]
+struct Calls {
+    made: usize,
+    /// Without a result so far.
+    open: Vec<(String, String)>,
+}
+
+impl Calls {
+    fn turn(&mut self, message: Message) -> Result<ChatMessage, (&'static str, &'static str)> {
+        let Message { role, content, tool_calls, tool_name, tool_call_id, .. } = message;
         let role = match role.as_str() {
             "system" => Role::System,
             "user" => Role::User,
             "assistant" => Role::Assistant,
-            other => {
-                let problem = match other {
-                    "tool" => "tools are not supported here",
-                    _ => "is one of system, user, assistant",
-                };
-                return Err(BadRequest::field(&format!("messages[{index}].role"), problem));
-            }
+            "tool" => Role::Tool,
+            _ => return Err(("role", "is one of system, user, assistant, tool")),
         };
-        Ok(ChatMessage { role, content: content.clone() })
-    });
-    messages.collect::<Result<_, _>>().map(Prompt::Chat)
+        let calls = tool_calls.into_iter().flatten().map(|call| self.call(call)).collect();
+        let call_id =
+            (role == Role::Tool).then(|| self.answered(tool_name.as_deref(), tool_call_id));
+        Ok(ChatMessage { role, content, calls, call_id })
+    }
+
+    fn call(&mut self, ObjectCall { id, function, .. }: ObjectCall) -> ToolCall {
+        let id = id.filter(|id| !id.is_empty()).unwrap_or_else(|| self.next_id());
+        self.open.push((id.clone(), function.name.clone()));
+        let arguments = serde_json::Value::Object(function.arguments).to_string();
+        ToolCall { id, name: function.name, arguments }
+    }
+
+    /// The call whose result a message is: that of the id, or the first of this tool without a result. Some
+    /// clients leave the call itself out, as Ollama's server lets them.
+    fn answered(&mut self, tool: Option<&str>, id: Option<String>) -> String {
+        let tool = tool.filter(|tool| !tool.is_empty());
+        let named = |(_, name): &(String, String)| tool.is_none_or(|tool| tool == name);
+        match id.filter(|id| !id.is_empty()) {
+            Some(id) => {
+                self.open.retain(|(open, _)| *open != id);
+                id
+            }
+            None => match self.open.iter().position(named) {
+                Some(place) => self.open.remove(place).0,
+                None => self.next_id(),
+            },
+        }
+    }
+
+    fn next_id(&mut self) -> String {
+        let id = format!("call_{}", self.made);
+        self.made += 1;
+        id
+    }
 }
 
 /// `prompt` as it stands, or as what a user says to a model with this system message.
@@ -244,7 +300,7 @@ fn generate(body: &Body) -> Result<Prompt, BadRequest> {
         }
         return Ok(Prompt::Text(prompt));
     }
-    let message = |role, content| ChatMessage { role, content };
+    let message = ChatMessage::text;
     let system = body.system.clone().filter(|system| !system.is_empty());
     let system = system.map(|system| message(Role::System, system));
     Ok(Prompt::Chat(system.into_iter().chain([message(Role::User, prompt)]).collect()))

@@ -32,10 +32,14 @@ fn a_chat_with_every_supported_field() {
                             ChatMessage {
                                 role: System,
                                 content: "Be brief.",
+                                calls: [],
+                                call_id: None,
                             },
                             ChatMessage {
                                 role: User,
                                 content: "Hello",
+                                calls: [],
+                                call_id: None,
                             },
                         ],
                     ),
@@ -55,6 +59,9 @@ fn a_chat_with_every_supported_field() {
                         frequency_penalty_micros: Some(
                             -500000,
                         ),
+                        top_k: None,
+                        min_p_micros: None,
+                        repeat_penalty_micros: None,
                     },
                     tokens_max: Some(
                         40,
@@ -67,6 +74,7 @@ fn a_chat_with_every_supported_field() {
                     ),
                     begun: None,
                     form: None,
+                    tools: None,
                 },
                 stream: false,
                 include_usage: true,
@@ -92,10 +100,14 @@ fn a_generation_is_a_chat_unless_it_is_raw() {
                             ChatMessage {
                                 role: System,
                                 content: "Be brief.",
+                                calls: [],
+                                call_id: None,
                             },
                             ChatMessage {
                                 role: User,
                                 content: "Hello",
+                                calls: [],
+                                call_id: None,
                             },
                         ],
                     ),
@@ -105,6 +117,9 @@ fn a_generation_is_a_chat_unless_it_is_raw() {
                         seed: None,
                         presence_penalty_micros: None,
                         frequency_penalty_micros: None,
+                        top_k: None,
+                        min_p_micros: None,
+                        repeat_penalty_micros: None,
                     },
                     tokens_max: None,
                     stop: [
@@ -113,6 +128,7 @@ fn a_generation_is_a_chat_unless_it_is_raw() {
                     logprobs: None,
                     begun: None,
                     form: None,
+                    tools: None,
                 },
                 stream: true,
                 include_usage: true,
@@ -123,29 +139,33 @@ fn a_generation_is_a_chat_unless_it_is_raw() {
         generate,
         r#"{"model": "tiny", "prompt": "Once", "raw": true}"#,
         expect![[r#"
-        GenerationRequest {
-            model: "tiny",
-            request: InferenceRequest {
-                prompt: Text(
-                    "Once",
-                ),
-                sampling: Sampling {
-                    temperature_micros: None,
-                    top_p_micros: None,
-                    seed: None,
-                    presence_penalty_micros: None,
-                    frequency_penalty_micros: None,
+            GenerationRequest {
+                model: "tiny",
+                request: InferenceRequest {
+                    prompt: Text(
+                        "Once",
+                    ),
+                    sampling: Sampling {
+                        temperature_micros: None,
+                        top_p_micros: None,
+                        seed: None,
+                        presence_penalty_micros: None,
+                        frequency_penalty_micros: None,
+                        top_k: None,
+                        min_p_micros: None,
+                        repeat_penalty_micros: None,
+                    },
+                    tokens_max: None,
+                    stop: [],
+                    logprobs: None,
+                    begun: None,
+                    form: None,
+                    tools: None,
                 },
-                tokens_max: None,
-                stop: [],
-                logprobs: None,
-                begun: None,
-                form: None,
-            },
-            stream: true,
-            include_usage: true,
-            context_tokens_min: None,
-        }"#]],
+                stream: true,
+                include_usage: true,
+                context_tokens_min: None,
+            }"#]],
     );
 }
 
@@ -156,7 +176,6 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         &[
             r#"{"messages": [{"role": "user", "content": "x"}]}"#,
             r#"{"model": "t", "prompt": "x"}"#,
-            r#"{"model": "t", "messages": [{"role": "tool", "content": "x"}]}"#,
             r#"{"model": "t", "messages": [{"role": "user", "content": "x", "images": ["aGk="]}]}"#,
             r#"{"model": "t", "messages": [{"role": "user", "content": "x"}], "format": "yaml"}"#,
             r#"{"model": "t", "messages": [{"role": "user", "content": "x"}], "think": true}"#,
@@ -169,7 +188,6 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         expect![[r#"
             model: model: give the name of a model; GET /v1/models lists them
             prompt: prompt: not a field of this request
-            messages[0].role: messages[0].role: tools are not supported here
             messages[0].images: messages[0].images: not supported here
             format: format: is json or a JSON Schema
             think: think: not supported here
@@ -237,7 +255,8 @@ fn answers() {
 
 #[test]
 fn models() {
-    let model = Model { name: "tiny".into(), model: ModelId([2; 32]), context_tokens: 4_096 };
+    let model =
+        Model { name: "tiny".into(), model: ModelId([2; 32]), context_tokens: 4_096, tools: true };
     let now = TimeMs(1_700_000_000_000);
     check_json(&version(), expect![[r#"{"version":"0.12.11"}"#]]);
     check_json(
@@ -255,7 +274,7 @@ fn models() {
     check_json(
         &show(&model, now),
         expect![[
-            r#"{"capabilities":["completion"],"details":{"families":[],"family":"","format":"gguf","parameter_size":"","parent_model":"","quantization_level":""},"model_info":{"general.architecture":"peerwatt","general.basename":"tiny","peerwatt.context_length":4096},"modelfile":"","modified_at":"2023-11-14T22:13:20.000Z","parameters":"","template":""}"#
+            r#"{"capabilities":["completion","tools"],"details":{"families":[],"family":"","format":"gguf","parameter_size":"","parent_model":"","quantization_level":""},"model_info":{"general.architecture":"peerwatt","general.basename":"tiny","peerwatt.context_length":4096},"modelfile":"","modified_at":"2023-11-14T22:13:20.000Z","parameters":"","template":""}"#
         ]],
     );
     assert_eq!(show_name(br#"{"model": "tiny"}"#).unwrap(), "tiny");

@@ -3,8 +3,10 @@
 use bytes::{Bytes, BytesMut};
 use types::{
     ModelId,
+    ability::Abilities,
     inference::{FinishReason, TokenPiece},
     price::Price,
+    tools::ToolCall,
 };
 
 use crate::api::{Answer, ApiError, Head, Usage, json, logprobs};
@@ -27,7 +29,7 @@ impl Kind {
 
 /// The body of a plain answer.
 pub fn completion(kind: Kind, head: Head<'_>, answer: &Answer<'_>) -> Bytes {
-    let Answer { text, pieces, finish, usage, .. } = *answer;
+    let Answer { text, pieces, calls, finish, usage, .. } = *answer;
     let mut out = BytesMut::with_capacity(384 + text.len() + text.len() / 8);
     begin(&mut out, kind, head, false);
     match kind {
@@ -36,8 +38,13 @@ pub fn completion(kind: Kind, head: Head<'_>, answer: &Answer<'_>) -> Bytes {
                 &mut out,
                 r#""choices":[{"index":0,"message":{"role":"assistant","content":"#,
             );
-            json::string(&mut out, text);
-            json::raw(&mut out, r#","refusal":null},"logprobs":"#);
+            match text.is_empty() && !calls.is_empty() {
+                true => json::raw(&mut out, "null"),
+                false => json::string(&mut out, text),
+            }
+            json::raw(&mut out, r#","refusal":null"#);
+            tool_calls(&mut out, calls);
+            json::raw(&mut out, r#"},"logprobs":"#);
         }
         Kind::Text => {
             json::raw(&mut out, r#""choices":[{"index":0,"text":"#);
@@ -47,7 +54,7 @@ pub fn completion(kind: Kind, head: Head<'_>, answer: &Answer<'_>) -> Bytes {
     }
     logprobs_member(&mut out, kind, pieces, &mut 0);
     json::raw(&mut out, r#","finish_reason":"#);
-    finish_reason(&mut out, finish);
+    finish_reason(&mut out, finish, !calls.is_empty());
     json::raw(&mut out, r#"}],"usage":"#);
     usage_object(&mut out, usage);
     json::raw(&mut out, "}");
@@ -75,10 +82,34 @@ pub(super) fn begin(out: &mut BytesMut, kind: Kind, head: Head<'_>, chunk: bool)
     json::raw(out, ",");
 }
 
-pub(super) fn finish_reason(out: &mut BytesMut, finish: FinishReason) {
+fn tool_calls(out: &mut BytesMut, calls: &[ToolCall]) {
+    for (index, call) in calls.iter().enumerate() {
+        json::raw(out, if index == 0 { r#","tool_calls":["# } else { "," });
+        json::raw(out, "{");
+        call_members(out, call);
+        json::raw(out, "}");
+    }
+    if !calls.is_empty() {
+        json::raw(out, "]");
+    }
+}
+
+/// `id`, `type` and `function` of a call.
+pub(super) fn call_members(out: &mut BytesMut, call: &ToolCall) {
+    json::raw(out, r#""id":"#);
+    json::string(out, &call.id);
+    json::raw(out, r#","type":"function","function":{"name":"#);
+    json::string(out, &call.name);
+    json::raw(out, r#","arguments":"#);
+    json::string(out, &call.arguments);
+    json::raw(out, "}");
+}
+
+pub(super) fn finish_reason(out: &mut BytesMut, finish: FinishReason, has_calls: bool) {
     json::raw(
         out,
         match finish {
+            FinishReason::Stop if has_calls => r#""tool_calls""#,
             FinishReason::Stop => r#""stop""#,
             FinishReason::Length => r#""length""#,
             // Never the end of an answer that succeeded; an error stands in its place.
@@ -168,8 +199,7 @@ pub struct ModelCard {
     pub providers: u32,
     pub context_tokens: u32,
     pub price: Price,
-    pub logprobs: bool,
-    pub json: bool,
+    pub abilities: Abilities,
 }
 
 /// The body of `GET /v1/models`.
@@ -199,11 +229,13 @@ fn model_object(out: &mut BytesMut, card: &ModelCard) {
     json::raw(out, r#","object":"model","created":"#);
     json::integer(out, card.created_s);
     let Price { request_nusd, prompt_nusd_per_mtok, completion_nusd_per_mtok } = card.price;
+    let Abilities { logprobs, json, tools, samplers } = card.abilities;
+    let tools = tools.as_str();
     json::raw(
         out,
         &format!(
-            r#","owned_by":"peerwatt","peerwatt":{{"model_id":"{}","providers":{},"context_tokens":{},"logprobs":{},"json":{},"price":{{"request_nusd":"{request_nusd}","prompt_nusd_per_mtok":"{prompt_nusd_per_mtok}","completion_nusd_per_mtok":"{completion_nusd_per_mtok}"}}}}}}"#,
-            card.model, card.providers, card.context_tokens, card.logprobs, card.json,
+            r#","owned_by":"peerwatt","peerwatt":{{"model_id":"{}","providers":{},"context_tokens":{},"logprobs":{logprobs},"json":{json},"tools":"{tools}","samplers":{samplers},"price":{{"request_nusd":"{request_nusd}","prompt_nusd_per_mtok":"{prompt_nusd_per_mtok}","completion_nusd_per_mtok":"{completion_nusd_per_mtok}"}}}}}}"#,
+            card.model, card.providers, card.context_tokens,
         ),
     );
 }

@@ -18,6 +18,7 @@ use super::Kind;
 use crate::api::{
     BadRequest, GenerationRequest,
     fields::{self, FormWish, checked, micros},
+    tools::{CallWish, FunctionTool, ToolsWish},
 };
 
 /// Reads the body of a request to `kind`'s endpoint and checks it against all limits.
@@ -75,8 +76,12 @@ struct Draft {
     top_p: Option<f64>,
     presence_penalty: Option<f64>,
     frequency_penalty: Option<f64>,
+    top_k: Option<i64>,
+    min_p: Option<f64>,
+    repeat_penalty: Option<f64>,
     seed: Option<u64>,
     stop: Vec<String>,
+    tools: ToolsWish,
     form: Option<AnswerForm>,
     chat_logprobs: bool,
     logprobs: Option<u8>,
@@ -116,16 +121,22 @@ impl Draft {
                 seed: self.seed,
                 presence_penalty_micros: micros("presence_penalty", self.presence_penalty)?,
                 frequency_penalty_micros: micros("frequency_penalty", self.frequency_penalty)?,
+                top_k: fields::top_k("top_k", self.top_k)?,
+                min_p_micros: micros("min_p", self.min_p)?,
+                repeat_penalty_micros: micros("repetition_penalty", self.repeat_penalty)?,
             },
             tokens_max,
             stop: self.stop,
             logprobs,
             begun: None,
             form: self.form,
+            tools: self.tools.tools()?,
         };
         let names: &[_] = match kind {
-            Kind::Text => &[("top_logprobs", "logprobs")],
-            Kind::Chat => &[("schema", "response_format")],
+            Kind::Text => &[("top_logprobs", "logprobs"), ("repeat_penalty", "repetition_penalty")],
+            Kind::Chat => {
+                &[("schema", "response_format"), ("repeat_penalty", "repetition_penalty")]
+            }
         };
         let request = checked(request, names)?;
         Ok(GenerationRequest {
@@ -201,6 +212,16 @@ fn read_field<'de, A: MapAccess<'de>>(
         ("presence_penalty", _) => draft.presence_penalty = map.next_value()?,
         ("frequency_penalty", _) => draft.frequency_penalty = map.next_value()?,
         ("seed", _) => draft.seed = map.next_value()?,
+        // Not OpenAI's, but of every server of open models, under these names.
+        ("top_k", _) => draft.top_k = map.next_value()?,
+        ("min_p", _) => draft.min_p = map.next_value()?,
+        ("repetition_penalty" | "repeat_penalty", _) => draft.repeat_penalty = map.next_value()?,
+        ("tools", Kind::Chat) => {
+            let tools: Option<Vec<FunctionTool>> = map.next_value()?;
+            draft.tools.list = tools.into_iter().flatten().map(FunctionTool::tool).collect();
+        }
+        ("tool_choice", Kind::Chat) => draft.tools.choice = map.next_value()?,
+        ("parallel_tool_calls", Kind::Chat) => draft.tools.parallel = map.next_value()?,
         ("response_format", Kind::Chat) => {
             let wish: Option<FormWish> = map.next_value()?;
             let form = wish.map(FormWish::form).transpose().map_err(A::Error::custom)?;
@@ -230,13 +251,12 @@ fn refuse_unless_default<'de, A: MapAccess<'de>>(name: &str, map: &mut A) -> Res
         "n" | "best_of" => (true, value.as_u64() == Some(1)),
         "response_format" => (true, false),
         "modalities" => (true, value == serde_json::json!(["text"])),
-        "tool_choice" | "function_call" => (true, is("none")),
+        "function_call" => (true, is("none")),
         "service_tier" => (true, is("auto") || is("default")),
         "store" | "echo" => (true, value.as_bool() == Some(false)),
         "suffix" => (true, is("")),
-        "tools" | "functions" | "logit_bias" | "metadata" => (true, empty),
+        "functions" | "logit_bias" | "metadata" => (true, empty),
         "audio"
-        | "parallel_tool_calls"
         | "prediction"
         | "prompt_cache_key"
         | "prompt_cache_retention"
@@ -371,7 +391,8 @@ impl<'de> Visitor<'de> for Message<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ChatMessage, A::Error> {
-        let (mut role, mut content) = (None, None);
+        let (mut role, mut content, mut speaker) = (None, None, None);
+        let (mut calls, mut call_id) = (None, None);
         while let Some(name) = map.next_key::<String>()? {
             let step = Step::Field(name.clone());
             self.0.at(step, || match name.as_str() {
@@ -383,9 +404,22 @@ impl<'de> Visitor<'de> for Message<'_> {
                     content = map.next_value_seed(Content(self.0))?;
                     Ok(())
                 }
+                "tool_calls" => {
+                    calls = map.next_value::<Option<Vec<CallWish>>>()?;
+                    Ok(())
+                }
+                "tool_call_id" => {
+                    call_id = map.next_value::<Option<String>>()?;
+                    Ok(())
+                }
+                "name" => {
+                    speaker = map.next_value::<Option<String>>()?;
+                    Ok(())
+                }
+                // LiteLLM's note to itself.
+                "provider_specific_fields" => map.next_value::<IgnoredAny>().map(drop),
                 // What clients send back of an earlier answer, empty.
-                "name" | "refusal" | "audio" | "function_call" | "tool_calls" | "annotations"
-                | "tool_call_id" => {
+                "refusal" | "audio" | "function_call" | "annotations" => {
                     let value: serde_json::Value = map.next_value()?;
                     let empty = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
                     if empty { Ok(()) } else { Err(A::Error::custom("not supported here")) }
@@ -397,11 +431,17 @@ impl<'de> Visitor<'de> for Message<'_> {
             self.0.at(Step::Field(field.into()), || Err(A::Error::custom(problem)))
         };
         let Some(role) = role else { return missing("role", "give the role") };
-        match content {
-            Some(content) => Ok(ChatMessage { role, content }),
-            None if role == Role::Assistant => Ok(ChatMessage { role, content: String::new() }),
-            None => missing("content", "give the text"),
+        // The name of a tool says nothing that its call does not.
+        if role != Role::Tool && speaker.is_some_and(|name| !name.is_empty()) {
+            return missing("name", "not supported here");
         }
+        let calls = calls.into_iter().flatten().map(CallWish::call).collect();
+        let content = match content {
+            Some(content) => content,
+            None if role == Role::Assistant => String::new(),
+            None => return missing("content", "give the text"),
+        };
+        Ok(ChatMessage { role, content, calls, call_id })
     }
 }
 
@@ -413,8 +453,8 @@ impl<'de> Deserialize<'de> for MessageRole {
             "system" | "developer" => Ok(MessageRole(Role::System)),
             "user" => Ok(MessageRole(Role::User)),
             "assistant" => Ok(MessageRole(Role::Assistant)),
-            "tool" | "function" => Err(D::Error::custom("tools are not supported here")),
-            _ => Err(D::Error::custom("is one of system, developer, user, assistant")),
+            "tool" => Ok(MessageRole(Role::Tool)),
+            _ => Err(D::Error::custom("is one of system, developer, user, assistant, tool")),
         }
     }
 }

@@ -1,9 +1,14 @@
 //! Streamed answers: server-sent events, rendered from parts that are made once per request.
 
 use bytes::{Bytes, BytesMut};
-use types::inference::{FinishReason, TokenPiece};
+use types::{
+    inference::{FinishReason, TokenPiece},
+    tools::ToolCall,
+};
 
-use super::answer::{Kind, begin, error, finish_reason, logprobs_member, usage_object};
+use super::answer::{
+    Kind, begin, call_members, error, finish_reason, logprobs_member, usage_object,
+};
 use crate::api::{Answer, ApiError, Billing, Head, Usage, json};
 
 /// Writes the events of one stream. The caller decides when; this knows only the form.
@@ -17,6 +22,8 @@ pub struct ChunkWriter {
     before_usage: Bytes,
     /// Where the next piece begins in the text, in characters.
     offset: usize,
+    /// Calls that have begun.
+    calls: u64,
 }
 
 impl ChunkWriter {
@@ -31,7 +38,7 @@ impl ChunkWriter {
         }
         json::raw(&mut out, r#""choices":[{"index":0,"#);
         let before_choice = out.freeze();
-        ChunkWriter { kind, include_usage, before_choice, before_usage, offset: 0 }
+        ChunkWriter { kind, include_usage, before_choice, before_usage, offset: 0, calls: 0 }
     }
 
     /// The first chunk of a chat, which names the role. Nothing for a completion.
@@ -69,6 +76,32 @@ impl ChunkWriter {
         json::raw(out, ",\"finish_reason\":null}]}\n\n");
     }
 
+    /// A call begins.
+    pub fn call(&mut self, out: &mut BytesMut, call: &ToolCall) {
+        self.calls += 1;
+        self.call_delta(out, |out| {
+            json::raw(out, ",");
+            call_members(out, call);
+        });
+    }
+
+    /// More of the arguments of the call that began last.
+    pub fn arguments(&self, out: &mut BytesMut, text: &str) {
+        self.call_delta(out, |out| {
+            json::raw(out, r#","function":{"arguments":"#);
+            json::string(out, text);
+            json::raw(out, "}");
+        });
+    }
+
+    fn call_delta(&self, out: &mut BytesMut, members: impl FnOnce(&mut BytesMut)) {
+        out.extend_from_slice(&self.before_choice);
+        json::raw(out, r#""delta":{"tool_calls":[{"index":"#);
+        json::integer(out, self.calls.saturating_sub(1));
+        members(out);
+        json::raw(out, "}]},\"logprobs\":null,\"finish_reason\":null}]}\n\n");
+    }
+
     /// The end of a stream that succeeded: the last chunk with a choice, perhaps the usage, the cost.
     pub fn end(&self, out: &mut BytesMut, answer: &Answer<'_>) {
         self.finish(out, answer.finish);
@@ -96,7 +129,7 @@ impl ChunkWriter {
                 Kind::Text => r#""text":"","logprobs":null,"finish_reason":"#,
             },
         );
-        finish_reason(out, finish);
+        finish_reason(out, finish, self.calls > 0);
         json::raw(out, "}]}\n\n");
     }
 

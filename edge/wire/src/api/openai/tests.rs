@@ -4,6 +4,7 @@ use bytes::BytesMut;
 use expect_test::{Expect, expect};
 use types::{
     ModelId, Nusd,
+    ability::Abilities,
     inference::{FinishReason, TokenPiece},
     price::Price,
 };
@@ -44,18 +45,26 @@ fn a_chat_with_every_supported_field() {
                             ChatMessage {
                                 role: System,
                                 content: "Be brief.",
+                                calls: [],
+                                call_id: None,
                             },
                             ChatMessage {
                                 role: User,
                                 content: "Hello\n\"ü\" é",
+                                calls: [],
+                                call_id: None,
                             },
                             ChatMessage {
                                 role: Assistant,
                                 content: "",
+                                calls: [],
+                                call_id: None,
                             },
                             ChatMessage {
                                 role: User,
                                 content: "Go on",
+                                calls: [],
+                                call_id: None,
                             },
                         ],
                     ),
@@ -75,6 +84,9 @@ fn a_chat_with_every_supported_field() {
                         frequency_penalty_micros: Some(
                             2000000,
                         ),
+                        top_k: None,
+                        min_p_micros: None,
+                        repeat_penalty_micros: None,
                     },
                     tokens_max: Some(
                         40,
@@ -88,6 +100,7 @@ fn a_chat_with_every_supported_field() {
                     ),
                     begun: None,
                     form: None,
+                    tools: None,
                 },
                 stream: true,
                 include_usage: true,
@@ -114,6 +127,9 @@ fn a_completion_with_its_own_fields() {
                         seed: None,
                         presence_penalty_micros: None,
                         frequency_penalty_micros: None,
+                        top_k: None,
+                        min_p_micros: None,
+                        repeat_penalty_micros: None,
                     },
                     tokens_max: None,
                     stop: [
@@ -124,6 +140,7 @@ fn a_completion_with_its_own_fields() {
                     ),
                     begun: None,
                     form: None,
+                    tools: None,
                 },
                 stream: false,
                 include_usage: false,
@@ -192,7 +209,7 @@ fn wrong_values_are_refused_by_field() {
         r#""store": true"#,
         r#""reasoning_effort": "high""#,
         r#""prompt": "x""#,
-        r#""top_k": 4"#,
+        r#""top_a": 4"#,
         r#""model": "again""#,
     ]
     .iter()
@@ -224,14 +241,14 @@ fn wrong_values_are_refused_by_field() {
             top_logprobs: top_logprobs: 0 to 20
             logprobs: logprobs: invalid type: integer `3`, expected a boolean
             n: n: not supported here
-            tools: tools: not supported here
+            tools: tools: missing field `function`
             response_format: response_format: its type is text, json_object or json_schema
             response_format: response_format: give the schema
             response_format: response_format: a JSON Schema is an object
             store: store: not supported here
             reasoning_effort: reasoning_effort: not supported here
             prompt: prompt: not a field of this request
-            top_k: top_k: not a field of this request
+            top_a: top_a: not a field of this request
             model: model: given twice
         "#]],
     );
@@ -263,21 +280,21 @@ fn wrong_messages_are_refused_by_place() {
         Kind::Chat,
         &bodies,
         expect![[r#"
-        messages: messages: invalid type: null, expected a list of messages
-        messages: messages: give at least one message
-        messages: messages: invalid type: string "hi", expected a list of messages
-        messages[0]: messages[0]: invalid type: string "hi", expected a message with role and content
-        messages[0].role: messages[0].role: give the role
-        messages[0].content: messages[0].content: give the text
-        messages[0].content: messages[0].content: give the text
-        messages[0].role: messages[0].role: is one of system, developer, user, assistant
-        messages[0].role: messages[0].role: tools are not supported here
-        messages[1].content: messages[1].content: invalid type: integer `7`, expected a string or a list of text parts
-        messages[0].content[0].type: messages[0].content[0].type: only text parts are supported here
-        messages[0].content[1].text: messages[0].content[1].text: give the text
-        messages[0].name: messages[0].name: not supported here
-        messages[0].mood: messages[0].mood: not a field of a message
-    "#]],
+            messages: messages: invalid type: null, expected a list of messages
+            messages: messages: give at least one message
+            messages: messages: invalid type: string "hi", expected a list of messages
+            messages[0]: messages[0]: invalid type: string "hi", expected a message with role and content
+            messages[0].role: messages[0].role: give the role
+            messages[0].content: messages[0].content: give the text
+            messages[0].content: messages[0].content: give the text
+            messages[0].role: messages[0].role: is one of system, developer, user, assistant, tool
+            accepted: {"model": "m", "messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}]}
+            messages[1].content: messages[1].content: invalid type: integer `7`, expected a string or a list of text parts
+            messages[0].content[0].type: messages[0].content[0].type: only text parts are supported here
+            messages[0].content[1].text: messages[0].content[1].text: give the text
+            messages[0].name: messages[0].name: not supported here
+            messages[0].mood: messages[0].mood: not a field of a message
+        "#]],
     );
 }
 
@@ -440,19 +457,18 @@ fn errors_and_models() {
             prompt_nusd_per_mtok: Nusd(50_000_000),
             completion_nusd_per_mtok: Nusd(100_000_000),
         },
-        logprobs: true,
-        json: true,
+        abilities: Abilities { logprobs: true, json: true, ..Abilities::default() },
     };
     check_json(
         &model(&card),
         expect![[
-            r#"{"id":"llama \"8b\"","object":"model","created":5,"owned_by":"peerwatt","peerwatt":{"model_id":"0202020202020202020202020202020202020202020202020202020202020202","providers":2,"context_tokens":4096,"logprobs":true,"json":true,"price":{"request_nusd":"0","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}}"#
+            r#"{"id":"llama \"8b\"","object":"model","created":5,"owned_by":"peerwatt","peerwatt":{"model_id":"0202020202020202020202020202020202020202020202020202020202020202","providers":2,"context_tokens":4096,"logprobs":true,"json":true,"tools":"none","samplers":false,"price":{"request_nusd":"0","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}}"#
         ]],
     );
     check_json(
         &models(&[card.clone(), card]),
         expect![[
-            r#"{"object":"list","data":[{"id":"llama \"8b\"","object":"model","created":5,"owned_by":"peerwatt","peerwatt":{"model_id":"0202020202020202020202020202020202020202020202020202020202020202","providers":2,"context_tokens":4096,"logprobs":true,"json":true,"price":{"request_nusd":"0","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}},{"id":"llama \"8b\"","object":"model","created":5,"owned_by":"peerwatt","peerwatt":{"model_id":"0202020202020202020202020202020202020202020202020202020202020202","providers":2,"context_tokens":4096,"logprobs":true,"json":true,"price":{"request_nusd":"0","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}}]}"#
+            r#"{"object":"list","data":[{"id":"llama \"8b\"","object":"model","created":5,"owned_by":"peerwatt","peerwatt":{"model_id":"0202020202020202020202020202020202020202020202020202020202020202","providers":2,"context_tokens":4096,"logprobs":true,"json":true,"tools":"none","samplers":false,"price":{"request_nusd":"0","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}},{"id":"llama \"8b\"","object":"model","created":5,"owned_by":"peerwatt","peerwatt":{"model_id":"0202020202020202020202020202020202020202020202020202020202020202","providers":2,"context_tokens":4096,"logprobs":true,"json":true,"tools":"none","samplers":false,"price":{"request_nusd":"0","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}}]}"#
         ]],
     );
     check_json(&models(&[]), expect![[r#"{"object":"list","data":[]}"#]]);

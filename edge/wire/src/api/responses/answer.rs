@@ -1,7 +1,7 @@
-//! A response, or the events that build one. Its single item is a message with a single part of text.
+//! A response, or the events that build one. Its items are messages of a single part of text, and calls.
 
 use bytes::{Bytes, BytesMut};
-use types::inference::FinishReason;
+use types::{inference::FinishReason, tools::ToolCall};
 
 use crate::api::{Answer, ApiError, Billing, Head, json, openai::billing_comment};
 
@@ -12,7 +12,17 @@ pub struct EventWriter {
     created_s: u64,
     model: String,
     number: u64,
-    text: String,
+    /// Items that have ended, as they are listed at the end.
+    items: Vec<Bytes>,
+    /// The item that has begun.
+    open: Option<Item>,
+}
+
+#[derive(Debug)]
+enum Item {
+    /// A message, and its text so far.
+    Message(String),
+    Call(ToolCall),
 }
 
 impl EventWriter {
@@ -22,7 +32,8 @@ impl EventWriter {
             created_s: head.created.0 / 1_000,
             model: head.model.to_owned(),
             number: 0,
-            text: String::new(),
+            items: Vec::new(),
+            open: None,
         }
     }
 
@@ -30,46 +41,108 @@ impl EventWriter {
         for name in ["response.created", "response.in_progress"] {
             self.event(out, name);
             json::raw(out, r#","response":"#);
-            self.response(out, &Status::InProgress);
+            self.response(out, None);
             json::raw(out, "}\n\n");
         }
-        self.event(out, "response.output_item.added");
-        json::raw(out, r#","output_index":0,"item":"#);
-        self.item(out, "in_progress", None);
-        json::raw(out, "}\n\n");
-        self.part_event(out, "response.content_part.added");
-        json::raw(out, r#","part":"#);
-        part(out, "");
-        json::raw(out, "}\n\n");
     }
 
     pub fn text(&mut self, out: &mut BytesMut, text: &str) {
-        self.text += text;
+        self.begin_message(out);
+        if let Some(Item::Message(whole)) = &mut self.open {
+            *whole += text;
+        }
         self.part_event(out, "response.output_text.delta");
         json::raw(out, r#","logprobs":[],"delta":"#);
         json::string(out, text);
         json::raw(out, "}\n\n");
     }
 
+    pub fn call(&mut self, out: &mut BytesMut, call: ToolCall) {
+        self.end_item(out, "completed");
+        self.begin_item(out, Item::Call(call));
+    }
+
+    pub fn arguments(&mut self, out: &mut BytesMut, text: &str) {
+        if let Some(Item::Call(call)) = &mut self.open {
+            call.arguments += text;
+            self.item_event(out, "response.function_call_arguments.delta");
+            json::raw(out, r#","delta":"#);
+            json::string(out, text);
+            json::raw(out, "}\n\n");
+        }
+    }
+
     pub fn end(&mut self, out: &mut BytesMut, answer: &Answer<'_>) {
-        self.part_event(out, "response.output_text.done");
-        json::raw(out, r#","logprobs":[],"text":"#);
-        json::string(out, &self.text);
-        json::raw(out, "}\n\n");
-        self.part_event(out, "response.content_part.done");
-        json::raw(out, r#","part":"#);
-        part(out, &self.text);
-        json::raw(out, "}\n\n");
+        if self.items.is_empty() && self.open.is_none() {
+            self.begin_message(out);
+        }
         let (status, event) = status(answer.finish);
-        self.event(out, "response.output_item.done");
-        json::raw(out, r#","output_index":0,"item":"#);
-        self.item(out, status, Some(&self.text));
-        json::raw(out, "}\n\n");
+        self.end_item(out, status);
         billing_comment(out, answer.billing);
         self.event(out, event);
         json::raw(out, r#","response":"#);
-        self.response(out, &Status::Ended(answer, &self.text));
+        self.response(out, Some(answer));
         json::raw(out, "}\n\n");
+    }
+
+    fn begin_message(&mut self, out: &mut BytesMut) {
+        if !matches!(self.open, Some(Item::Message(_))) {
+            self.end_item(out, "completed");
+            self.begin_item(out, Item::Message(String::new()));
+            self.part_event(out, "response.content_part.added");
+            json::raw(out, r#","part":"#);
+            part(out, "");
+            json::raw(out, "}\n\n");
+        }
+    }
+
+    fn begin_item(&mut self, out: &mut BytesMut, item: Item) {
+        self.event(out, "response.output_item.added");
+        self.output_index(out);
+        json::raw(out, r#","item":"#);
+        let empty = match &item {
+            Item::Message(_) => None,
+            Item::Call(call) => Some(call),
+        };
+        match empty {
+            None => self.message(out, "in_progress", None),
+            Some(call) => self.function_call(out, "in_progress", call),
+        }
+        json::raw(out, "}\n\n");
+        self.open = Some(item);
+    }
+
+    fn end_item(&mut self, out: &mut BytesMut, status: &str) {
+        let mut done = BytesMut::new();
+        match self.open.take() {
+            None => return,
+            Some(Item::Message(text)) => {
+                self.part_event(out, "response.output_text.done");
+                json::raw(out, r#","logprobs":[],"text":"#);
+                json::string(out, &text);
+                json::raw(out, "}\n\n");
+                self.part_event(out, "response.content_part.done");
+                json::raw(out, r#","part":"#);
+                part(out, &text);
+                json::raw(out, "}\n\n");
+                self.message(&mut done, status, Some(&text));
+            }
+            Some(Item::Call(call)) => {
+                self.item_event(out, "response.function_call_arguments.done");
+                json::raw(out, r#","name":"#);
+                json::string(out, &call.name);
+                json::raw(out, r#","arguments":"#);
+                json::string(out, &call.arguments);
+                json::raw(out, "}\n\n");
+                self.function_call(&mut done, status, &call);
+            }
+        }
+        self.event(out, "response.output_item.done");
+        self.output_index(out);
+        json::raw(out, r#","item":"#);
+        out.extend_from_slice(&done);
+        json::raw(out, "}\n\n");
+        self.items.push(done.freeze());
     }
 
     pub fn fail(&mut self, out: &mut BytesMut, failure: &ApiError, billing: &Billing) {
@@ -95,17 +168,42 @@ impl EventWriter {
         self.number += 1;
     }
 
-    fn part_event(&mut self, out: &mut BytesMut, name: &str) {
-        self.event(out, name);
-        json::raw(out, r#","item_id":"msg_"#);
-        json::raw(out, &self.id);
-        json::raw(out, r#"","output_index":0,"content_index":0"#);
+    fn output_index(&self, out: &mut BytesMut) {
+        json::raw(out, r#","output_index":"#);
+        json::integer(out, u64::try_from(self.items.len()).unwrap_or(u64::MAX));
     }
 
-    fn item(&self, out: &mut BytesMut, status: &str, text: Option<&str>) {
-        json::raw(out, r#"{"id":"msg_"#);
+    /// An event about the item that is open.
+    fn item_event(&mut self, out: &mut BytesMut, name: &str) {
+        self.event(out, name);
+        json::raw(out, r#","item_id":"#);
+        self.item_id(out, if name.contains("function_call") { "fc" } else { "msg" });
+        self.output_index(out);
+    }
+
+    /// An event about its text.
+    fn part_event(&mut self, out: &mut BytesMut, name: &str) {
+        self.item_event(out, name);
+        json::raw(out, r#","content_index":0"#);
+    }
+
+    /// Items have ids of their own; that of the first message is the request's.
+    fn item_id(&self, out: &mut BytesMut, prefix: &str) {
+        json::raw(out, "\"");
+        json::raw(out, prefix);
+        json::raw(out, "_");
         json::raw(out, &self.id);
-        json::raw(out, r#"","type":"message","status":"#);
+        if !self.items.is_empty() {
+            json::raw(out, "_");
+            json::integer(out, u64::try_from(self.items.len()).unwrap_or(u64::MAX));
+        }
+        json::raw(out, "\"");
+    }
+
+    fn message(&self, out: &mut BytesMut, status: &str, text: Option<&str>) {
+        json::raw(out, r#"{"id":"#);
+        self.item_id(out, "msg");
+        json::raw(out, r#","type":"message","status":"#);
         json::string(out, status);
         json::raw(out, r#","role":"assistant","content":["#);
         if let Some(text) = text {
@@ -114,17 +212,30 @@ impl EventWriter {
         json::raw(out, "]}");
     }
 
-    fn response(&self, out: &mut BytesMut, at: &Status<'_>) {
+    fn function_call(&self, out: &mut BytesMut, status: &str, call: &ToolCall) {
+        json::raw(out, r#"{"id":"#);
+        self.item_id(out, "fc");
+        json::raw(out, r#","type":"function_call","status":"#);
+        json::string(out, status);
+        for (name, value) in
+            [("call_id", &call.id), ("name", &call.name), ("arguments", &call.arguments)]
+        {
+            json::raw(out, ",");
+            json::string(out, name);
+            json::raw(out, ":");
+            json::string(out, value);
+        }
+        json::raw(out, "}");
+    }
+
+    /// The response so far, or as it ended.
+    fn response(&self, out: &mut BytesMut, answer: Option<&Answer<'_>>) {
         json::raw(out, r#"{"id":"resp_"#);
         json::raw(out, &self.id);
         json::raw(out, r#"","object":"response","created_at":"#);
         json::integer(out, self.created_s);
         json::raw(out, r#","status":"#);
-        let answer = match at {
-            Status::InProgress => None,
-            Status::Ended(answer, text) => Some((*answer, *text)),
-        };
-        let status = answer.map_or("in_progress", |(answer, _)| status(answer.finish).0);
+        let status = answer.map_or("in_progress", |answer| status(answer.finish).0);
         json::string(out, status);
         json::raw(out, r#","error":null,"incomplete_details":"#);
         json::raw(
@@ -137,8 +248,9 @@ impl EventWriter {
         json::raw(out, r#","instructions":null,"max_output_tokens":null,"model":"#);
         json::string(out, &self.model);
         json::raw(out, r#","output":["#);
-        if let Some((_, text)) = answer {
-            self.item(out, status, Some(text));
+        for (index, item) in self.items.iter().enumerate() {
+            json::raw(out, if index > 0 { "," } else { "" });
+            out.extend_from_slice(item);
         }
         json::raw(
             out,
@@ -146,16 +258,10 @@ impl EventWriter {
         );
         match answer {
             None => json::raw(out, "null"),
-            Some((answer, _)) => usage(out, answer),
+            Some(answer) => usage(out, answer),
         }
         json::raw(out, r#","user":null,"metadata":{}}"#);
     }
-}
-
-/// How far a response is.
-enum Status<'a> {
-    InProgress,
-    Ended(&'a Answer<'a>, &'a str),
 }
 
 /// The status of a response that ended so, and the event that says it.
@@ -172,7 +278,18 @@ fn status(finish: FinishReason) -> (&'static str, &'static str) {
 /// The body of a plain answer.
 pub fn response(head: Head<'_>, answer: &Answer<'_>) -> Bytes {
     let mut out = BytesMut::with_capacity(1_024 + answer.text.len());
-    EventWriter::new(head).response(&mut out, &Status::Ended(answer, answer.text));
+    // The same items as of a stream, whose events nobody reads.
+    let (mut writer, mut events) = (EventWriter::new(head), BytesMut::new());
+    let (status, _) = status(answer.finish);
+    if !answer.text.is_empty() || answer.calls.is_empty() {
+        writer.open = Some(Item::Message(answer.text.to_owned()));
+        writer.end_item(&mut events, status);
+    }
+    for call in answer.calls {
+        writer.open = Some(Item::Call(call.clone()));
+        writer.end_item(&mut events, status);
+    }
+    writer.response(&mut out, Some(answer));
     out.freeze()
 }
 

@@ -1,11 +1,15 @@
 //! Requests for a response.
 
 use serde::{Deserialize, Deserializer, de::Error as _};
-use types::inference::{ChatMessage, InferenceRequest, Prompt, Role, Sampling};
+use types::{
+    inference::{ChatMessage, InferenceRequest, Prompt, Role, Sampling},
+    tools::ToolCall,
+};
 
 use crate::api::{
     BadRequest, GenerationRequest,
     fields::{self, Content, FormWish, Unsupported, Unused, checked, micros},
+    tools::{ChoiceWish, FlatTool, ToolsWish},
 };
 
 #[derive(Deserialize)]
@@ -22,12 +26,11 @@ struct Body {
     text: Option<TextFormat>,
     truncation: Option<String>,
     service_tier: Option<String>,
-    tool_choice: Option<serde_json::Value>,
+    tools: Option<Vec<FlatTool>>,
+    tool_choice: Option<ChoiceWish>,
+    parallel_tool_calls: Option<bool>,
     #[serde(default, rename = "stream_options")]
     _stream_options: Unused,
-    /// Without tools there are no calls, parallel or not.
-    #[serde(default, rename = "parallel_tool_calls")]
-    _parallel_tool_calls: Unused,
     /// What the client remembers of it is its own business.
     #[serde(default, rename = "metadata")]
     _metadata: Unused,
@@ -53,8 +56,6 @@ struct Body {
     _prompt_cache_retention: Unused,
     #[serde(default, rename = "reasoning")]
     _reasoning: Unsupported,
-    #[serde(default, rename = "tools")]
-    _tools: Unsupported,
     #[serde(default, rename = "top_logprobs")]
     _top_logprobs: Unsupported,
 }
@@ -94,14 +95,18 @@ impl<'de> Deserialize<'de> for Input {
     }
 }
 
-/// A message, as the client wrote it or as an earlier response gave it.
+/// A message or a call, as the client wrote it or as an earlier response gave it; or the result of a call.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Item {
     #[serde(default, rename = "type")]
-    _kind: MessageType,
-    role: String,
-    content: Content,
+    kind: ItemType,
+    role: Option<String>,
+    content: Option<Content>,
+    call_id: Option<String>,
+    name: Option<String>,
+    arguments: Option<String>,
+    output: Option<Content>,
     #[serde(default, rename = "id")]
     _id: Unused,
     #[serde(default, rename = "status")]
@@ -110,16 +115,64 @@ struct Item {
     _phase: Unused,
 }
 
-/// The only kind of item there is here.
-#[derive(Default)]
-struct MessageType;
+#[derive(Clone, Copy, Default)]
+enum ItemType {
+    #[default]
+    Message,
+    Call,
+    Output,
+}
 
-impl<'de> Deserialize<'de> for MessageType {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<MessageType, D::Error> {
+impl<'de> Deserialize<'de> for ItemType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ItemType, D::Error> {
         match String::deserialize(deserializer)?.as_str() {
-            "message" => Ok(MessageType),
-            _ => Err(D::Error::custom("only messages are supported here")),
+            "message" => Ok(ItemType::Message),
+            "function_call" => Ok(ItemType::Call),
+            "function_call_output" => Ok(ItemType::Output),
+            _ => Err(D::Error::custom("only messages and calls of functions are supported here")),
         }
+    }
+}
+
+impl Item {
+    /// Adds it to the conversation. A call is a part of what the assistant said just before.
+    fn turn(self, messages: &mut Vec<ChatMessage>) -> Result<(), &'static str> {
+        let Item { kind, role, content, call_id, name, arguments, output, .. } = self;
+        let message = match kind {
+            ItemType::Message => {
+                let role = match role.as_deref() {
+                    Some("system" | "developer") => Role::System,
+                    Some("user") => Role::User,
+                    Some("assistant") => Role::Assistant,
+                    _ => return Err("its role is one of system, developer, user, assistant"),
+                };
+                ChatMessage::text(role, content.ok_or("give the content")?.0)
+            }
+            ItemType::Call => {
+                let (Some(id), Some(name), Some(arguments)) = (call_id, name, arguments) else {
+                    return Err("a call has a call_id, a name and arguments");
+                };
+                let call = ToolCall { id, name, arguments };
+                match messages.last_mut().filter(|last| last.role == Role::Assistant) {
+                    Some(last) => {
+                        last.calls.push(call);
+                        return Ok(());
+                    }
+                    None => ChatMessage {
+                        calls: vec![call],
+                        ..ChatMessage::text(Role::Assistant, String::new())
+                    },
+                }
+            }
+            ItemType::Output => {
+                let (Some(_), Some(output)) = (&call_id, output) else {
+                    return Err("the result of a call has a call_id and an output");
+                };
+                ChatMessage { call_id, ..ChatMessage::text(Role::Tool, output.0) }
+            }
+        };
+        messages.push(message);
+        Ok(())
     }
 }
 
@@ -149,32 +202,24 @@ pub fn parse(body: &[u8]) -> Result<GenerationRequest, BadRequest> {
     if body.service_tier.is_some_and(|tier| tier != "auto" && tier != "default") {
         return bad("service_tier", "is auto or default");
     }
-    let free = |choice: serde_json::Value| matches!(choice.as_str(), Some("auto" | "none"));
-    if body.tool_choice.is_some_and(|choice| !choice.is_null() && !free(choice)) {
-        return bad("tool_choice", "not supported here");
-    }
-    let message = |role, content| ChatMessage { role, content };
     let instructions = body.instructions.filter(|text| !text.is_empty());
     let mut messages: Vec<ChatMessage> =
-        instructions.map(|text| message(Role::System, text)).into_iter().collect();
+        instructions.map(|text| ChatMessage::text(Role::System, text)).into_iter().collect();
     match body.input {
         None => return bad("input", "give the text to answer, or a list of messages"),
-        Some(Input::Text(text)) => messages.push(message(Role::User, text)),
+        Some(Input::Text(text)) => messages.push(ChatMessage::text(Role::User, text)),
         Some(Input::Items(items)) => {
-            for (index, Item { role, content, .. }) in items.into_iter().enumerate() {
-                let role = match role.as_str() {
-                    "system" | "developer" => Role::System,
-                    "user" => Role::User,
-                    "assistant" => Role::Assistant,
-                    _ => {
-                        let field = format!("input[{index}].role");
-                        return bad(&field, "is one of system, developer, user, assistant");
-                    }
-                };
-                messages.push(message(role, content.0));
+            for (index, item) in items.into_iter().enumerate() {
+                let named = |problem| BadRequest::field(&format!("input[{index}]"), problem);
+                item.turn(&mut messages).map_err(named)?;
             }
         }
     }
+    let tools = ToolsWish {
+        list: body.tools.into_iter().flatten().map(FlatTool::tool).collect(),
+        choice: body.tool_choice,
+        parallel: body.parallel_tool_calls,
+    };
     let request = InferenceRequest {
         prompt: Prompt::Chat(messages),
         sampling: Sampling {
@@ -187,6 +232,7 @@ pub fn parse(body: &[u8]) -> Result<GenerationRequest, BadRequest> {
         logprobs: None,
         begun: None,
         form,
+        tools: tools.tools()?,
     };
     let request = checked(
         request,

@@ -34,18 +34,26 @@ fn a_request_with_every_supported_field() {
                             ChatMessage {
                                 role: System,
                                 content: "Be brief.",
+                                calls: [],
+                                call_id: None,
                             },
                             ChatMessage {
                                 role: User,
                                 content: "Hello",
+                                calls: [],
+                                call_id: None,
                             },
                             ChatMessage {
                                 role: Assistant,
                                 content: "Hi",
+                                calls: [],
+                                call_id: None,
                             },
                             ChatMessage {
                                 role: User,
                                 content: "Go on",
+                                calls: [],
+                                call_id: None,
                             },
                         ],
                     ),
@@ -59,6 +67,9 @@ fn a_request_with_every_supported_field() {
                         seed: None,
                         presence_penalty_micros: None,
                         frequency_penalty_micros: None,
+                        top_k: None,
+                        min_p_micros: None,
+                        repeat_penalty_micros: None,
                     },
                     tokens_max: Some(
                         40,
@@ -67,6 +78,7 @@ fn a_request_with_every_supported_field() {
                     logprobs: None,
                     begun: None,
                     form: None,
+                    tools: None,
                 },
                 stream: true,
                 include_usage: true,
@@ -77,34 +89,40 @@ fn a_request_with_every_supported_field() {
         Responses,
         r#"{"model": "tiny", "input": "Hello"}"#,
         expect![[r#"
-        GenerationRequest {
-            model: "tiny",
-            request: InferenceRequest {
-                prompt: Chat(
-                    [
-                        ChatMessage {
-                            role: User,
-                            content: "Hello",
-                        },
-                    ],
-                ),
-                sampling: Sampling {
-                    temperature_micros: None,
-                    top_p_micros: None,
-                    seed: None,
-                    presence_penalty_micros: None,
-                    frequency_penalty_micros: None,
+            GenerationRequest {
+                model: "tiny",
+                request: InferenceRequest {
+                    prompt: Chat(
+                        [
+                            ChatMessage {
+                                role: User,
+                                content: "Hello",
+                                calls: [],
+                                call_id: None,
+                            },
+                        ],
+                    ),
+                    sampling: Sampling {
+                        temperature_micros: None,
+                        top_p_micros: None,
+                        seed: None,
+                        presence_penalty_micros: None,
+                        frequency_penalty_micros: None,
+                        top_k: None,
+                        min_p_micros: None,
+                        repeat_penalty_micros: None,
+                    },
+                    tokens_max: None,
+                    stop: [],
+                    logprobs: None,
+                    begun: None,
+                    form: None,
+                    tools: None,
                 },
-                tokens_max: None,
-                stop: [],
-                logprobs: None,
-                begun: None,
-                form: None,
-            },
-            stream: false,
-            include_usage: true,
-            context_tokens_min: None,
-        }"#]],
+                stream: false,
+                include_usage: true,
+                context_tokens_min: None,
+            }"#]],
     );
 }
 
@@ -136,11 +154,11 @@ fn what_cannot_be_honoured_is_refused_by_name() {
             store: store: nothing is stored here; leave it out or say false
             previous_response_id: previous_response_id: not supported here
             text.format: text.format: its type is text, json_object or json_schema
-            tools: tools: not supported here
+            tools[0].type: tools[0].type: only functions are supported here
             truncation: truncation: nothing is cut here; leave it out or say disabled
             max_output_tokens: max_output_tokens: 1 to 131072
-            input[0].role: input[0].role: is one of system, developer, user, assistant
-            input[0].type: input[0].type: only messages are supported here
+            input[0]: input[0]: its role is one of system, developer, user, assistant
+            input[0]: input[0]: the result of a call has a call_id and an output
             input[0].content: input[0].content: only text parts are supported here
             reasoning: reasoning: not supported here
         "#]],
