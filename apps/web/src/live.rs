@@ -83,11 +83,11 @@ impl Source for LiveSource {
         self.gateway.receipt(id)
     }
 
-    fn playground(&self) -> Option<KeyView> {
-        self.gateway
-            .keys()
-            .into_iter()
-            .find(|key| key.name == PLAYGROUND_KEY && key.revoked_at.is_none())
+    async fn playground(&self) -> Option<KeyView> {
+        // Without its key the box is not shown.
+        let keys =
+            self.gateway.keys().await.inspect_err(|error| tracing::warn!(%error, "web.keys"));
+        keys.ok()?.into_iter().find(|key| key.name == PLAYGROUND_KEY && key.revoked_at.is_none())
     }
 
     async fn ledger(&self) -> Result<LedgerView, SourceError> {

@@ -114,7 +114,7 @@ pub(super) async fn explain(
     headers: HeaderMap,
 ) -> Reply {
     let id = new_id();
-    if let Err(failure) = authorize(&shared, &headers) {
+    if let Err(failure) = authorize(&shared, &headers).await {
         return refuse(OPENAI, id, &api_error(&failure));
     }
     let Question { model, prompt_tokens, max_tokens, logprobs, json: in_json } =

@@ -24,7 +24,7 @@ async fn check(model: &str, status: u16, code: &str, problem: &str) {
         let last = streamed.body.trim_end().lines().last().unwrap();
         assert!(last.starts_with(r#"data: {"error":{"message":"#), "{model}: {last}");
     }
-    assert_eq!(world.spent().1, Nusd::ZERO, "{model}: nothing stays reserved");
+    assert_eq!(world.spent().await.1, Nusd::ZERO, "{model}: nothing stays reserved");
 }
 
 #[tokio::test(start_paused = true)]
