@@ -1,6 +1,7 @@
 //! The way to the database: its address, TLS, a bounded pool of connections, limits of time.
 
 use std::{
+    convert::Infallible,
     fmt,
     future::Future,
     io,
@@ -257,17 +258,18 @@ where
 {
     type Stream = Encrypted<S>;
     type TlsConnect = Connecting;
-    type Error = rustls::pki_types::InvalidDnsNameError;
+    type Error = Infallible;
 
-    fn make_tls_connect(&mut self, domain: &str) -> Result<Connecting, Self::Error> {
-        let name = ServerName::try_from(domain)?.to_owned();
+    fn make_tls_connect(&mut self, domain: &str) -> Result<Connecting, Infallible> {
+        // A socket in a folder has no name, and is not asked for one.
+        let name = ServerName::try_from(domain).ok().map(|name| name.to_owned());
         Ok(Connecting { config: Arc::clone(&self.0), name })
     }
 }
 
 struct Connecting {
     config: Arc<rustls::ClientConfig>,
-    name: ServerName<'static>,
+    name: Option<ServerName<'static>>,
 }
 
 impl<S> TlsConnect<S> for Connecting
@@ -280,7 +282,10 @@ where
 
     fn connect(self, stream: S) -> Self::Future {
         let connector = tokio_rustls::TlsConnector::from(self.config);
-        Box::pin(async move { connector.connect(self.name, stream).await.map(Encrypted) })
+        Box::pin(async move {
+            let name = self.name.ok_or_else(|| io::Error::other("the host is no name for TLS"))?;
+            connector.connect(name, stream).await.map(Encrypted)
+        })
     }
 }
 
