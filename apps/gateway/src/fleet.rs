@@ -131,7 +131,6 @@ pub(crate) struct Booking {
 #[derive(Clone, Debug)]
 pub(crate) struct Finished {
     pub request: RequestId,
-    pub ended_at: i64,
     pub key_name: String,
     pub records: Vec<Vec<u8>>,
 }
@@ -140,15 +139,14 @@ pub(crate) struct Finished {
 #[derive(Clone, Debug)]
 pub(crate) struct Cursor {
     after: i64,
-    after_id: Vec<u8>,
+    after_place: i64,
     to: i64,
 }
 
 impl Cursor {
     pub(crate) fn new(from: TimeMs, to: TimeMs) -> Cursor {
-        // No request id compares greater.
-        let after_id = vec![0xff; 17];
-        Cursor { after: milliseconds(from).saturating_sub(1), after_id, to: milliseconds(to) }
+        let after = milliseconds(from).saturating_sub(1);
+        Cursor { after, after_place: i64::MAX, to: milliseconds(to) }
     }
 }
 
@@ -396,26 +394,23 @@ impl Fleet {
         keys: Option<&[KeyId]>,
     ) -> Result<Vec<Finished>, DatabaseError> {
         let statement =
-            "SELECT id, ended_at, name, records FROM peerwatt.usage($1, $2, $3, $4, $5)";
+            "SELECT id, ended_at, place, name, records FROM peerwatt.usage($1, $2, $3, $4, $5)";
         let keys = keys.map(bytes_of);
-        let Cursor { after, after_id, to } = cursor;
-        let parameters: [&(dyn ToSql + Sync); 5] = [after, after_id, to, &keys, &PAGE_ROWS];
+        let Cursor { after, after_place, to } = cursor;
+        let parameters: [&(dyn ToSql + Sync); 5] = [after, after_place, to, &keys, &PAGE_ROWS];
         let rows = self.database.rows("list requests", statement, &parameters).await?;
+        if let Some(last) = rows.last() {
+            (*after, *after_place) = (get(last, "ended_at")?, get(last, "place")?);
+        }
         let finished = |row: &Row| {
-            let id: Vec<u8> = get(row, "id")?;
-            let id = <[u8; 16]>::try_from(id);
+            let id = <[u8; 16]>::try_from(get::<&[u8]>(row, "id")?);
             Ok(Finished {
                 request: RequestId(id.map_err(|_| DatabaseError::Damaged { what: "an id" })?),
-                ended_at: get(row, "ended_at")?,
                 key_name: get(row, "name")?,
                 records: get(row, "records")?,
             })
         };
-        let page = rows.iter().map(finished).collect::<Result<Vec<Finished>, DatabaseError>>()?;
-        if let Some(last) = page.last() {
-            (cursor.after, cursor.after_id) = (last.ended_at, last.request.0.to_vec());
-        }
-        Ok(page)
+        rows.iter().map(finished).collect()
     }
 
     // Keys.

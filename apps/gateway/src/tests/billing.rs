@@ -127,6 +127,8 @@ async fn a_lie_about_usage_costs_the_client_nothing() {
 async fn an_exhausted_budget_is_402_also_for_requests_at_once() {
     let world = World::new().await;
     let double = world.provider(11, &["endless", "waits"]).await;
+    // Nobody is done before all have asked.
+    double.seen().sleep = std::time::Duration::from_secs(1);
     // The prompt is billed by its bytes until it is known: 5 of text, 80 of markers.
     let one = PRICE.charge(85, 100);
     world.gateway.set_limits("tests", KeyLimits::budget(Nusd(one.0 * 5 / 2))).await.unwrap();

@@ -153,8 +153,9 @@ fn a_database_that_goes_away_in_mid_answer_gets_the_bill_when_it_is_back() {
         assert_eq!(world.chat("story", "").await.status, 200);
         let one = world.spent().await.0;
         double.seen().sleep = Duration::from_secs(20);
+        let orders = double.seen().orders.len();
         let away = async {
-            double.until(|seen| seen.active > 0).await;
+            double.until(|seen| seen.orders.len() > orders).await;
             server.tell("stop");
         };
         let (answer, ()) = tokio::join!(world.chat("story", r#", "stream": true"#), away);
@@ -180,8 +181,9 @@ fn a_database_that_goes_away_in_mid_answer_gets_the_bill_when_it_is_back() {
 
         // And once more, with a gateway that stops before it is back.
         double.seen().sleep = Duration::from_secs(20);
+        let orders = double.seen().orders.len();
         let away = async {
-            double.until(|seen| seen.active > 0).await;
+            double.until(|seen| seen.orders.len() > orders).await;
             server.tell("stop");
         };
         let (answer, ()) = tokio::join!(world.chat("story", ""), away);

@@ -50,6 +50,8 @@ CREATE INDEX requests_gateway ON peerwatt.requests (gateway);
 -- Requests of which at least one attempt is settled.
 CREATE TABLE peerwatt.finished (
   id bytea PRIMARY KEY,
+  -- Tells apart what ended in the same millisecond.
+  place bigint GENERATED ALWAYS AS IDENTITY,
   key bytea NOT NULL,
   ended_at bigint NOT NULL,
   -- Whether the client was given something.
@@ -59,8 +61,8 @@ CREATE TABLE peerwatt.finished (
   -- The attempts that made the answer, the first first; or the last one, if there was no answer.
   records bytea[] NOT NULL
 );
-CREATE INDEX finished_age ON peerwatt.finished (ended_at, id);
-CREATE INDEX finished_key ON peerwatt.finished (key, ended_at, id);
+CREATE INDEX finished_age ON peerwatt.finished (ended_at, place);
+CREATE INDEX finished_key ON peerwatt.finished (key, ended_at, place);
 
 CREATE FUNCTION peerwatt.clock_ms() RETURNS bigint LANGUAGE sql VOLATILE AS $$
   SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint
@@ -427,15 +429,15 @@ CREATE FUNCTION peerwatt.key_views(p_id bytea, p_now bigint) RETURNS TABLE (
   ORDER BY k.created_at, k.name
 $$;
 
--- Requests that gave something, by the time of their end, after the one at (`p_after`, `p_after_id`).
+-- Requests that gave something, by the time of their end, after the one at (`p_after`, `p_after_place`).
 CREATE FUNCTION peerwatt.usage(
-  p_after bigint, p_after_id bytea, p_to bigint, p_keys bytea[], p_rows integer
-) RETURNS TABLE (id bytea, ended_at bigint, name text, records bytea[]) LANGUAGE sql STABLE AS $$
-  SELECT f.id, f.ended_at, coalesce(k.name, ''), f.records
+  p_after bigint, p_after_place bigint, p_to bigint, p_keys bytea[], p_rows integer
+) RETURNS TABLE (id bytea, ended_at bigint, place bigint, name text, records bytea[]) LANGUAGE sql STABLE AS $$
+  SELECT f.id, f.ended_at, f.place, coalesce(k.name, ''), f.records
   FROM peerwatt.finished f LEFT JOIN peerwatt.keys k ON k.id = f.key
-  WHERE f.answered AND (f.ended_at, f.id) > (p_after, p_after_id) AND f.ended_at < p_to
+  WHERE f.answered AND (f.ended_at, f.place) > (p_after, p_after_place) AND f.ended_at < p_to
     AND (p_keys IS NULL OR f.key = ANY (p_keys))
-  ORDER BY f.ended_at, f.id LIMIT p_rows
+  ORDER BY f.ended_at, f.place LIMIT p_rows
 $$;
 
 -- Forgets what ended before `p_before`, some of it at a time, and the oldest of more than 4096 revoked keys.
