@@ -15,7 +15,7 @@ pub enum GatewayError {
     Randomness { source: getrandom::Error },
     #[error("the playground key cannot be made")]
     Playground { source: KeyError },
-    #[error("the database of the fleet cannot be used: {source}")]
+    #[error("the database of API keys cannot be used")]
     Database { source: DatabaseError },
 }
 

@@ -69,9 +69,11 @@ impl Gateway {
         let shared = &handle.shared;
         if let Some(fleet) = &shared.fleet {
             fleet::begin(shared, fleet).await?;
-            shared.tasks.spawn(fleet::run(Arc::clone(shared), Arc::clone(fleet)));
         }
         handle.make_playground_key().await?;
+        if let Some(fleet) = &shared.fleet {
+            shared.tasks.spawn(fleet::run(Arc::clone(shared), Arc::clone(fleet)));
+        }
         shared.tasks.spawn(treasury::run(Arc::clone(shared), commands));
         shared.tasks.spawn(providers::accept_providers(Arc::clone(shared)));
         shared.tasks.spawn(tidy(Arc::clone(shared)));
@@ -196,6 +198,15 @@ impl GatewayHandle {
         }
     }
 
+    /// The key of the web page's chat box, unless it was revoked.
+    pub async fn playground(&self) -> Result<Option<KeyView>, DatabaseError> {
+        match keyring::named(&self.shared, PLAYGROUND_KEY).await? {
+            Some(id) => keyring::view(&self.shared, &id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// All keys, by age, revoked ones too.
     pub async fn keys(&self) -> Result<Vec<KeyView>, DatabaseError> {
         keyring::views(&self.shared).await
     }

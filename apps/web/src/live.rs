@@ -84,10 +84,9 @@ impl Source for LiveSource {
     }
 
     async fn playground(&self) -> Option<KeyView> {
-        // Without its key the box is not shown.
-        let keys =
-            self.gateway.keys().await.inspect_err(|error| tracing::warn!(%error, "web.keys"));
-        keys.ok()?.into_iter().find(|key| key.name == PLAYGROUND_KEY && key.revoked_at.is_none())
+        let key = self.gateway.playground().await;
+        // Then the box is not shown.
+        key.inspect_err(|error| tracing::warn!(%error, "web.playground")).ok().flatten()
     }
 
     async fn ledger(&self) -> Result<LedgerView, SourceError> {

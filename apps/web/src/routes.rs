@@ -126,7 +126,11 @@ async fn receipt(State(app): State<App>, Path(id): Path<String>) -> Response {
             page(StatusCode::OK, page::receipt::page(site, &stored, &ledger))
         }
         Err(error @ ReceiptLookupError::Unknown { .. }) => missing(&error.to_string()),
-        Err(error @ (ReceiptLookupError::Journal { .. } | ReceiptLookupError::Damaged { .. })) => {
+        Err(
+            error @ (ReceiptLookupError::Journal { .. }
+            | ReceiptLookupError::Damaged { .. }
+            | ReceiptLookupError::Database { .. }),
+        ) => {
             tracing::error!(%id, %error, "receipt not shown");
             let shown = page::message(site, "The receipt cannot be shown", &error.to_string());
             page(StatusCode::INTERNAL_SERVER_ERROR, shown)

@@ -118,7 +118,10 @@ impl Books {
     ) -> Result<Option<Booking>, JournalError> {
         let bytes = match self.journal.read(record) {
             Ok(bytes) => bytes,
-            Err(JournalError::Pruned) => return Ok(None),
+            Err(JournalError::Pruned) => {
+                tracing::error!("books.too_old_to_book");
+                return Ok(None);
+            }
             Err(error) => return Err(error),
         };
         let Ok(Some(settlement)) = settlement_of(&bytes) else { return Ok(None) };

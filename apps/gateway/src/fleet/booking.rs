@@ -51,6 +51,10 @@ pub(crate) async fn run(shared: Arc<Shared>, fleet: Arc<Fleet>) {
             return;
         }
         let is_away = booked.is_err();
+        if is_away {
+            // Whoever waits for a booking need not.
+            fleet.booked.notify_waiters();
+        }
         pause = if is_away { (pause * 2).min(PAUSE_MAX) } else { PAUSE_MIN };
         if next_beat <= Instant::now() {
             // If this fails, the next statement will say so too.

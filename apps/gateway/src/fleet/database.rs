@@ -5,6 +5,7 @@ use std::{
     fmt,
     future::Future,
     io,
+    path::{Path, PathBuf},
     pin::Pin,
     str::FromStr,
     sync::{
@@ -18,7 +19,7 @@ use std::{
 use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
 };
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::timeout,
@@ -42,7 +43,11 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// Where the database of a fleet is: `postgres://user:password@host/name`. Shown without the password.
 #[derive(Clone)]
-pub struct DatabaseUrl(Config);
+pub struct DatabaseUrl {
+    config: Config,
+    /// Who vouches for the server, instead of whom the system trusts.
+    roots: Option<PathBuf>,
+}
 
 /// Why an address is none.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +62,7 @@ impl FromStr for DatabaseUrl {
     type Err = DatabaseUrlError;
 
     fn from_str(text: &str) -> Result<DatabaseUrl, DatabaseUrlError> {
+        let (text, roots) = without_roots(text);
         let mut config: Config = text.parse().map_err(|_| DatabaseUrlError {})?;
         if config.get_hosts().is_empty() {
             return Err(DatabaseUrlError {});
@@ -68,16 +74,25 @@ impl FromStr for DatabaseUrl {
             mode => mode,
         };
         config.ssl_mode(mode);
-        Ok(DatabaseUrl(config))
+        Ok(DatabaseUrl { config, roots })
     }
 }
 
 impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hosts: Vec<String> = self.0.get_hosts().iter().map(host_name).collect();
-        let name = self.0.get_dbname().unwrap_or_default();
+        let hosts: Vec<String> = self.config.get_hosts().iter().map(host_name).collect();
+        let name = self.config.get_dbname().unwrap_or_default();
         write!(f, "postgres://{}/{name}", hosts.join(","))
     }
+}
+
+/// Takes `sslrootcert` out of an address: our client of the database does not know it.
+fn without_roots(text: &str) -> (String, Option<PathBuf>) {
+    let Some((start, question)) = text.split_once('?') else { return (text.to_owned(), None) };
+    let (roots, rest): (Vec<&str>, Vec<&str>) =
+        question.split('&').partition(|part| part.starts_with("sslrootcert="));
+    let roots = roots.last().and_then(|part| part.split_once('=')).map(|(_, path)| path.into());
+    (format!("{start}?{}", rest.join("&")), roots)
 }
 
 fn host_name(host: &Host) -> String {
@@ -101,12 +116,15 @@ fn is_here(host: &Host) -> bool {
 /// Why the database could not be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
-    #[error("cannot connect to the database: {}", text(.source))]
-    Connect { source: PoolError },
+    // With their causes in one line: they are logged more often than printed.
+    #[error("cannot connect to the database: {}", text(.cause))]
+    Connect { cause: PoolError },
     #[error("the pool of connections to the database cannot be made")]
     Pool { source: deadpool_postgres::BuildError },
-    #[error("the database does not {doing}: {}", text(.source))]
-    Statement { doing: &'static str, source: tokio_postgres::Error },
+    #[error("there is no certificate to trust the database's by: {problem}")]
+    Certificates { problem: String },
+    #[error("the database does not {doing}: {}", text(.cause))]
+    Statement { doing: &'static str, cause: tokio_postgres::Error },
     #[error("the database does not {doing} in time")]
     Late { doing: &'static str },
     #[error("the database was made by a later version of this program ({found}, not {known})")]
@@ -129,9 +147,9 @@ fn text(error: &dyn std::error::Error) -> String {
 impl DatabaseError {
     /// Whether the same statement can never succeed: its data is at fault, not the state of the database.
     pub(super) fn is_for_good(&self) -> bool {
-        let DatabaseError::Statement { source, .. } = self else { return false };
+        let DatabaseError::Statement { cause, .. } = self else { return false };
         // Classes of SQLSTATE: data exception, integrity constraint violation.
-        source.code().is_some_and(|code| ["22", "23"].iter().any(|it| code.code().starts_with(it)))
+        cause.code().is_some_and(|code| ["22", "23"].iter().any(|it| code.code().starts_with(it)))
     }
 }
 
@@ -150,13 +168,14 @@ impl fmt::Debug for Database {
 impl Database {
     /// Connects with the first statement.
     pub(super) fn new(url: &DatabaseUrl) -> Result<Database, DatabaseError> {
-        let mut config = url.0.clone();
+        let mut config = url.config.clone();
         let options = config.get_options().unwrap_or_default();
         let options = format!("{options} -c statement_timeout={STATEMENT_MS}");
         config.options(options.trim().to_owned());
         config.application_name("peerwatt");
         config.connect_timeout(CONNECT).keepalives_idle(KEEPALIVE);
-        let tls = Tls::new(config.get_ssl_mode() != SslMode::Disable);
+        let is_needed = config.get_ssl_mode() != SslMode::Disable;
+        let tls = Tls::new(if is_needed { trusted(url.roots.as_deref())? } else { Vec::new() });
         let how = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let pool = Pool::builder(Manager::from_config(config, tls, how))
             .max_size(CONNECTIONS_MAX)
@@ -170,7 +189,7 @@ impl Database {
     }
 
     pub(super) async fn client(&self) -> Result<Object, DatabaseError> {
-        self.pool.get().await.map_err(|source| DatabaseError::Connect { source })
+        self.pool.get().await.map_err(|cause| DatabaseError::Connect { cause })
     }
 
     /// Whether it answered when it was last asked.
@@ -211,7 +230,7 @@ impl Database {
             client.query(&prepared, parameters).await
         };
         match timeout(CALL, call).await {
-            Ok(rows) => rows.map_err(|source| DatabaseError::Statement { doing, source }),
+            Ok(rows) => rows.map_err(|cause| DatabaseError::Statement { doing, cause }),
             Err(_) => {
                 // The next user would wait for the same answer.
                 drop(Object::take(client));
@@ -237,12 +256,9 @@ impl Database {
 struct Tls(Arc<rustls::ClientConfig>);
 
 impl Tls {
-    fn new(is_needed: bool) -> Tls {
+    fn new(trusted: Vec<CertificateDer<'static>>) -> Tls {
         let mut roots = rustls::RootCertStore::empty();
-        if is_needed {
-            // Those that cannot be read are not trusted. Without any, no server is.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
+        roots.add_parsable_certificates(trusted);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions();
@@ -250,6 +266,19 @@ impl Tls {
         let config = config.unwrap_or_else(|error| unreachable!("TLS cannot be used: {error}"));
         Tls(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
     }
+}
+
+/// Those who may vouch for a server: of a file, or as the system has them.
+fn trusted(file: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, DatabaseError> {
+    let found = match file {
+        Some(_) => rustls_native_certs::load_certs_from_paths(file, None),
+        None => rustls_native_certs::load_native_certs(),
+    };
+    if found.certs.is_empty() {
+        let problem = found.errors.first().map(ToString::to_string).unwrap_or_default();
+        return Err(DatabaseError::Certificates { problem });
+    }
+    Ok(found.certs)
 }
 
 impl<S> MakeTlsConnect<S> for Tls
@@ -346,7 +375,7 @@ mod tests {
     fn what_leaves_the_machine_is_encrypted_unless_forbidden() {
         let check = |text: &str, mode: SslMode| {
             let url: DatabaseUrl = text.parse().unwrap();
-            assert_eq!(url.0.get_ssl_mode(), mode, "{text}");
+            assert_eq!(url.config.get_ssl_mode(), mode, "{text}");
         };
         check("postgres://me@127.0.0.1/keys", SslMode::Disable);
         check("postgres://me@localhost/keys", SslMode::Disable);
@@ -355,5 +384,8 @@ mod tests {
         check("postgres://me@127.0.0.1,10.0.0.1/keys", SslMode::Require);
         check("postgres://me@10.0.0.1/keys?sslmode=disable", SslMode::Disable);
         check("postgres://me@127.0.0.1/keys?sslmode=require", SslMode::Require);
+        let text = "postgres://me@db.example.org/keys?sslrootcert=/etc/roots.pem&sslmode=require";
+        let url: DatabaseUrl = text.parse().unwrap();
+        assert_eq!(url.roots.as_deref(), Some(Path::new("/etc/roots.pem")));
     }
 }

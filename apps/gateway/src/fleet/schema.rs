@@ -18,7 +18,7 @@ pub(super) async fn migrate(database: &Database) -> Result<(), DatabaseError> {
     let _still = crate::tests::TimeStandsStill::new();
     let client = database.client().await?;
     let doing = "make its tables";
-    let problem = |source| DatabaseError::Statement { doing, source };
+    let problem = |cause| DatabaseError::Statement { doing, cause };
     let done = async {
         client.batch_execute(BEGIN).await.map_err(problem)?;
         let row = client.query_opt("SELECT max(version) FROM peerwatt.version", &[]).await;

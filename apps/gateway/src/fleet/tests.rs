@@ -270,6 +270,50 @@ fn several_start_at_once_on_an_empty_database() {
     });
 }
 
+#[test]
+fn a_server_is_trusted_by_its_certificate() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let options = format!(
+        "-c listen_addresses=127.0.0.1 -c port={port} -c ssl=on \
+         -c ssl_cert_file=FOLDER/server.pem -c ssl_key_file=FOLDER/server.key"
+    );
+    let names = vec!["127.0.0.1".to_owned()];
+    let certified = rcgen::generate_simple_self_signed(names.clone()).unwrap();
+    let stranger = rcgen::generate_simple_self_signed(names).unwrap();
+    let server = postgres::Server::start_with(&options, |folder| {
+        use std::os::unix::fs::OpenOptionsExt;
+        std::fs::write(folder.join("server.pem"), certified.cert.pem()).unwrap();
+        std::fs::write(folder.join("stranger.pem"), stranger.cert.pem()).unwrap();
+        let mut key = std::fs::OpenOptions::new();
+        let key = key.create(true).write(true).mode(0o600).open(folder.join("server.key"));
+        let pem = certified.key_pair.serialize_pem();
+        std::io::Write::write_all(&mut key.unwrap(), pem.as_bytes()).unwrap();
+    });
+    let server = match server {
+        Ok(server) => server,
+        Err(reason) => return postgres::skip("a_server_is_trusted_by_its_certificate", &reason),
+    };
+    let start = async |roots: &str| {
+        let roots = server.file(roots);
+        let url = format!(
+            "postgres://postgres@127.0.0.1:{port}/postgres?sslmode=require&sslrootcert={}",
+            roots.display()
+        );
+        Fleet::start(&url.parse().unwrap(), Hash32([1; 32])).await
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let fleet = start("server.pem").await.unwrap();
+        let statement = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+        let row = fleet.database.row("ask", statement, &[]).await.unwrap();
+        assert!(get::<bool>(&row, "ssl").unwrap());
+        let refused = start("stranger.pem").await.unwrap_err().to_string();
+        assert!(refused.contains("certificate"), "{refused}");
+        let refused = start("nothing.pem").await.unwrap_err().to_string();
+        assert!(refused.contains("no certificate"), "{refused}");
+    });
+}
+
 /// Numbers that look random and are the same in each run.
 struct Random(u64);
 

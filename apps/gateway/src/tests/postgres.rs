@@ -22,16 +22,16 @@ const HOW_TO_INSTALL: &str = "install PostgreSQL, e.g. `apt-get install postgres
 /// Keeps a server until nobody writes to it any more. PostgreSQL refuses to be run by root.
 const KEEPER: &str = r#"
 trap '' INT TERM HUP
-bin=$1 folder=$2
+bin=$1 folder=$2 more=$3
 as_user() {
     if [ "$(id -u)" = 0 ]; then setpriv --reuid=postgres --regid=postgres --clear-groups "$@"; else "$@"; fi
 }
 start() {
     as_user "$bin/pg_ctl" -w -D "$folder/data" -l "$folder/log" -o "-k $folder -h '' -F \
-        -c full_page_writes=off -c synchronous_commit=off -c shared_buffers=32MB" start
+        -c full_page_writes=off -c synchronous_commit=off -c shared_buffers=32MB $more" start
 }
 {
-    if [ "$(id -u)" = 0 ]; then chown postgres "$folder"; fi
+    if [ "$(id -u)" = 0 ]; then chown -R postgres "$folder"; fi
     as_user "$bin/initdb" -D "$folder/data" -U postgres -A trust -N -E UTF8 --locale=C && start
 } </dev/null >&2 && echo done
 while read -r command; do
@@ -56,16 +56,23 @@ pub(crate) struct Server {
 impl Server {
     /// The error is why there is none here.
     pub(crate) fn start() -> Result<Server, String> {
+        Server::start_with("", |_| ())
+    }
+
+    /// With more options, and with files that they name.
+    pub(crate) fn start_with(options: &str, prepare: impl FnOnce(&Path)) -> Result<Server, String> {
         if std::env::var_os("PEERWATT_TEST_QUICK").is_some() {
             return Err("only the quick tests were asked for".to_owned());
         }
         let bin = programs().ok_or(HOW_TO_INSTALL)?;
         // The keeper removes it.
         let folder = tempfile::Builder::new().prefix("pw-pg-").tempdir().unwrap().keep();
+        prepare(&folder);
         let log = std::fs::File::create(folder.join("keeper.log")).unwrap();
         let mut process = Command::new("sh")
             .args(["-c", KEEPER, "keeper"])
             .args([&bin, &folder])
+            .arg(options.replace("FOLDER", &folder.display().to_string()))
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -77,6 +84,11 @@ impl Server {
         let server = Server { folder, keeper, databases: AtomicU32::new(0), _process: process };
         server.answer();
         Ok(server)
+    }
+
+    /// A file in its folder.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
     }
 
     /// `stop` or `start`.
