@@ -7,8 +7,8 @@ mod ledger;
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use ::gateway::DatabaseUrl;
 use clap::{ArgAction, Args, Parser, Subcommand};
-use gateway::DatabaseUrl;
 use types::{Address, Nusd, RequestId, Watt};
 use validator::Peer;
 

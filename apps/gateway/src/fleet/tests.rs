@@ -146,7 +146,8 @@ fn an_attempt_is_booked_once() {
         let both = [part, last];
         let (one, other) =
             tokio::join!(fleet.book(both.to_vec(), &[]), fleet.book(both.to_vec(), &[]));
-        (one.unwrap(), other.unwrap());
+        one.unwrap();
+        other.unwrap();
         fleet.book(both.to_vec(), &[request(1)]).await.unwrap();
         let view = view(&fleet, key(1)).await;
         assert_eq!((view.used, view.reserved, view.in_flight), (Nusd(150), Nusd::ZERO, 0));

@@ -156,3 +156,7 @@ async fn half_of_the_providers_misbehave_and_the_clients_hardly_notice() {
     let refusing = bad[0].1.seen().orders.len();
     assert!(refusing <= 12, "{refusing} orders to one that is dead");
 }
+
+also_on_postgres! {
+    half_of_the_providers_misbehave_and_the_clients_hardly_notice
+}

@@ -284,3 +284,11 @@ async fn a_channel_is_topped_up_before_it_runs_dry() {
     assert!(charged <= promised && promised <= deposit);
     assert_eq!(double.seen().sent, 1_800);
 }
+
+also_on_postgres! {
+    a_provider_that_fails_alone_gives_an_error_that_says_why
+    before_the_first_content_another_provider_takes_over_unseen
+    a_second_final_changes_nothing
+    requests_wait_for_a_slot_and_then_give_up
+    one_key_cannot_take_the_whole_gateway
+}

@@ -101,6 +101,9 @@ fn any_gateway_shows_receipts_and_exports_all() {
         assert_eq!(list["data"].as_array().unwrap().len(), 2);
         let key = twin.get("/v1/key").await.json();
         assert_eq!((&key["name"], &key["in_flight"]), (&json!("tests"), &json!(0)));
+        let fleet = world.gateway.shared.fleet.as_ref().unwrap();
+        let known = format!("{:?}", fleet.keys(None).await.unwrap());
+        assert!(known.contains("tests") && !known.contains(&world.api_key), "{known}");
         // A key that is revoked here is gone there, for requests at once.
         let made = world.gateway.create_api_key("other", KeyLimits::default()).await.unwrap();
         let other = World { api_key: made, ..twin };

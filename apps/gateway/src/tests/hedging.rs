@@ -114,3 +114,8 @@ async fn a_client_that_leaves_two_pays_one() {
     let spent = world.spent().await.0.saturating_sub(before);
     assert_eq!(spent, PRICE.charge(PROMPT_TOKENS, 5));
 }
+
+also_on_postgres! {
+    a_second_provider_is_asked_when_the_first_is_late
+    a_client_that_leaves_two_pays_one
+}

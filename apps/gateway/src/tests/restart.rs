@@ -125,3 +125,8 @@ async fn keys_are_kept_by_digest_and_by_name() {
     let playground = ("playground".to_owned(), KeyLimits::budget(BUDGET));
     assert_eq!(keys, [playground, ("tests".to_owned(), limits)]);
 }
+
+also_on_postgres! {
+    books_and_lanes_go_on_after_a_restart
+    a_provider_that_forgot_takes_the_gateways_count
+}
