@@ -107,6 +107,8 @@ pub(crate) enum More {
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
     pub id: KeyId,
+    /// Its limits as the database wrote them.
+    limits: String,
     pub view: KeyView,
     pub expired: bool,
 }
@@ -305,18 +307,21 @@ impl Fleet {
     /// Books attempts, each once however often it is said, and ends requests.
     pub(crate) async fn book(
         &self,
-        mut bookings: Vec<Booking>,
+        bookings: &[Booking],
         ended: &[RequestId],
     ) -> Result<(), DatabaseError> {
         // The database locks keys in this order.
+        let mut bookings: Vec<&Booking> = bookings.iter().collect();
         bookings.sort_by_key(|booking| booking.key);
         let (now, steady) = self.moments();
-        let bytes = |of: fn(&Booking) -> &[u8]| bookings.iter().map(of).collect::<Vec<&[u8]>>();
+        let bytes =
+            |of: fn(&Booking) -> &[u8]| bookings.iter().map(|it| of(it)).collect::<Vec<&[u8]>>();
         let texts = |of: fn(&Booking) -> Nusd| {
             bookings.iter().map(|it| of(it).to_string()).collect::<Vec<String>>()
         };
-        let flags = |of: fn(&Booking) -> bool| bookings.iter().map(of).collect::<Vec<bool>>();
-        let numbers = |of: fn(&Booking) -> i64| bookings.iter().map(of).collect::<Vec<i64>>();
+        let flags = |of: fn(&Booking) -> bool| bookings.iter().map(|it| of(it)).collect::<Vec<_>>();
+        let numbers =
+            |of: fn(&Booking) -> i64| bookings.iter().map(|it| of(it)).collect::<Vec<_>>();
         let attempts: Vec<i32> = bookings.iter().map(|it| it.attempt.into()).collect();
         let ended: Vec<&[u8]> = ended.iter().map(|request| request.0.as_slice()).collect();
         self.database
@@ -512,15 +517,15 @@ impl Fleet {
         change: impl FnOnce(&KeyLimits) -> Result<KeyLimits, KeyError>,
     ) -> Result<(), KeyError> {
         let unknown = || KeyError::Unknown { name: name.into() };
-        let before = self.key_named(name).await?.ok_or_else(unknown)?.view.limits;
-        let limits = change(&before)?;
+        let before = self.key_named(name).await?.ok_or_else(unknown)?;
+        let limits = change(&before.view.limits)?;
         limits.check()?;
         let row = self
             .database
             .row(
                 "limit a key",
                 "SELECT peerwatt.limit_key($1, $2, $3) AS changed",
-                &[&name, &written(&before)?, &written(&limits)?],
+                &[&name, &before.limits, &written(&limits)?],
             )
             .await?;
         if get(&row, "changed")? { Ok(()) } else { Err(KeyError::Changed { name: name.into() }) }
@@ -594,8 +599,10 @@ fn known(row: &Row) -> Result<Known, DatabaseError> {
         let time = get::<Option<i64>>(row, column)?.map(u64::try_from).transpose();
         time.map(|time| time.map(TimeMs)).map_err(|_| DatabaseError::Damaged { what: column })
     };
-    let limits = serde_json::from_str(get(row, "limits")?);
+    let written: String = get(row, "limits")?;
+    let limits = serde_json::from_str(&written);
     Ok(Known {
+        limits: written,
         id: key_id(row)?,
         expired: get(row, "expired")?,
         view: KeyView {

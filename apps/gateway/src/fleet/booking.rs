@@ -77,8 +77,8 @@ async fn book_all(shared: &Shared, fleet: &Fleet) -> Result<(), DatabaseError> {
         if taken == 0 && ended.is_empty() {
             return Ok(());
         }
-        match fleet.book(bookings.clone(), &ended).await {
-            Err(error) if error.is_for_good() => one_by_one(fleet, bookings, &ended).await?,
+        match fleet.book(&bookings, &ended).await {
+            Err(error) if error.is_for_good() => one_by_one(fleet, &bookings, &ended).await?,
             booked => booked?,
         }
         shared.books.booked(taken, ended.len());
@@ -89,18 +89,18 @@ async fn book_all(shared: &Shared, fleet: &Fleet) -> Result<(), DatabaseError> {
 /// One of them cannot be booked, and must not hold back the others.
 async fn one_by_one(
     fleet: &Fleet,
-    bookings: Vec<Booking>,
+    bookings: &[Booking],
     ended: &[RequestId],
 ) -> Result<(), DatabaseError> {
     for booking in bookings {
-        let (request, attempt) = (booking.request, booking.attempt);
-        match fleet.book(vec![booking], &[]).await {
+        match fleet.book(std::slice::from_ref(booking), &[]).await {
             Err(error) if error.is_for_good() => {
                 // The journal has it.
+                let Booking { request, attempt, .. } = booking;
                 tracing::error!(%request, attempt, %error, "fleet.not_booked");
             }
             booked => booked?,
         }
     }
-    fleet.book(Vec::new(), ended).await
+    fleet.book(&[], ended).await
 }

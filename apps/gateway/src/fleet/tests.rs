@@ -47,7 +47,7 @@ async fn member(url: &DatabaseUrl, clock: &Clock, seed: u8) -> Fleet {
 fn on_a_database<F: Future<Output = ()>>(name: &str, test: impl FnOnce(DatabaseUrl) -> F) {
     match postgres::server() {
         Ok(server) => {
-            let url = server.database();
+            let url = server.database().parse().unwrap();
             let mut runtime = tokio::runtime::Builder::new_multi_thread();
             let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(test(url));
@@ -137,18 +137,17 @@ fn an_attempt_is_booked_once() {
         fleet.begin(&beginning(1, key(1), 500, 500)).await.unwrap();
         let part = Booking { is_last: false, ..booking(1, key(1), 0, 100) };
         for _ in 0..3 {
-            fleet.book(vec![part.clone()], &[]).await.unwrap();
+            fleet.book(&[part.clone()], &[]).await.unwrap();
             let view = view(&fleet, key(1)).await;
             assert_eq!((view.used, view.reserved), (Nusd(100), Nusd(400)));
         }
         // At the same time over two connections, and once more after the end.
         let last = Booking { ended_at: TimeMs(9), ..booking(1, key(1), 3, 50) };
         let both = [part, last];
-        let (one, other) =
-            tokio::join!(fleet.book(both.to_vec(), &[]), fleet.book(both.to_vec(), &[]));
+        let (one, other) = tokio::join!(fleet.book(&both, &[]), fleet.book(&both, &[]));
         one.unwrap();
         other.unwrap();
-        fleet.book(both.to_vec(), &[request(1)]).await.unwrap();
+        fleet.book(&both, &[request(1)]).await.unwrap();
         let view = view(&fleet, key(1)).await;
         assert_eq!((view.used, view.reserved, view.in_flight), (Nusd(150), Nusd::ZERO, 0));
         assert_eq!(fleet.finished(request(1), None).await.unwrap().unwrap().len(), 2);
@@ -171,7 +170,7 @@ fn what_a_dead_gateway_held_is_free_after_its_lease() {
         assert!(filled(&alive.begin(&beginning(3, key(1), 100, 100)).await.unwrap()).is_some());
         // It comes back, with another run, and books what it had settled: too late to be within the budget.
         let again = member(&url, &clock, 1).await;
-        again.book(vec![booking(1, key(1), 0, 60)], &[]).await.unwrap();
+        again.book(&[booking(1, key(1), 0, 60)], &[]).await.unwrap();
         assert_eq!(view(&again, key(1)).await.used, Nusd(60));
         let begun = again.begin(&beginning(4, key(1), 1, 1)).await.unwrap();
         assert_eq!(begun, too_many, "the living one's request counts");
@@ -237,7 +236,7 @@ fn exports_come_page_by_page_and_old_requests_are_forgotten() {
         put(&fleet, key(2), "two", KeyLimits::default()).await;
         let bookings: Vec<Booking> =
             (0..450).map(|number| booking(number, key(1 + number % 2), 0, 1)).collect();
-        fleet.book(bookings, &[]).await.unwrap();
+        fleet.book(&bookings, &[]).await.unwrap();
         let start = clock.now().0;
         let list = async |from: u64, to: u64, keys: Option<&[KeyId]>| {
             let mut cursor = Cursor::new(TimeMs(from), TimeMs(to));
@@ -449,13 +448,13 @@ async fn walk(fleets: &[Fleet; 2], clock: &Clock, seed: u64) {
                     ..booking(number, id, attempt, random.below(400).into())
                 };
                 for _ in 0..=random.below(2) {
-                    fleet.book(vec![booking.clone()], &[]).await.unwrap();
+                    fleet.book(&[booking.clone()], &[]).await.unwrap();
                 }
                 model.book(clock, at, &booking);
             }
             8 if !model.in_work.is_empty() => {
                 let at = random.below(model.in_work.len() as u64) as usize;
-                fleet.book(Vec::new(), &[request(model.in_work[at].0)]).await.unwrap();
+                fleet.book(&[], &[request(model.in_work[at].0)]).await.unwrap();
                 model.end(at);
             }
             9 => {

@@ -10,7 +10,7 @@ use postgres::Server;
 /// Runs a test with a database, or says why not.
 fn on_postgres<F: Future<Output = ()>>(name: &str, test: impl Fn(World) -> F + Copy) {
     match postgres::server() {
-        Ok(server) => paused(test, server.database()),
+        Ok(server) => paused(test, server.database().parse().unwrap()),
         Err(reason) => postgres::skip(name, reason),
     }
 }
@@ -121,7 +121,7 @@ fn any_gateway_shows_receipts_and_exports_all() {
 #[test]
 fn keys_of_the_journal_are_taken_over_by_a_fleet() {
     let Ok(server) = postgres::server() else { return };
-    let database = server.database();
+    let database = server.database().parse().unwrap();
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {
@@ -149,7 +149,7 @@ fn a_database_that_goes_away_in_mid_answer_gets_the_bill_when_it_is_back() {
         Ok(server) => server,
         Err(reason) => return postgres::skip(test, &reason),
     };
-    let database = server.database();
+    let database = server.database().parse().unwrap();
     let server = &server;
     let restarted = async |world: World| {
         let double = world.provider(11, &["story"]).await;
