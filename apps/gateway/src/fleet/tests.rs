@@ -1,9 +1,12 @@
 //! What the database decides, against what `accounts` decides, and what holds between gateways. On one database,
 //! without gateways: the questions are asked directly.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    slice::from_ref,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use types::{ModelId, sha256};
@@ -137,7 +140,7 @@ fn an_attempt_is_booked_once() {
         fleet.begin(&beginning(1, key(1), 500, 500)).await.unwrap();
         let part = Booking { is_last: false, ..booking(1, key(1), 0, 100) };
         for _ in 0..3 {
-            fleet.book(&[part.clone()], &[]).await.unwrap();
+            fleet.book(from_ref(&part), &[]).await.unwrap();
             let view = view(&fleet, key(1)).await;
             assert_eq!((view.used, view.reserved), (Nusd(100), Nusd(400)));
         }
@@ -448,7 +451,7 @@ async fn walk(fleets: &[Fleet; 2], clock: &Clock, seed: u64) {
                     ..booking(number, id, attempt, random.below(400).into())
                 };
                 for _ in 0..=random.below(2) {
-                    fleet.book(&[booking.clone()], &[]).await.unwrap();
+                    fleet.book(from_ref(&booking), &[]).await.unwrap();
                 }
                 model.book(clock, at, &booking);
             }
