@@ -7,6 +7,7 @@ mod ledger;
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use ::gateway::DatabaseUrl;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use types::{Address, Nusd, RequestId, Watt};
 use validator::Peer;
@@ -256,6 +257,10 @@ pub(crate) struct GatewayArgs {
     /// Where figures for Prometheus are served, as /metrics [default: nowhere]
     #[arg(long, value_name = "ADDR")]
     pub(crate) metrics_listen: Option<SocketAddr>,
+    /// Share API keys, budgets and receipts with other gateways through this PostgreSQL database, such as
+    /// postgres://user:password@host/name [default: they are this gateway's own]
+    #[arg(long, env = "PEERWATT_DATABASE", hide_env_values = true, value_name = "URL")]
+    pub(crate) database: Option<DatabaseUrl>,
 }
 
 #[derive(Args)]

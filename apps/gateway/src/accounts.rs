@@ -130,10 +130,7 @@ impl Accounts {
         now: TimeMs,
         keys_max: usize,
     ) -> Result<KeyRecord, KeyError> {
-        if name.is_empty() || name.len() > NAME_BYTES_MAX {
-            return Err(KeyError::Name);
-        }
-        limits.check()?;
+        check_key(name, &limits)?;
         let id = key_id(key);
         match (self.by_id.get(&id), self.id_of(name)) {
             (Some(account), _) if account.record.revoked_at.is_some() => Err(KeyError::Revoked),
@@ -143,7 +140,7 @@ impl Accounts {
             (None, None) => Ok(KeyRecord {
                 id,
                 name: name.into(),
-                prefix: key.chars().take(PREFIX_CHARS).collect(),
+                prefix: prefix_of(key),
                 limits,
                 used: Nusd::ZERO,
                 used_day: Spent::default(),
@@ -305,12 +302,9 @@ impl Accounts {
         }
     }
 
-    /// Whether more may be lost for its sake: a tenth of what it spent, and a cent. Otherwise a key and
-    /// some providers of one owner could live on prompts that are read again and again.
+    /// Whether more may be lost for its sake.
     pub(crate) fn may_lose(&self, id: &KeyId) -> bool {
-        self.by_id.get(id).is_some_and(|account| {
-            account.lost <= Nusd(account.record.used.0 / LOST_SHARE).saturating_add(LOST_FREE)
-        })
+        self.by_id.get(id).is_some_and(|account| may_lose(account.lost, account.record.used))
     }
 
     /// The keys of this name, revoked ones too.
@@ -364,6 +358,25 @@ impl Account {
             revoked_at: record.revoked_at,
         }
     }
+}
+
+/// Whether more may be lost for the sake of a key than `lost`: a tenth of what it spent, and a cent. Otherwise a
+/// key and some providers of one owner could live on prompts that are read again and again.
+pub(crate) fn may_lose(lost: Nusd, spent: Nusd) -> bool {
+    lost <= Nusd(spent.0 / LOST_SHARE).saturating_add(LOST_FREE)
+}
+
+/// What is kept readable of a key.
+pub(crate) fn prefix_of(key: &str) -> String {
+    key.chars().take(PREFIX_CHARS).collect()
+}
+
+/// Whether a key may have this name and these limits.
+pub(crate) fn check_key(name: &str, limits: &KeyLimits) -> Result<(), KeyError> {
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        return Err(KeyError::Name);
+    }
+    limits.check()
 }
 
 /// Whether `key` can be taken over from elsewhere.

@@ -197,7 +197,7 @@ impl Answering {
         let is_failure = matches!(closed.closing.ending, Ending::Failed(_));
         let request = self.request.as_ref().filter(|_| {
             let fresh = self.failed.len() < CONTINUATIONS_MAX && closed.unrecorded.is_none();
-            let worth_it = fresh && self.shared.books.may_lose(&self.job.key);
+            let worth_it = fresh && self.shared.books.may_lose(&self.job.key, &self.job.request_id);
             is_failure && worth_it && !self.begun.text.is_empty()
         });
         let Some(request) = request else { return Some(self.end(Err(failure))) };

@@ -6,6 +6,7 @@
 
 use std::{
     collections::VecDeque,
+    future::Future,
     pin::{Pin, pin},
     sync::{Arc, OnceLock},
     task::{Context, Poll},
@@ -31,8 +32,9 @@ use wire::{
 };
 
 use crate::{
-    books::{Opened, Settlement},
+    books::{Ended, Opened, Settlement},
     dispatch::Job,
+    keyring::{self, Booked},
     providers::{Slot, lane_claim},
     session::{Breach, Closing, Effect, Ending, Failure, Input, Session, Terms, acknowledgement},
     shared::{Shared, millis},
@@ -116,6 +118,8 @@ struct Inner {
     /// Something was given to the client.
     delivered: bool,
     closed: bool,
+    /// What the end still waits for.
+    booked: Option<Booked>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -171,6 +175,7 @@ impl Attempt {
             held: Vec::new(),
             delivered: false,
             closed: false,
+            booked: None,
         };
         let Terms { provider, attempt, .. } = *inner.session.terms();
         Attempt { provider, number: attempt, inner: Some(Box::new(inner)) }
@@ -210,10 +215,12 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         let Some(mut inner) = self.inner.take() else { return };
-        if inner.closed {
+        if inner.closed && inner.booked.is_none() {
             return;
         }
-        inner.step(Input::ClientGone);
+        if !inner.closed {
+            inner.step(Input::ClientGone);
+        }
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => {
                 let tasks = inner.shared.tasks.clone();
@@ -228,6 +235,7 @@ impl Drop for Attempt {
                 );
             }
             // Without a runtime nothing more can arrive: close the books with what did.
+            Err(_) if inner.closed => {}
             Err(_) => inner.step(Input::Ended),
         }
     }
@@ -237,6 +245,14 @@ impl Inner {
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         for _ in 0..MESSAGES_PER_POLL {
             if let Some(event) = self.events.pop_front() {
+                if let (Event::Closed(_), Some(booked)) = (&event, &mut self.booked) {
+                    if booked.as_mut().poll(cx).is_pending() {
+                        self.events.push_front(event);
+                        let _ = self.poll_flush(cx);
+                        return Poll::Pending;
+                    }
+                    self.booked = None;
+                }
                 if matches!(event, Event::Closed(_)) {
                     self.say_farewell(cx);
                 }
@@ -472,22 +488,22 @@ impl Inner {
             (true, false) => price.charge(closing.prompt_tokens, given),
             (true, true) => price.completion(given),
         };
+        let prompt_tokens = if self.continues { 0 } else { closing.prompt_tokens };
         let recorded = if closing.delivered == 0 && closing.report.is_none() {
             let channel = self.session.terms().channel;
             self.shared.books.cancel(&self.job.key, channel, &self.opened);
             self.reconcile(&closing.ending)
         } else {
-            self.settle(now_ms, &closing, billed, answered)
+            let tokens = u64::from(prompt_tokens).saturating_add(given.into());
+            let tokens = if answered && given > 0 { tokens } else { 0 };
+            self.settle(now_ms, &closing, (billed, tokens), answered)
         };
         let unrecorded = recorded.err().map(|error| {
             tracing::error!(request = %self.job.request_id, %error, "attempt.unrecorded");
             error.to_string()
         });
         if answered && given > 0 {
-            let prompt_tokens = if self.continues { 0 } else { closing.prompt_tokens };
             self.shared.metrics.delivered(prompt_tokens, given, billed);
-            let tokens = u64::from(prompt_tokens).saturating_add(given.into());
-            self.shared.books.count_tokens(&self.job.key, self.shared.since_start(), tokens);
         }
         self.observe(now_ms, &closing);
         self.events.push_back(Event::Closed(Box::new(Closed {
@@ -508,7 +524,7 @@ impl Inner {
         &mut self,
         now_ms: u64,
         closing: &Closing,
-        billed: Nusd,
+        (billed, tokens): (Nusd, u64),
         answered: bool,
     ) -> Result<(), store::JournalError> {
         let Shared { config, .. } = &*self.shared;
@@ -528,7 +544,11 @@ impl Inner {
             started_at: self.job.started_at,
             duration_ms: now_ms,
         };
-        let recorded = self.shared.books.settle(&self.opened, settlement);
+        // One that failed may be gone on with.
+        let is_last = answered && !matches!(closing.ending, Ending::Failed(_));
+        let ended = Ended { tokens, steady: self.shared.since_start(), is_last };
+        let recorded = keyring::settle(&self.shared, &self.opened, settlement, ended);
+        let recorded = recorded.map(|booked| self.booked = booked);
         if closing.report.is_some() {
             self.send(&ToProvider::Acknowledge(acknowledgement));
         }

@@ -4,6 +4,7 @@
 //! things happened. Replaying the journal gives the same books, less what was held for requests
 //! that were in work.
 
+pub(crate) mod member;
 #[cfg(test)]
 mod tests;
 
@@ -17,19 +18,26 @@ use std::{
 use borsh::{BorshDeserialize, BorshSerialize};
 use store::{Journal, JournalConfig, JournalError, RecordId};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::sync::oneshot;
 use types::{
-    Address, ChannelId, Lane, Nusd, RequestId, TimeMs, channel::Voucher, hash::to_hex, limits,
+    Address, ChannelId, Lane, Nusd, RequestId, TimeMs,
+    channel::Voucher,
+    hash::to_hex,
+    limits::{self, DecodeError},
     receipt::Receipt,
 };
 use wire::chain::LaneView;
 
+use self::member::unbooked;
 use crate::{
     accounts::{
         self, Accounts, Budget, KeyId, KeyLimits, KeyRecord, NotAdmitted, OldKeyRecord,
         check_format,
     },
     error::{GatewayError, KeyError, ReceiptLookupError},
+    fleet::{Outbox, Settled},
     lanes::{Ask, ChannelTotals, Channels, Grant, Held, LaneClaim, LaneRecord, Short},
+    purses::Purses,
     views::{KeyView, RequestView, StoredReceipt, UsageView},
 };
 
@@ -51,6 +59,15 @@ enum Record {
     Lane(LaneRecord),
     Settled(Box<Settlement>),
     Key(Box<KeyRecord>),
+    /// Keys are in a database. `is_new`: from here on, and what was settled before is not its business.
+    Joined {
+        is_new: bool,
+    },
+    /// The database has all that was settled up to this attempt.
+    Booked {
+        request: RequestId,
+        attempt: u16,
+    },
 }
 
 /// A closed attempt.
@@ -70,6 +87,17 @@ pub(crate) struct Settlement {
     pub duration_ms: u64,
 }
 
+/// How an attempt ended, as far as it concerns its key and not its receipt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    /// Delivered, against the rate.
+    pub tokens: u64,
+    /// The time of rates.
+    pub steady: TimeMs,
+    /// The request is over with it.
+    pub is_last: bool,
+}
+
 #[derive(Default)]
 struct State {
     accounts: Accounts,
@@ -79,6 +107,25 @@ struct State {
     by_age: VecDeque<Aged>,
     recent: VecDeque<RequestView>,
     in_flight: u32,
+    /// If keys are in a database: what stands in for `accounts`.
+    member: Option<Member>,
+}
+
+/// What a gateway knows of its requests whose keys are in a database.
+#[derive(Default)]
+pub(crate) struct Member {
+    purses: Purses,
+    outbox: Outbox,
+    names: HashMap<KeyId, String>,
+    /// The journal says that keys are in a database.
+    has_joined: bool,
+}
+
+impl Member {
+    /// With the names of the keys, for requests that ended in an earlier run.
+    pub(crate) fn new(names: HashMap<KeyId, String>) -> Member {
+        Member { names, ..Member::default() }
+    }
 }
 
 /// When a request ended, by one of its records.
@@ -123,6 +170,7 @@ impl std::fmt::Debug for Books {
 /// A request that may begin to spend.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Opened {
+    pub request: RequestId,
     pub grant: Grant,
     pub held: Held,
     /// Must be durable before anything is signed.
@@ -139,8 +187,14 @@ pub(crate) enum NotOpened {
 }
 
 impl Books {
+    #[cfg(test)]
     pub(crate) fn open(folder: &Path) -> Result<Books, GatewayError> {
-        let mut state = State::default();
+        Books::open_as(folder, None)
+    }
+
+    /// The books in `folder`; of a member of a fleet, if its keys are in a database.
+    pub(crate) fn open_as(folder: &Path, member: Option<Member>) -> Result<Books, GatewayError> {
+        let mut state = State { member, ..State::default() };
         let mut broken = None;
         let config = JournalConfig { folder: folder.to_owned() };
         let journal = Journal::open(&config, |id, bytes| {
@@ -244,9 +298,13 @@ impl Books {
         self.lock().accounts.ids_of(name)
     }
 
-    /// Whether the gateway may lose more for the sake of a key's broken answers.
-    pub(crate) fn may_lose(&self, key: &KeyId) -> bool {
-        self.lock().accounts.may_lose(key)
+    /// Whether the gateway may lose more for the sake of the broken answers of a request's key.
+    pub(crate) fn may_lose(&self, key: &KeyId, request: &RequestId) -> bool {
+        let state = self.lock();
+        match &state.member {
+            None => state.accounts.may_lose(key),
+            Some(member) => member.purses.may_lose(request),
+        }
     }
 
     /// What a key that can be used may use.
@@ -290,15 +348,19 @@ impl Books {
     }
 
     /// Ends a request that entered with an estimate of its prompt.
-    pub(crate) fn leave(&self, key: &KeyId, prompt_tokens: u32) {
+    /// Whether its end must be told to the database.
+    pub(crate) fn leave(&self, key: &KeyId, request: &RequestId, prompt_tokens: u32) -> bool {
         let mut state = self.lock();
         state.in_flight = state.in_flight.saturating_sub(1);
-        state.accounts.leave(key, prompt_tokens);
-    }
-
-    /// Counts the tokens of an answer against the rate of its key.
-    pub(crate) fn count_tokens(&self, key: &KeyId, steady: TimeMs, tokens: u64) {
-        self.lock().accounts.count_tokens(key, steady, tokens);
+        let Some(member) = &mut state.member else {
+            state.accounts.leave(key, prompt_tokens);
+            return false;
+        };
+        let is_news = member.purses.leave(request);
+        if is_news {
+            member.outbox.push_end(*request, *key);
+        }
+        is_news
     }
 
     // Channels.
@@ -357,13 +419,16 @@ impl Books {
     /// lane. Undone by [`Books::cancel`], completed by [`Books::settle`].
     pub(crate) fn open_request(
         &self,
-        key: &KeyId,
+        (key, request): (&KeyId, RequestId),
         channel: ChannelId,
         ask: &Ask,
         now: TimeMs,
     ) -> Result<Opened, NotOpened> {
         let mut state = self.lock();
-        let (budget, left) = state.accounts.left(key, now);
+        let (budget, left) = match &state.member {
+            None => state.accounts.left(key, now),
+            Some(member) => member.purses.left(&request),
+        };
         let short = |short| NotOpened::Short { short, budget, left };
         let ask = Ask { budget_left: left, ..*ask };
         let (grant, held) = state.channels.hold(channel, &ask).map_err(short)?;
@@ -377,8 +442,11 @@ impl Books {
                 }
             },
         };
-        state.accounts.reserve(key, grant.cost_max);
-        Ok(Opened { grant, held, lease, room: state.channels.room(channel) })
+        match &mut state.member {
+            None => state.accounts.reserve(key, grant.cost_max),
+            Some(member) => member.purses.hold(&request, grant.cost_max),
+        }
+        Ok(Opened { request, grant, held, lease, room: state.channels.room(channel) })
     }
 
     /// The next voucher of a held lane.
@@ -391,27 +459,44 @@ impl Books {
     pub(crate) fn cancel(&self, key: &KeyId, channel: ChannelId, opened: &Opened) {
         let mut state = self.lock();
         state.channels.release(channel, opened.held.lane, opened.held.total_before);
-        state.accounts.unreserve(key, opened.grant.cost_max);
+        state.unreserve(key, opened);
     }
 
-    /// Closes an attempt: receipt, lane and budget in one record. When this returns, a kill of the
-    /// process cannot lose it.
+    /// Closes an attempt: receipt, lane and budget in one record, and its tokens against the key's rate. When
+    /// this returns, a kill of the process cannot lose it. If keys are in a database, what is returned is told
+    /// when that has booked it.
     pub(crate) fn settle(
         &self,
         opened: &Opened,
         settlement: Settlement,
-    ) -> Result<(), JournalError> {
+        ended: Ended,
+    ) -> Result<Option<oneshot::Receiver<()>>, JournalError> {
         let record = Record::Settled(Box::new(settlement));
         let bytes = borsh::to_vec(&record).unwrap_or_default();
-        let Record::Settled(settlement) = record else { return Ok(()) };
+        let Record::Settled(settlement) = record else { return Ok(None) };
         let mut state = self.lock();
         let appended = self.journal.append(&bytes);
         let ack = &settlement.receipt.acknowledgement.value;
         // Whether or not it could be recorded: it is owed.
         state.channels.release(ack.channel, ack.lane, ack.lane_total);
-        state.accounts.unreserve(&settlement.key, opened.grant.cost_max);
-        state.settled(appended?, *settlement);
-        Ok(())
+        state.unreserve(&settlement.key, opened);
+        let Some(member) = &mut state.member else {
+            state.accounts.count_tokens(&settlement.key, ended.steady, ended.tokens);
+            state.settled(appended?, *settlement);
+            return Ok(None);
+        };
+        let lost = settlement.receipt.cost().saturating_sub(settlement.billed);
+        member.purses.bill(&opened.request, settlement.billed, lost, ended.is_last);
+        let record = appended?;
+        let (told, booked) = oneshot::channel();
+        member.outbox.push(Settled {
+            tokens: ended.tokens,
+            is_last: ended.is_last,
+            booked: Some(told),
+            ..unbooked(record, &settlement)
+        });
+        state.settled(record, *settlement);
+        Ok(Some(booked))
     }
 
     pub(crate) fn recent(&self, n: usize) -> Vec<RequestView> {
@@ -424,9 +509,8 @@ impl Books {
         id: RequestId,
         keys: Option<&[KeyId]>,
     ) -> Result<StoredReceipt, ReceiptLookupError> {
-        let (earlier, Settlement { receipt, salt, .. }) = self.settlements(id, keys)?;
-        let earlier = earlier.into_iter().map(|part| part.receipt).collect();
-        Ok(StoredReceipt { receipt, earlier, salt: to_hex(&salt) })
+        let (earlier, last) = self.settlements(id, keys)?;
+        Ok(stored_receipt(earlier, last))
     }
 
     /// The requests that gave something and ended at `from` or later, and before `to`, by age.
@@ -447,25 +531,8 @@ impl Books {
         keys: Option<&[KeyId]>,
     ) -> Result<UsageView, ReceiptLookupError> {
         let (earlier, settlement) = self.settlements(id, keys)?;
-        let ack = &settlement.receipt.acknowledgement.value;
-        let first = earlier.first().unwrap_or(&settlement);
-        let parts = || earlier.iter().chain([&settlement]);
-        let delivered = parts().map(|part| part.receipt.acknowledgement.value.delivered_tokens);
-        Ok(UsageView {
-            request_id: id,
-            started_at: rfc3339(settlement.started_at),
-            ended_at: rfc3339(ack.ended_at),
-            key: self.lock().name_of(&settlement.key),
-            model: settlement.model_name.clone(),
-            model_id: ack.model,
-            provider: ack.provider,
-            prompt_tokens: first.receipt.acknowledgement.value.prompt_tokens,
-            completion_tokens: delivered.fold(0, u32::saturating_add),
-            counted: ack.counted,
-            finish: ack.finish,
-            cost_nusd: parts().map(|part| part.billed).sum(),
-            duration_ms: ack.ended_at.ms_since(settlement.started_at),
-        })
+        let name = self.lock().name_of(&settlement.key);
+        Ok(usage_view(id, &earlier, &settlement, name))
     }
 
     /// Reads back how `id` was settled: the parts that were gone on with, and the last.
@@ -496,11 +563,9 @@ impl Books {
             JournalError::Pruned => ReceiptLookupError::Unknown { id },
             source => ReceiptLookupError::Journal { id, source },
         })?;
-        match limits::decode(&bytes, RECORD_BYTES_MAX) {
-            Ok(Record::Settled(settlement)) => Ok(*settlement),
-            Ok(Record::Restated | Record::OldKey(_) | Record::Key(_) | Record::Lane(_)) => {
-                Err(ReceiptLookupError::Unknown { id })
-            }
+        match settlement_of(&bytes) {
+            Ok(Some(settlement)) => Ok(settlement),
+            Ok(None) => Err(ReceiptLookupError::Unknown { id }),
             Err(source) => Err(ReceiptLookupError::Damaged { id, source }),
         }
     }
@@ -528,13 +593,50 @@ impl Books {
         let state = self.lock();
         let keys = state.accounts.records().cloned().map(|record| Record::Key(Box::new(record)));
         let lanes = state.channels.records().into_iter().map(Record::Lane);
+        let has_joined = state.member.as_ref().is_some_and(|member| member.has_joined);
+        let joined = has_joined.then_some(Record::Joined { is_new: false });
         let records: Vec<Vec<u8>> = std::iter::once(Record::Restated)
+            .chain(joined)
             .chain(keys)
             .chain(lanes)
             .map(|record| borsh::to_vec(&record).unwrap_or_default())
             .collect();
         self.journal.rotate(&records).map(drop)
     }
+}
+
+/// What a request used, by its parts: those that were gone on with, and the last.
+pub(crate) fn usage_view(
+    request_id: RequestId,
+    earlier: &[Settlement],
+    settlement: &Settlement,
+    key: String,
+) -> UsageView {
+    let ack = &settlement.receipt.acknowledgement.value;
+    let first = earlier.first().unwrap_or(settlement);
+    let parts = || earlier.iter().chain([settlement]);
+    let delivered = parts().map(|part| part.receipt.acknowledgement.value.delivered_tokens);
+    UsageView {
+        request_id,
+        started_at: rfc3339(settlement.started_at),
+        ended_at: rfc3339(ack.ended_at),
+        key,
+        model: settlement.model_name.clone(),
+        model_id: ack.model,
+        provider: ack.provider,
+        prompt_tokens: first.receipt.acknowledgement.value.prompt_tokens,
+        completion_tokens: delivered.fold(0, u32::saturating_add),
+        counted: ack.counted,
+        finish: ack.finish,
+        cost_nusd: parts().map(|part| part.billed).sum(),
+        duration_ms: ack.ended_at.ms_since(settlement.started_at),
+    }
+}
+
+/// The receipts of a request, by its parts.
+fn stored_receipt(earlier: Vec<Settlement>, last: Settlement) -> StoredReceipt {
+    let earlier = earlier.into_iter().map(|part| part.receipt).collect();
+    StoredReceipt { receipt: last.receipt, earlier, salt: to_hex(&last.salt) }
 }
 
 /// A time of day as RFC 3339 has it, UTC.
@@ -545,7 +647,27 @@ fn rfc3339(at: TimeMs) -> String {
     date.ok().and_then(|date| date.format(&Rfc3339).ok()).unwrap_or_default()
 }
 
+/// Reads a record that may be a settlement.
+fn settlement_of(bytes: &[u8]) -> Result<Option<Settlement>, DecodeError> {
+    match limits::decode(bytes, RECORD_BYTES_MAX)? {
+        Record::Settled(settlement) => Ok(Some(*settlement)),
+        Record::Restated
+        | Record::OldKey(_)
+        | Record::Key(_)
+        | Record::Lane(_)
+        | Record::Joined { .. }
+        | Record::Booked { .. } => Ok(None),
+    }
+}
+
 impl State {
+    fn unreserve(&mut self, key: &KeyId, opened: &Opened) {
+        match &mut self.member {
+            None => self.accounts.unreserve(key, opened.grant.cost_max),
+            Some(member) => member.purses.release(&opened.request, opened.grant.cost_max),
+        }
+    }
+
     fn replay(&mut self, id: RecordId, record: Record) {
         match record {
             Record::Restated => {
@@ -558,7 +680,23 @@ impl State {
             Record::Settled(settlement) => {
                 let ack = &settlement.receipt.acknowledgement.value;
                 self.channels.release(ack.channel, ack.lane, ack.lane_total);
+                if let Some(member) = &mut self.member {
+                    member.outbox.push(unbooked(id, &settlement));
+                }
                 self.settled(id, *settlement);
+            }
+            Record::Joined { is_new } => {
+                if let Some(member) = &mut self.member {
+                    member.has_joined = true;
+                    if is_new {
+                        member.outbox.clear();
+                    }
+                }
+            }
+            Record::Booked { request, attempt } => {
+                if let Some(member) = &mut self.member {
+                    member.outbox.booked_before(request, attempt);
+                }
             }
         }
     }
@@ -573,7 +711,11 @@ impl State {
     }
 
     fn name_of(&self, key: &KeyId) -> String {
-        self.accounts.record(key).map_or_else(String::new, |record| record.name.clone())
+        let name = match &self.member {
+            None => self.accounts.record(key).map(|record| &record.name),
+            Some(member) => member.names.get(key),
+        };
+        name.cloned().unwrap_or_default()
     }
 
     /// Bills the key and remembers where the receipt is.

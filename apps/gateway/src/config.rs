@@ -6,6 +6,8 @@ use net::SharedEndpoint;
 use types::{ChainId, Nusd, TimeMs, sign::Sign};
 use wire::chain::Chain;
 
+use crate::fleet::DatabaseUrl;
+
 /// Reads the time of day. Deadlines do not use it, only timestamps.
 pub type Clock = Arc<dyn Fn() -> TimeMs + Send + Sync>;
 
@@ -48,6 +50,9 @@ pub struct GatewayConfig {
     pub keyless: Option<String>,
     /// Opens the operator's part of the HTTP API. `None`: it is closed.
     pub admin_key: Option<String>,
+    /// Where keys, what they use, and finished requests are shared with other gateways. `None`: they are in
+    /// this gateway's own journal.
+    pub database: Option<DatabaseUrl>,
     /// Receipts older than this are removed. Milliseconds.
     pub receipt_retention_ms: u64,
     pub clock: Clock,
@@ -60,6 +65,7 @@ impl fmt::Debug for GatewayConfig {
             .field("chain_id", &self.chain_id)
             .field("moniker", &self.moniker)
             .field("advertise", &self.advertise)
+            .field("database", &self.database)
             .finish_non_exhaustive()
     }
 }

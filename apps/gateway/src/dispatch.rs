@@ -12,7 +12,7 @@ use bytes::BytesMut;
 use market::Patience;
 use tokio::time::{Instant, timeout};
 use types::{
-    Address, ChannelId, Hash32, ModelId, RequestId, TimeMs,
+    Address, ChannelId, Hash32, ModelId, Nusd, RequestId, TimeMs,
     ability::{Abilities, ToolAbility},
     inference::InferenceRequest,
     limits::COMPLETION_TOKENS_MAX,
@@ -31,6 +31,7 @@ use crate::{
     books::Opened,
     error::RequestFailure,
     hedges::hedge,
+    keyring,
     lanes::Ask,
     providers::{Prefix, Slot},
     session::{Session, Terms, Waits},
@@ -142,13 +143,13 @@ impl Job {
 
 impl Drop for Job {
     fn drop(&mut self) {
-        self.shared.books.leave(&self.key, self.prompt_tokens_estimate);
+        keyring::leave(&self.shared, &self.key, self.request_id, self.prompt_tokens_estimate);
         self.shared.freed.notify_waiters();
     }
 }
 
 /// Lets a request in: the gateway is open, the model is known, nobody has too many at once.
-pub(crate) fn admit(
+pub(crate) async fn admit(
     shared: &Arc<Shared>,
     key: KeyId,
     request_id: RequestId,
@@ -173,11 +174,8 @@ pub(crate) fn admit(
         model: &resolved.model,
         prompt_tokens: prompt_tokens_estimate,
     };
-    let limits = &shared.config.limits;
-    shared
-        .books
-        .enter(&key, &entry, limits.requests_per_key_max, limits.requests_max)
-        .map_err(|(why, whose)| not_admitted(why, whose, &model_name))?;
+    let bounds = || bounds(shared, resolved.model, request, &needs);
+    keyring::enter(shared, (&key, request_id), &entry, bounds).await?;
     shared.hedges.earn();
     Ok(Arc::new(Job {
         request_id,
@@ -195,6 +193,33 @@ pub(crate) fn admit(
         prefix: shared.directory.prefix(&request.prompt),
         shared: Arc::clone(shared),
     }))
+}
+
+/// What a request costs at least with the cheapest provider, and at most with the dearest.
+fn bounds(
+    shared: &Shared,
+    model: ModelId,
+    request: &InferenceRequest,
+    needs: &Needs,
+) -> (Nusd, Nusd) {
+    let size = Size::of(request);
+    let candidates = shared.directory.candidates(model, &[], None);
+    let fits = |it: &&market::Candidate| {
+        needs.price_max.is_none_or(|max| it.price.within(&max))
+            && needs.provider.is_none_or(|provider| it.provider == provider)
+    };
+    let bounds = candidates.iter().filter(fits).map(|candidate| {
+        let ask = Ask {
+            price: candidate.price,
+            prompt_tokens_max: size.max,
+            tokens_max: request.tokens_max,
+            context_tokens: candidate.context_tokens,
+            budget_left: Nusd::ZERO,
+        };
+        ask.bounds()
+    });
+    let either = |(least, most): (Nusd, Nusd), it: (Nusd, Nusd)| (least.min(it.0), most.max(it.1));
+    bounds.reduce(either).unwrap_or_default()
 }
 
 /// Why a key cannot be used for a request.
@@ -249,16 +274,17 @@ pub(crate) async fn begin(
             prompt_tokens_max: size.max,
             tokens_max: wanted,
             context_tokens,
-            budget_left: types::Nusd::ZERO,
+            budget_left: Nusd::ZERO,
         };
         let Some(channel) = shared.books.channel_of(&chosen.provider) else {
             search.exclude(chosen.provider, "its channel has just closed".into());
             continue;
         };
-        let hold = match shared.books.open_request(&job.key, channel, &ask, shared.now()) {
+        let payer = (&job.key, job.request_id);
+        let hold = match shared.books.open_request(payer, channel, &ask, shared.now()) {
             Ok(opened) => Hold { shared, job, channel, opened: Some(opened) },
             Err(problem) => {
-                search.not_opened(chosen.provider, problem).await?;
+                search.not_opened(chosen.provider, &ask, problem).await?;
                 continue;
             }
         };

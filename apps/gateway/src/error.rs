@@ -2,7 +2,7 @@
 
 use types::{Nusd, RequestId};
 
-use crate::accounts::Budget;
+use crate::{accounts::Budget, fleet::DatabaseError};
 
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +15,8 @@ pub enum GatewayError {
     Randomness { source: getrandom::Error },
     #[error("the playground key cannot be made")]
     Playground { source: KeyError },
+    #[error("the database of API keys cannot be used")]
+    Database { source: DatabaseError },
 }
 
 /// Why an API key is not made or changed.
@@ -42,6 +44,10 @@ pub enum KeyError {
     TooMany { keys_max: usize },
     #[error("the key cannot be recorded")]
     Journal { source: store::JournalError },
+    #[error("the limits of `{name}` were changed by somebody else at the same time; try again")]
+    Changed { name: String },
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
     #[error("the system gives no randomness")]
     Randomness { source: getrandom::Error },
 }
@@ -55,6 +61,8 @@ pub enum ReceiptLookupError {
     Journal { id: RequestId, source: store::JournalError },
     #[error("the receipt of request {id} is damaged")]
     Damaged { id: RequestId, source: types::limits::DecodeError },
+    #[error("the receipt of request {id} cannot be looked up now")]
+    Database { id: RequestId, source: DatabaseError },
 }
 
 /// Why a request has no complete answer. Each is one kind of answer to the client.
@@ -91,6 +99,8 @@ pub enum RequestFailure {
     Upstream { reason: String },
     #[error("the gateway cannot record payments: {reason}")]
     Books { reason: String },
+    #[error("the database of API keys does not answer; try again shortly")]
+    KeysAway,
     #[error("the gateway is shutting down")]
     Closing,
 }

@@ -10,17 +10,19 @@ use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 use types::{
     Nusd, RequestId,
     inference::{InferenceRequest, Prompt},
+    sha256,
 };
 
 use crate::{
     accounts::{KeyLimits, key_id},
     answering::{Answering, Ended, Part},
-    books::Books,
+    books::{Books, Member},
     chat::{ChatEvent, ChatRequest, ChatStream, ChatSummary},
     config::GatewayConfig,
     dispatch::{self, Job, Needs},
     error::{GatewayError, KeyError, ReceiptLookupError, RequestFailure},
-    http, providers, serve,
+    fleet::{self, DatabaseError, Fleet},
+    http, keyring, providers, serve,
     shared::{Shared, millis},
     treasury,
     views::{AccountSummary, KeyView, ModelView, ProviderView, RequestView, StoredReceipt},
@@ -54,21 +56,43 @@ impl Gateway {
     /// registering, buying credits and opening channels go on in the background.
     pub async fn start(config: GatewayConfig) -> Result<GatewayHandle, GatewayError> {
         let folder = config.home.join("journal");
-        let opened = tokio::task::spawn_blocking(move || Books::open(&folder)).await;
+        let fleet = join_fleet(&config).await?;
+        let (fleet, member) = fleet.map_or((None, None), |(fleet, it)| (Some(fleet), Some(it)));
+        let opened = tokio::task::spawn_blocking(move || Books::open_as(&folder, member)).await;
         let books = match opened {
             Ok(books) => books?,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
         let (treasury, commands) = mpsc::channel(treasury::COMMANDS_MAX);
-        let shared = Arc::new(Shared::new(config, books, treasury));
+        let shared = Arc::new(Shared::new(config, books, fleet, treasury));
         let handle = GatewayHandle { shared };
-        handle.make_playground_key()?;
         let shared = &handle.shared;
+        if let Some(fleet) = &shared.fleet {
+            fleet::begin(shared, fleet).await?;
+        }
+        handle.make_playground_key().await?;
+        if let Some(fleet) = &shared.fleet {
+            shared.tasks.spawn(fleet::run(Arc::clone(shared), Arc::clone(fleet)));
+        }
         shared.tasks.spawn(treasury::run(Arc::clone(shared), commands));
         shared.tasks.spawn(providers::accept_providers(Arc::clone(shared)));
         shared.tasks.spawn(tidy(Arc::clone(shared)));
         Ok(handle)
     }
+}
+
+/// Connects to the database that several gateways share, if there is one.
+async fn join_fleet(config: &GatewayConfig) -> Result<Option<(Arc<Fleet>, Member)>, GatewayError> {
+    let Some(url) = &config.database else { return Ok(None) };
+    let problem = |source| GatewayError::Database { source };
+    let gateway = sha256(&[b"peerwatt/gateway\0", &config.endpoint.node_key().0]);
+    let fleet = Fleet::start(url, gateway).await.map_err(problem)?;
+    #[cfg(test)]
+    let fleet = fleet.with_clock_of(config);
+    let keys = fleet.keys(None).await.map_err(problem)?;
+    let names = keys.into_iter().map(|known| (known.id, known.view.name)).collect();
+    tracing::info!(database = ?url, "gateway.joined_fleet");
+    Ok(Some((Arc::new(fleet), Member::new(names))))
 }
 
 /// Keeps the journal and its index within the retention.
@@ -86,6 +110,11 @@ async fn tidy(shared: Arc<Shared>) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "gateway.tidy"),
             Err(error) => tracing::error!(%error, "gateway.tidy"),
+        }
+        if let Some(fleet) = &shared.fleet
+            && let Err(error) = fleet.forget(retention_ms).await
+        {
+            tracing::warn!(%error, "gateway.tidy");
         }
     }
 }
@@ -114,49 +143,72 @@ impl GatewayHandle {
     }
 
     /// Makes a key and returns it; only its digest is kept.
-    pub fn create_api_key(&self, name: &str, limits: KeyLimits) -> Result<String, KeyError> {
-        make_key(&self.shared, name, None, limits)
+    pub async fn create_api_key(&self, name: &str, limits: KeyLimits) -> Result<String, KeyError> {
+        make_key(&self.shared, name, None, limits).await
     }
 
     /// Takes a key made elsewhere.
-    pub fn import_api_key(&self, name: &str, key: &str, limits: KeyLimits) -> Result<(), KeyError> {
-        make_key(&self.shared, name, Some(key.to_owned()), limits).map(drop)
+    pub async fn import_api_key(
+        &self,
+        name: &str,
+        key: &str,
+        limits: KeyLimits,
+    ) -> Result<(), KeyError> {
+        make_key(&self.shared, name, Some(key.to_owned()), limits).await.map(drop)
     }
 
     /// What is known of a key, if it is known and not revoked.
-    pub fn key(&self, key: &str) -> Option<KeyView> {
-        let view = self.shared.books.key_view(&key_id(key), self.shared.now());
-        view.filter(|view| view.revoked_at.is_none())
+    pub async fn key(&self, key: &str) -> Result<Option<KeyView>, DatabaseError> {
+        let view = keyring::view(&self.shared, &key_id(key)).await?;
+        Ok(view.filter(|view| view.revoked_at.is_none()))
     }
 
     /// Replaces the limits of a key. What was used stays used.
-    pub fn set_limits(&self, name: &str, limits: KeyLimits) -> Result<(), KeyError> {
-        self.shared.books.limit_key(name, |_| Ok(limits))
+    pub async fn set_limits(&self, name: &str, limits: KeyLimits) -> Result<(), KeyError> {
+        keyring::limit(&self.shared, name, |_| Ok(limits)).await
     }
 
     /// Replaces what a key may spend in all, and leaves its other limits.
-    pub fn set_budget(&self, name: &str, budget: Option<Nusd>) -> Result<(), KeyError> {
-        self.shared.books.limit_key(name, |limits| Ok(KeyLimits { budget, ..limits.clone() }))
+    pub async fn set_budget(&self, name: &str, budget: Option<Nusd>) -> Result<(), KeyError> {
+        let change = |limits: &KeyLimits| Ok(KeyLimits { budget, ..limits.clone() });
+        keyring::limit(&self.shared, name, change).await
     }
 
-    fn make_playground_key(&self) -> Result<(), GatewayError> {
-        let books = &self.shared.books;
-        let budget = self.shared.config.playground_budget;
-        let made = match (books.key_named(PLAYGROUND_KEY), budget) {
-            (Some(_), None) => Ok(()),
-            (Some(_), Some(_)) => self.set_budget(PLAYGROUND_KEY, budget),
-            // It was revoked: the box is closed.
-            (None, _) if !books.keys_named(PLAYGROUND_KEY).is_empty() => Ok(()),
-            (None, _) => {
-                let limits = KeyLimits::budget(budget.unwrap_or(PLAYGROUND_BUDGET));
-                self.create_api_key(PLAYGROUND_KEY, limits).map(drop)
-            }
-        };
+    async fn make_playground_key(&self) -> Result<(), GatewayError> {
+        let made = self.playground_key(self.shared.config.playground_budget).await;
         made.map_err(|source| GatewayError::Playground { source })
     }
 
-    pub fn keys(&self) -> Vec<KeyView> {
-        self.shared.books.keys(self.shared.now())
+    async fn playground_key(&self, budget: Option<Nusd>) -> Result<(), KeyError> {
+        match (keyring::named(&self.shared, PLAYGROUND_KEY).await?, budget) {
+            (Some(_), None) => Ok(()),
+            (Some(_), Some(_)) => self.set_budget(PLAYGROUND_KEY, budget).await,
+            // It was revoked: the box is closed.
+            (None, _) if !keyring::all_named(&self.shared, PLAYGROUND_KEY).await?.is_empty() => {
+                Ok(())
+            }
+            (None, _) => {
+                let limits = KeyLimits::budget(budget.unwrap_or(PLAYGROUND_BUDGET));
+                match self.create_api_key(PLAYGROUND_KEY, limits).await {
+                    // Another gateway of the fleet was faster.
+                    Err(KeyError::NameTaken { .. }) if self.shared.fleet.is_some() => Ok(()),
+                    made => made.map(drop),
+                }
+            }
+        }
+    }
+
+    /// The key of the web page's chat box, unless it was revoked.
+    pub async fn playground(&self) -> Result<Option<KeyView>, DatabaseError> {
+        match keyring::named(&self.shared, PLAYGROUND_KEY).await? {
+            Some(id) => keyring::view(&self.shared, &id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// All keys, by age, revoked ones too.
+    pub async fn keys(&self) -> Result<Vec<KeyView>, DatabaseError> {
+        keyring::views(&self.shared).await
     }
 
     pub fn models(&self) -> Vec<ModelView> {
@@ -167,12 +219,12 @@ impl GatewayHandle {
         self.shared.directory.providers(self.shared.since_start())
     }
 
-    /// The last `n` finished requests, latest first; at most 1 000 are remembered.
+    /// The last `n` finished requests of this gateway, latest first; at most 1 000 are remembered.
     pub fn recent_requests(&self, n: usize) -> Vec<RequestView> {
         self.shared.books.recent(n)
     }
 
-    /// The receipt of any request, whichever key made it.
+    /// The receipt of any request of this gateway, whichever key made it.
     pub fn receipt(&self, id: RequestId) -> Result<StoredReceipt, ReceiptLookupError> {
         self.shared.books.receipt(id, None)
     }
@@ -213,7 +265,8 @@ impl GatewayHandle {
         request: ChatRequest,
         key_name: &str,
     ) -> Result<ChatStream, RequestFailure> {
-        let key = self.shared.books.key_named(key_name).ok_or(RequestFailure::BadKey)?;
+        let key = keyring::named(&self.shared, key_name).await;
+        let key = key.map_err(|_| RequestFailure::KeysAway)?.ok_or(RequestFailure::BadKey)?;
         let ChatRequest { model, messages, tokens_max } = request;
         let request =
             InferenceRequest { tokens_max, ..InferenceRequest::of(Prompt::Chat(messages)) };
@@ -221,8 +274,8 @@ impl GatewayHandle {
             param: Some(error.field.into()),
             problem: error.to_string(),
         })?;
-        let job =
-            dispatch::admit(&self.shared, key, http::new_id(), model, &request, Needs::default())?;
+        let (id, needs) = (http::new_id(), Needs::default());
+        let job = dispatch::admit(&self.shared, key, id, model, &request, needs).await?;
         let answering = Answering::begin(&self.shared, &job, request).await?;
         let (sender, events) = mpsc::channel(CHAT_EVENTS_MAX);
         self.shared.tasks.spawn(relay(answering, job, sender));
@@ -284,14 +337,14 @@ async fn relay(mut answering: Answering, job: Arc<Job>, sender: mpsc::Sender<Cha
 }
 
 /// Makes a key known under a name that is free, a new one unless one is given. Only its digest is kept.
-pub(crate) fn make_key(
+pub(crate) async fn make_key(
     shared: &Shared,
     name: &str,
     given: Option<String>,
     limits: KeyLimits,
 ) -> Result<String, KeyError> {
     let key = given.map_or_else(new_key, Ok)?;
-    shared.books.put_key(name, &key, limits, shared.now(), shared.config.limits.keys_max)?;
+    keyring::put(shared, name, &key, limits).await?;
     Ok(key)
 }
 

@@ -28,9 +28,8 @@ pub(crate) use self::errors::api_error;
 use self::errors::invalid;
 use crate::{
     accounts::{KeyId, KeyLimits, key_id},
-    dispatch,
     error::RequestFailure,
-    metrics,
+    keyring, metrics,
     shared::Shared,
 };
 
@@ -121,13 +120,18 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Reply {
 }
 
 fn is_ready(shared: &Shared) -> bool {
-    shared.directory.any_ready() && !shared.is_closing()
+    shared.directory.any_ready() && !shared.is_closing() && has_keys(shared)
+}
+
+fn has_keys(shared: &Shared) -> bool {
+    shared.fleet.as_ref().is_none_or(|fleet| fleet.is_reached())
 }
 
 fn standing(shared: &Shared, status: StatusCode) -> Reply {
     let text = match (shared.is_closing(), is_ready(shared)) {
         (true, _) => "stopping",
         (false, true) => "ok",
+        (false, false) if !has_keys(shared) => "no database",
         (false, false) => "no provider",
     };
     let body = format!(
@@ -150,20 +154,28 @@ pub(crate) fn metrics_router(shared: Arc<Shared>) -> Router {
 }
 
 /// The key of a request, if it can be used now.
-fn authorize(shared: &Shared, headers: &HeaderMap) -> Result<KeyId, RequestFailure> {
-    let id = match bearer(headers)? {
-        // Looked up by digest, so that the time it takes says nothing about keys that exist.
-        Some(key) => key_id(key),
-        None => keyless(shared, headers).ok_or(RequestFailure::NoKey)?,
-    };
-    let admitted = shared.books.admits(&id, shared.now());
-    admitted.map(|()| id).map_err(|why| dispatch::not_admitted(why, "", ""))
+async fn authorize(shared: &Shared, headers: &HeaderMap) -> Result<KeyId, RequestFailure> {
+    let id = key_of(shared, headers).await?;
+    keyring::admits(shared, &id).await.map(|()| id)
 }
 
-/// What a key may use.
-fn limits_of(shared: &Shared, key: &KeyId) -> Result<KeyLimits, RequestFailure> {
-    let limits = shared.books.limits_of(key, shared.now());
-    limits.map_err(|why| dispatch::not_admitted(why, "", ""))
+/// The key of a request, if it could be used not long ago: [`dispatch::admit`] asks again.
+async fn recognize(shared: &Shared, headers: &HeaderMap) -> Result<KeyId, RequestFailure> {
+    let id = key_of(shared, headers).await?;
+    keyring::recognizes(shared, &id).await.map(|()| id)
+}
+
+/// What the key of a request may use.
+async fn limits_of(shared: &Shared, headers: &HeaderMap) -> Result<KeyLimits, RequestFailure> {
+    keyring::limits_of(shared, &key_of(shared, headers).await?).await
+}
+
+async fn key_of(shared: &Shared, headers: &HeaderMap) -> Result<KeyId, RequestFailure> {
+    match bearer(headers)? {
+        // Looked up by digest, so that the time it takes says nothing about keys that exist.
+        Some(key) => Ok(key_id(key)),
+        None => keyless(shared, headers).await,
+    }
 }
 
 /// The key in `Authorization: Bearer …`, or in `x-api-key`, where Anthropic's clients put it.
@@ -194,14 +206,20 @@ fn question<T>(asked: Result<Query<T>, QueryRejection>) -> Result<T, ApiError> {
 
 /// The key that pays for programs of this machine that send none. A browser names the site whose page
 /// asks, or the name under which it believes to reach us; only names of this machine will do.
-fn keyless(shared: &Shared, headers: &HeaderMap) -> Option<KeyId> {
-    let name = shared.config.keyless.as_deref()?;
-    let host = headers.get(header::HOST)?.to_str().ok()?.parse::<Authority>().ok()?;
-    let origin_is_local = headers.get(header::ORIGIN).is_none_or(|origin| {
-        let origin = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok());
-        origin.is_some_and(|origin| origin.host().is_some_and(is_this_machine))
-    });
-    (is_this_machine(host.host()) && origin_is_local).then(|| shared.books.key_named(name))?
+async fn keyless(shared: &Shared, headers: &HeaderMap) -> Result<KeyId, RequestFailure> {
+    let name = shared.config.keyless.as_deref().filter(|_| is_local(headers));
+    let key = keyring::named(shared, name.ok_or(RequestFailure::NoKey)?).await;
+    key.map_err(|_| RequestFailure::KeysAway)?.ok_or(RequestFailure::NoKey)
+}
+
+fn is_local(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()?.parse().ok());
+    let host_is_local = host.is_some_and(|host: Authority| is_this_machine(host.host()));
+    host_is_local
+        && headers.get(header::ORIGIN).is_none_or(|origin| {
+            let origin = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok());
+            origin.is_some_and(|origin| origin.host().is_some_and(is_this_machine))
+        })
 }
 
 fn is_this_machine(host: &str) -> bool {

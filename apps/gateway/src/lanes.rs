@@ -126,18 +126,29 @@ pub(crate) struct LaneClaim {
 }
 
 impl Ask {
-    /// How much of what is asked for can be paid with `room` in the channel. A client that named a
-    /// length gets it whole or not at all; otherwise the answer may be as long as the money lasts,
-    /// but not shorter than one window.
+    /// What it may cost: as little as will do, and as much as is asked for.
+    pub(crate) fn bounds(&self) -> (Nusd, Nusd) {
+        let (least, wanted) = self.lengths();
+        let cost = |tokens| self.price.charge(self.prompt_tokens_max, tokens);
+        (cost(least), cost(wanted))
+    }
+
+    /// Tokens of the answer that will do, and that are asked for. A client that named a length gets it whole or
+    /// not at all; otherwise the answer may be as long as the money lasts, but not shorter than one window.
+    fn lengths(&self) -> (u32, u32) {
+        let context = self.context_tokens.max(1);
+        let wanted = self.tokens_max.unwrap_or(context).min(context);
+        match self.tokens_max {
+            Some(_) => (wanted, wanted),
+            None => (WINDOW_TOKENS.min(wanted), wanted),
+        }
+    }
+
+    /// How much of what is asked for can be paid with `room` in the channel.
     pub(crate) fn grant(&self, room: Nusd) -> Result<Grant, Short> {
         let cost = |tokens| self.price.charge(self.prompt_tokens_max, tokens);
         let affordable = |amount| affordable_tokens(&self.price, self.prompt_tokens_max, amount);
-        let context = self.context_tokens.max(1);
-        let wanted = self.tokens_max.unwrap_or(context).min(context);
-        let least = match self.tokens_max {
-            Some(_) => wanted,
-            None => WINDOW_TOKENS.min(wanted),
-        };
+        let (least, wanted) = self.lengths();
         let (by_budget, by_room) = (affordable(self.budget_left), affordable(room));
         if by_budget < least {
             return Err(Short::Budget { needed: cost(least) });

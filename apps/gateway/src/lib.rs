@@ -11,8 +11,11 @@ mod shared;
 
 mod accounts;
 mod books;
+mod fleet;
+mod keyring;
 mod lanes;
 mod metrics;
+mod purses;
 
 mod providers;
 mod treasury;
@@ -41,6 +44,7 @@ pub use config::{
     system_clock,
 };
 pub use error::{GatewayError, KeyError, ReceiptLookupError, RequestFailure};
+pub use fleet::{DatabaseError, DatabaseUrl, DatabaseUrlError};
 pub use handle::{Gateway, GatewayHandle, PLAYGROUND_BUDGET, PLAYGROUND_KEY, new_admin_key};
 pub use views::{
     AccountSummary, ChannelSummary, KeyView, ModelView, ProviderView, RequestView, RouteCandidate,

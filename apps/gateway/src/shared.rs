@@ -16,6 +16,7 @@ use crate::{
     accounts::{KeyId, key_id},
     books::Books,
     config::GatewayConfig,
+    fleet::Fleet,
     hedges::HedgeBudget,
     metrics::Metrics,
     providers::Directory,
@@ -31,6 +32,8 @@ const EXPORTS_MAX: usize = 4;
 pub(crate) struct Shared {
     pub config: GatewayConfig,
     pub books: Books,
+    /// If API keys are in a database.
+    pub fleet: Option<Arc<Fleet>>,
     pub directory: Directory,
     pub metrics: Metrics,
     pub hedges: HedgeBudget,
@@ -59,6 +62,7 @@ impl Shared {
     pub(crate) fn new(
         config: GatewayConfig,
         books: Books,
+        fleet: Option<Arc<Fleet>>,
         treasury: mpsc::Sender<Command>,
     ) -> Shared {
         let operator = Address::of_key(&config.operator.public_key());
@@ -79,6 +83,7 @@ impl Shared {
             admin: config.admin_key.as_deref().map(key_id),
             config,
             books,
+            fleet,
             operator,
             treasury,
             account: Mutex::new(account),

@@ -1,6 +1,9 @@
 //! The gateway as a whole, over a network in memory, against providers whose model names are
 //! behaviours and a ledger without rules. Time is tokio's, paused.
 
+#[macro_use]
+pub(crate) mod postgres;
+
 mod billing;
 mod chain;
 mod chaos;
@@ -8,6 +11,7 @@ mod continuation;
 mod dialects;
 mod double;
 mod faults;
+mod fleet;
 mod hedging;
 mod http_api;
 mod keys_and_limits;
@@ -31,8 +35,8 @@ use net::{Limits as NetLimits, memory::MemoryNet};
 use types::{ChainId, Nusd, PublicKey, TimeMs, Watt, sign::Sign};
 
 use crate::{
-    ChannelPolicy, CreditPolicy, Gateway, GatewayConfig, GatewayHandle, KeyLimits, Limits,
-    RECEIPT_RETENTION_MS, Timeouts,
+    ChannelPolicy, CreditPolicy, DatabaseUrl, Gateway, GatewayConfig, GatewayHandle, KeyLimits,
+    Limits, RECEIPT_RETENTION_MS, Timeouts,
 };
 use chain::TestChain;
 use double::{Double, Seen};
@@ -78,6 +82,9 @@ struct World {
     chain: Arc<TestChain>,
     gateway: GatewayHandle,
     api_key: String,
+    /// Where the keys are, if not in the gateway's own journal.
+    database: Option<DatabaseUrl>,
+    node_seed: u8,
 }
 
 impl World {
@@ -87,23 +94,42 @@ impl World {
 
     /// A world whose gateway has another configuration.
     async fn with(change: impl FnOnce(&mut GatewayConfig)) -> World {
+        let world = World::start(postgres::database(), GATEWAY_NODE, change).await;
+        let made = world.gateway.create_api_key("tests", KeyLimits::budget(BUDGET)).await;
+        World { api_key: made.unwrap(), ..world }
+    }
+
+    /// A gateway that nobody has a key to.
+    async fn start(
+        database: Option<DatabaseUrl>,
+        node_seed: u8,
+        change: impl FnOnce(&mut GatewayConfig),
+    ) -> World {
         let home = tempfile::tempdir().unwrap();
         let (net, chain) = (MemoryNet::new(), Arc::new(TestChain::new(chain_id())));
         chain.fund(key(GATEWAY_OPERATOR).address(), Watt::whole(1_000));
-        let mut config = config(home.path(), &net, &chain);
+        let mut config = config(home.path(), &net, &chain, node_seed);
+        config.database.clone_from(&database);
         change(&mut config);
         let gateway = Gateway::start(config).await.unwrap();
-        let api_key = gateway.create_api_key("tests", KeyLimits::budget(BUDGET)).unwrap();
-        World { home, net, chain, gateway, api_key }
+        World { home, net, chain, gateway, api_key: String::new(), database, node_seed }
+    }
+
+    /// Another gateway with the same keys; its providers and channels are its own.
+    async fn twin(&self, change: impl FnOnce(&mut GatewayConfig)) -> World {
+        let twin = World::start(self.database.clone(), self.node_seed + 1, change).await;
+        World { api_key: self.api_key.clone(), ..twin }
     }
 
     /// Stops the gateway and starts it anew on the same folder.
     async fn restart(self) -> World {
-        let World { home, net, chain, gateway, api_key } = self;
+        let World { home, net, chain, gateway, api_key, database, node_seed } = self;
         gateway.shutdown().await;
         drop(gateway);
-        let gateway = Gateway::start(config(home.path(), &net, &chain)).await.unwrap();
-        World { home, net, chain, gateway, api_key }
+        let mut config = config(home.path(), &net, &chain, node_seed);
+        config.database.clone_from(&database);
+        let gateway = Gateway::start(config).await.unwrap();
+        World { home, net, chain, gateway, api_key, database, node_seed }
     }
 
     /// A registered provider that offers `aliases`, connected and paid for. Each behaves as its
@@ -118,7 +144,7 @@ impl World {
         self.chain.register(operator.address(), node(seed + 100));
         let endpoint = self.net.endpoint(node(seed + 100), NetLimits::default());
         let double =
-            Double::connect(endpoint, node(GATEWAY_NODE), &chain_id(), operator, aliases, seen)
+            Double::connect(endpoint, node(self.node_seed), &chain_id(), operator, aliases, seen)
                 .await;
         let address = double.key.address();
         self.gateway
@@ -179,8 +205,8 @@ impl World {
     }
 
     /// What the first key has used and what is reserved for it.
-    fn spent(&self) -> (Nusd, Nusd) {
-        let keys = self.gateway.keys();
+    async fn spent(&self) -> (Nusd, Nusd) {
+        let keys = self.gateway.keys().await.unwrap();
         let view = keys.iter().find(|view| view.name == "tests").unwrap();
         (view.used, view.reserved)
     }
@@ -213,7 +239,7 @@ impl Answer {
     }
 }
 
-fn config(home: &Path, net: &MemoryNet, chain: &Arc<TestChain>) -> GatewayConfig {
+fn config(home: &Path, net: &MemoryNet, chain: &Arc<TestChain>, node_seed: u8) -> GatewayConfig {
     // One clock that stands still: timestamps are part of the answers.
     static CLOCK: OnceLock<crate::Clock> = OnceLock::new();
     let clock = CLOCK.get_or_init(|| Arc::new(|| TimeMs(1_700_000_000_000)));
@@ -222,7 +248,7 @@ fn config(home: &Path, net: &MemoryNet, chain: &Arc<TestChain>) -> GatewayConfig
         chain_id: chain_id(),
         operator: key(GATEWAY_OPERATOR),
         payer: key(GATEWAY_PAYER),
-        endpoint: net.endpoint(node(GATEWAY_NODE), NetLimits::default()),
+        endpoint: net.endpoint(node(node_seed), NetLimits::default()),
         advertise: vec!["127.0.0.1:4433".into()],
         chain: Arc::clone(chain) as Arc<dyn wire::chain::Chain>,
         moniker: "gateway".into(),
@@ -233,6 +259,7 @@ fn config(home: &Path, net: &MemoryNet, chain: &Arc<TestChain>) -> GatewayConfig
         playground_budget: Some(BUDGET),
         keyless: None,
         admin_key: Some(ADMIN_KEY.to_owned()),
+        database: None,
         receipt_retention_ms: RECEIPT_RETENTION_MS,
         clock: Arc::clone(clock),
     }

@@ -124,6 +124,7 @@ pub(crate) fn status(failure: &RequestFailure) -> StatusCode {
         RequestFailure::Busy { .. }
         | RequestFailure::NoProvider { .. }
         | RequestFailure::Books { .. }
+        | RequestFailure::KeysAway
         | RequestFailure::Closing => StatusCode::SERVICE_UNAVAILABLE,
         RequestFailure::Upstream { .. } => StatusCode::BAD_GATEWAY,
     }

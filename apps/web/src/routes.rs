@@ -79,17 +79,17 @@ async fn overview(
         requests: source.requests(REQUESTS_SHOWN),
         ledger,
         balances,
-        chat: chat_view(&app, &host, &headers),
+        chat: chat_view(&app, &host, &headers).await,
     };
     page(StatusCode::OK, page::overview::page(source.site(), &view))
 }
 
-fn chat_view(app: &App, host: &Host, headers: &HeaderMap) -> ChatView {
+async fn chat_view(app: &App, host: &Host, headers: &HeaderMap) -> ChatView {
     let open = app.policy.chat_allowed(host, headers);
     ChatView {
         access: if open { Access::Open } else { Access::NotHere },
         models: app.source.models(),
-        playground: app.source.playground(),
+        playground: app.source.playground().await,
     }
 }
 
@@ -98,7 +98,7 @@ async fn chat_page(
     Extension(host): Extension<Host>,
     headers: HeaderMap,
 ) -> Response {
-    let view = chat_view(&app, &host, &headers);
+    let view = chat_view(&app, &host, &headers).await;
     page(StatusCode::OK, page::chat::page(app.source.site(), &view))
 }
 
@@ -126,7 +126,11 @@ async fn receipt(State(app): State<App>, Path(id): Path<String>) -> Response {
             page(StatusCode::OK, page::receipt::page(site, &stored, &ledger))
         }
         Err(error @ ReceiptLookupError::Unknown { .. }) => missing(&error.to_string()),
-        Err(error @ (ReceiptLookupError::Journal { .. } | ReceiptLookupError::Damaged { .. })) => {
+        Err(
+            error @ (ReceiptLookupError::Journal { .. }
+            | ReceiptLookupError::Damaged { .. }
+            | ReceiptLookupError::Database { .. }),
+        ) => {
             tracing::error!(%id, %error, "receipt not shown");
             let shown = page::message(site, "The receipt cannot be shown", &error.to_string());
             page(StatusCode::INTERNAL_SERVER_ERROR, shown)

@@ -25,7 +25,7 @@ pub trait Source: Send + Sync + Debug + 'static {
     fn requests(&self, count: usize) -> Vec<RequestView>;
     fn receipt(&self, id: RequestId) -> Result<StoredReceipt, ReceiptLookupError>;
     /// What the chat box may spend; `None` if there is no budget for it.
-    fn playground(&self) -> Option<KeyView>;
+    async fn playground(&self) -> Option<KeyView>;
 
     async fn ledger(&self) -> Result<LedgerView, SourceError>;
     /// Of the gateway's account and of those it deals with.

@@ -4,8 +4,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use gateway::{
-    ChannelPolicy, CreditPolicy, Gateway, GatewayConfig, GatewayHandle, KeyError, KeyLimits,
-    Limits, RECEIPT_RETENTION_MS, Timeouts, system_clock,
+    ChannelPolicy, CreditPolicy, DatabaseUrl, Gateway, GatewayConfig, GatewayHandle, KeyError,
+    KeyLimits, Limits, RECEIPT_RETENTION_MS, Timeouts, system_clock,
 };
 use keys::SecretKey;
 use net::IrohConfig;
@@ -41,6 +41,8 @@ pub(crate) struct GatewayPlan {
     pub(crate) keyless: bool,
     /// Where figures for Prometheus are served.
     pub(crate) metrics_listen: Option<SocketAddr>,
+    /// Where API keys are shared with other gateways.
+    pub(crate) database: Option<DatabaseUrl>,
     /// Names besides its address under which the page may be asked for.
     pub(crate) public_hosts: Vec<String>,
     /// Accounts whose balances the page shows besides its own and its providers', by name.
@@ -143,11 +145,12 @@ pub(crate) async fn start(
         playground_budget: plan.key_budget,
         keyless: plan.keyless.then(|| FIRST_KEY.to_owned()),
         admin_key: Some(admin_key(home)?),
+        database: plan.database,
         receipt_retention_ms: RECEIPT_RETENTION_MS,
         clock: system_clock(),
     };
     let handle = Gateway::start(config).await?;
-    let api_key = first_key(home, &handle, plan.key_budget)?;
+    let api_key = first_key(home, &handle, plan.key_budget).await?;
 
     let base_url = format!("http://{addr}/v1");
     let site = web::Site {
@@ -199,34 +202,40 @@ fn withdraw_delay_ms(params: &ChannelParams) -> u64 {
 }
 
 /// The first API key: made once, and kept for the owner of this folder.
-fn first_key(home: &Home, handle: &GatewayHandle, budget: Option<Nusd>) -> anyhow::Result<String> {
+async fn first_key(
+    home: &Home,
+    handle: &GatewayHandle,
+    budget: Option<Nusd>,
+) -> anyhow::Result<String> {
     let limits = KeyLimits::budget(budget.unwrap_or(KEY_BUDGET));
     if let Some(key) = home.api_key()? {
-        if let Some(known) = handle.key(&key) {
+        if let Some(known) = handle.key(&key).await? {
             if budget.is_some() {
-                handle.set_budget(&known.name, budget)?;
+                handle.set_budget(&known.name, budget).await?;
             }
             return Ok(key);
         }
         // The gateway's journal is gone, or the key was revoked and stays so.
-        match handle.import_api_key(FIRST_KEY, &key, limits.clone()) {
+        match handle.import_api_key(FIRST_KEY, &key, limits.clone()).await {
             Ok(()) => return Ok(key),
             Err(KeyError::Revoked | KeyError::NameTaken { .. }) => {}
             Err(error) => return Err(error).context("taking over the key in `api-key`"),
         }
     }
-    let taken: Vec<String> = handle
-        .keys()
-        .into_iter()
-        .filter(|key| key.revoked_at.is_none())
-        .map(|key| key.name)
-        .collect();
     let names = std::iter::once(FIRST_KEY.to_owned())
         .chain((2_u32..).map(|number| format!("{FIRST_KEY}-{number}")));
-    let name = names.into_iter().find(|name| !taken.contains(name)).context("naming a key")?;
-    let key = handle.create_api_key(&name, limits)?;
-    home.keep_api_key(&key)?;
-    Ok(key)
+    for name in names {
+        match handle.create_api_key(&name, limits.clone()).await {
+            Ok(key) => {
+                home.keep_api_key(&key)?;
+                return Ok(key);
+            }
+            // By an earlier first key, or by that of another gateway of the fleet.
+            Err(KeyError::NameTaken { .. }) => {}
+            Err(error) => return Err(error).context("making the first key"),
+        }
+    }
+    anyhow::bail!("there is no name left for the first key")
 }
 
 /// The key that opens the gateway's API for its operator: made once.
@@ -269,6 +278,7 @@ pub(crate) async fn run(common: Common, args: GatewayArgs, output: Output) -> an
         key_budget: args.key_budget,
         keyless: args.keyless,
         metrics_listen: args.metrics_listen,
+        database: args.database,
         public_hosts: args.public_host,
         accounts: Vec::new(),
     };

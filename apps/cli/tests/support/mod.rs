@@ -10,6 +10,8 @@
 pub mod books;
 pub mod clients;
 pub mod network;
+#[path = "../../../gateway/src/tests/postgres/server.rs"]
+pub mod postgres;
 pub mod process;
 pub mod stream;
 

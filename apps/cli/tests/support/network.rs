@@ -37,6 +37,8 @@ pub struct Network {
     chain_addr: String,
     gateway_addr: String,
     peer_addr: String,
+    /// Where the gateway's keys are, if not in its own journal.
+    database: Option<String>,
     validator: Option<Process>,
     gateway: Option<Process>,
     provider: Option<Process>,
@@ -44,6 +46,11 @@ pub struct Network {
 
 impl Network {
     pub async fn start() -> Network {
+        Network::start_with(None).await
+    }
+
+    /// With the keys of its gateway in a database.
+    pub async fn start_with(database: Option<String>) -> Network {
         let (chain_addr, gateway_addr, peer_addr) = (free_addr(), free_addr(), free_addr());
         let mut network = Network {
             home: tempfile::tempdir().unwrap(),
@@ -56,6 +63,7 @@ impl Network {
             chain_addr,
             gateway_addr,
             peer_addr,
+            database,
             validator: None,
             gateway: None,
             provider: None,
@@ -82,6 +90,9 @@ impl Network {
                 .args(["--peer-listen", &self.peer_addr]),
             Part::Provider => command.args(["provide", "--chain", &chain, "--dummy-engine"]),
         };
+        if let Some(database) = &self.database {
+            command.env("PEERWATT_DATABASE", database);
+        }
         let mut process = Process::start(&format!("{part:?}"), &mut command);
         let ready = process.ready().await;
         match part {

@@ -38,6 +38,7 @@ pub fn peerwatt<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S
         "PEERWATT_BASE_URL",
         "PEERWATT_API_KEY",
         "PEERWATT_ADMIN_KEY",
+        "PEERWATT_DATABASE",
     ] {
         command.env_remove(name);
     }

@@ -8,6 +8,8 @@ use crate::accounts::key_id;
 const CHANNEL: ChannelId = ChannelId([1; 32]);
 const PROVIDER: Address = Address([2; 20]);
 const KEY: &str = "pw-0123456789abcdef0123";
+const REQUEST: RequestId = RequestId([9; 16]);
+const ENDED: Ended = Ended { tokens: 0, steady: TimeMs(0), is_last: true };
 
 fn ask() -> Ask {
     Ask {
@@ -65,8 +67,8 @@ fn settlement(number: u8, opened: &Opened, billed: Nusd) -> Settlement {
 }
 
 fn request(books: &Books, number: u8, billed: u128) {
-    let opened = books.open_request(&key_id(KEY), CHANNEL, &ask(), TimeMs(0)).unwrap();
-    books.settle(&opened, settlement(number, &opened, Nusd(billed))).unwrap();
+    let opened = books.open_request((&key_id(KEY), REQUEST), CHANNEL, &ask(), TimeMs(0)).unwrap();
+    books.settle(&opened, settlement(number, &opened, Nusd(billed)), ENDED).unwrap();
 }
 
 fn open(folder: &Path) -> Books {
@@ -126,15 +128,15 @@ fn a_request_that_was_open_at_the_end_holds_nothing_afterwards() {
     let folder = tempfile::tempdir().unwrap();
     let books = open(folder.path());
     books.put_key("first", KEY, KeyLimits::budget(Nusd::whole(1)), TimeMs(0), 10).unwrap();
-    let opened = books.open_request(&key_id(KEY), CHANNEL, &ask(), TimeMs(0)).unwrap();
+    let opened = books.open_request((&key_id(KEY), REQUEST), CHANNEL, &ask(), TimeMs(0)).unwrap();
     assert_eq!(books.keys(TimeMs(0))[0].reserved, opened.grant.cost_max);
     books.cancel(&key_id(KEY), CHANNEL, &opened);
     assert_eq!(books.keys(TimeMs(0))[0].reserved, Nusd::ZERO);
-    books.open_request(&key_id(KEY), CHANNEL, &ask(), TimeMs(0)).unwrap();
+    books.open_request((&key_id(KEY), REQUEST), CHANNEL, &ask(), TimeMs(0)).unwrap();
     drop(books);
     let books = open(folder.path());
     assert_eq!((books.keys(TimeMs(0))[0].reserved, books.in_flight()), (Nusd::ZERO, 0));
-    assert!(books.open_request(&key_id(KEY), CHANNEL, &ask(), TimeMs(0)).is_ok());
+    assert!(books.open_request((&key_id(KEY), REQUEST), CHANNEL, &ask(), TimeMs(0)).is_ok());
 }
 
 #[test]
@@ -193,10 +195,11 @@ fn a_request_of_two_parts_is_on_one_bill_when_it_ended() {
     let books = open(folder.path());
     books.put_key("first", KEY, KeyLimits::default(), TimeMs(0), 10).unwrap();
     for (ended_at, billed) in [(100, 70), (300, 30)] {
-        let opened = books.open_request(&key_id(KEY), CHANNEL, &ask(), TimeMs(0)).unwrap();
+        let opened =
+            books.open_request((&key_id(KEY), REQUEST), CHANNEL, &ask(), TimeMs(0)).unwrap();
         let mut part = settlement(1, &opened, Nusd(billed));
         part.receipt.acknowledgement.value.ended_at = TimeMs(ended_at);
-        books.settle(&opened, part).unwrap();
+        books.settle(&opened, part, ENDED).unwrap();
     }
     let check = |books: &Books| {
         let id = RequestId([1; 16]);
@@ -220,16 +223,17 @@ fn broken_answers_cost_the_gateway_a_share_of_what_their_key_spent() {
     let books = open(folder.path());
     books.put_key("first", KEY, KeyLimits::default(), TimeMs(0), 10).unwrap();
     let lose = |number: u8, billed: u128, lost: u128| {
-        let opened = books.open_request(&key_id(KEY), CHANNEL, &ask(), TimeMs(0)).unwrap();
+        let opened =
+            books.open_request((&key_id(KEY), REQUEST), CHANNEL, &ask(), TimeMs(0)).unwrap();
         let mut part = settlement(number, &opened, Nusd(billed));
         let total = &mut part.receipt.acknowledgement.value.lane_total;
         *total = total.saturating_add(Nusd(lost));
-        books.settle(&opened, part).unwrap();
+        books.settle(&opened, part, ENDED).unwrap();
     };
     lose(1, 0, 10_000_000);
-    assert!(books.may_lose(&key_id(KEY)));
+    assert!(books.may_lose(&key_id(KEY), &REQUEST));
     lose(2, 0, 1);
-    assert!(!books.may_lose(&key_id(KEY)));
+    assert!(!books.may_lose(&key_id(KEY), &REQUEST));
     lose(3, 10, 0);
-    assert!(books.may_lose(&key_id(KEY)), "it has spent more since");
+    assert!(books.may_lose(&key_id(KEY), &REQUEST), "it has spent more since");
 }

@@ -16,7 +16,8 @@ use crate::{
     attempt::{Attempt, Event, Race, explain},
     books::NotOpened,
     error::RequestFailure,
-    lanes::Short,
+    keyring,
+    lanes::{Ask, Short},
     providers::{Chosen, Directory, Slot},
     session::Ending,
     shared::Shared,
@@ -253,6 +254,7 @@ impl<'a> Search<'a> {
     pub(super) async fn not_opened(
         &mut self,
         provider: Address,
+        ask: &Ask,
         problem: NotOpened,
     ) -> Result<(), RequestFailure> {
         match problem {
@@ -260,6 +262,9 @@ impl<'a> Search<'a> {
                 return Err(RequestFailure::Books { reason: error.to_string() });
             }
             NotOpened::Short { short: Short::Budget { needed }, budget, left } => {
+                let payer = (&self.job.key, self.job.request_id);
+                let more = keyring::more(self.shared, payer, ask, (budget, left)).await?;
+                let Err((budget, left)) = more else { return Ok(()) };
                 // A cheaper provider may still do.
                 self.excluded.push(provider);
                 self.budget.get_or_insert(RequestFailure::Budget { budget, needed, left });

@@ -10,13 +10,13 @@ use wire::api::ApiError;
 
 use super::{
     OPENAI, Reply, bearer,
-    errors::{internal, invalid},
+    errors::{internal, invalid, keys_away},
     json, new_id, read_body, refuse,
 };
 use crate::{
     accounts::{KeyLimits, key_id},
-    error::KeyError,
-    handle,
+    error::{KeyError, RequestFailure},
+    handle, keyring,
     shared::Shared,
     views::KeyView,
 };
@@ -67,9 +67,13 @@ struct KeyList {
 }
 
 pub(super) async fn list(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Reply {
-    let listed =
-        authorize(&shared, &headers).map(|()| KeyList { data: shared.books.keys(shared.now()) });
-    reply(StatusCode::OK, listed)
+    reply(StatusCode::OK, listed(&shared, &headers).await)
+}
+
+async fn listed(shared: &Shared, headers: &HeaderMap) -> Result<KeyList, ApiError> {
+    authorize(shared, headers)?;
+    let data = keyring::views(shared).await.map_err(|error| key_error(&error.into()))?;
+    Ok(KeyList { data })
 }
 
 pub(super) async fn create(State(shared): State<Arc<Shared>>, request: Request) -> Reply {
@@ -78,8 +82,9 @@ pub(super) async fn create(State(shared): State<Arc<Shared>>, request: Request) 
 
 async fn made(shared: &Shared, request: Request) -> Result<Made, ApiError> {
     let NewKey { name, api_key, limits } = body(shared, request).await?;
-    let api_key = handle::make_key(shared, &name, api_key, limits).map_err(|e| key_error(&e))?;
-    Ok(Made { key: named(shared, &name)?, api_key })
+    let api_key = handle::make_key(shared, &name, api_key, limits).await;
+    let api_key = api_key.map_err(|error| key_error(&error))?;
+    Ok(Made { key: named(shared, &name).await?, api_key })
 }
 
 pub(super) async fn change(
@@ -94,8 +99,8 @@ async fn changed(shared: &Shared, name: &str, request: Request) -> Result<KeyVie
     let Change { limits: change } = body(shared, request).await?;
     let merged =
         |limits: &KeyLimits| merge(limits, change).map_err(|problem| KeyError::Change { problem });
-    shared.books.limit_key(name, merged).map_err(|error| key_error(&error))?;
-    named(shared, name)
+    keyring::limit(shared, name, merged).await.map_err(|error| key_error(&error))?;
+    named(shared, name).await
 }
 
 pub(super) async fn revoke(
@@ -103,13 +108,14 @@ pub(super) async fn revoke(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Reply {
-    let revoked = authorize(&shared, &headers).and_then(|()| {
-        let key = named(&shared, &name)?;
-        let now = shared.now();
-        shared.books.revoke_key(&name, now).map_err(|error| key_error(&error))?;
-        Ok(KeyView { revoked_at: Some(now), ..key })
-    });
-    reply(StatusCode::OK, revoked)
+    reply(StatusCode::OK, revoked(&shared, &name, &headers).await)
+}
+
+async fn revoked(shared: &Shared, name: &str, headers: &HeaderMap) -> Result<KeyView, ApiError> {
+    authorize(shared, headers)?;
+    let key = named(shared, name).await?;
+    keyring::revoke(shared, name).await.map_err(|error| key_error(&error))?;
+    Ok(KeyView { revoked_at: Some(shared.now()), ..key })
 }
 
 fn reply(status: StatusCode, value: Result<impl Serialize, ApiError>) -> Reply {
@@ -132,9 +138,14 @@ async fn body<T: for<'de> Deserialize<'de>>(
     serde_json::from_slice(&body).map_err(|error| invalid(400, error.to_string(), None, None))
 }
 
-fn named(shared: &Shared, name: &str) -> Result<KeyView, ApiError> {
-    let key = shared.books.key_named(name);
-    let view = key.and_then(|id| shared.books.key_view(&id, shared.now()));
+async fn named(shared: &Shared, name: &str) -> Result<KeyView, ApiError> {
+    let found = async {
+        match keyring::named(shared, name).await? {
+            Some(id) => keyring::view(shared, &id).await,
+            None => Ok(None),
+        }
+    };
+    let view = found.await.map_err(|error| key_error(&error.into()))?;
     view.ok_or_else(|| key_error(&KeyError::Unknown { name: name.into() }))
 }
 
@@ -165,8 +176,13 @@ fn key_error(error: &KeyError) -> ApiError {
         KeyError::NameTaken { .. }
         | KeyError::KeyTaken
         | KeyError::Revoked
+        | KeyError::Changed { .. }
         | KeyError::TooMany { .. } => invalid(409, message, None, Some("key_conflict")),
         KeyError::Unknown { .. } => invalid(404, message, None, Some("key_not_found")),
+        KeyError::Database(error) => {
+            tracing::warn!(%error, "http.admin");
+            keys_away(RequestFailure::KeysAway.to_string())
+        }
         KeyError::Journal { .. } | KeyError::Randomness { .. } => {
             tracing::error!(%error, "http.admin");
             internal(message)

@@ -21,6 +21,12 @@ pub(super) fn internal(message: String) -> ApiError {
     ApiError { status: 500, message, kind, param: None, code, retry_after_ms: None }
 }
 
+/// The keys of the fleet cannot be asked for now.
+pub(super) fn keys_away(message: String) -> ApiError {
+    let (kind, code) = ("server_error", Some("keys_unavailable"));
+    ApiError { status: 503, message, kind, param: None, code, retry_after_ms: Some(2_000) }
+}
+
 /// How a failure looks to a client.
 pub(crate) fn api_error(failure: &RequestFailure) -> ApiError {
     let message = failure.to_string();
@@ -68,6 +74,7 @@ pub(crate) fn api_error(failure: &RequestFailure) -> ApiError {
         },
         RequestFailure::Upstream { .. } => error(502, "server_error", "provider_failed"),
         RequestFailure::Books { .. } => error(500, "server_error", "books_failed"),
+        RequestFailure::KeysAway => keys_away(message),
         RequestFailure::Closing => {
             ApiError { retry_after_ms: Some(5_000), ..error(503, "server_error", "shutting_down") }
         }

@@ -8,7 +8,7 @@ use types::{RequestId, inference::TokenPiece, tools::ToolCall};
 use wire::api::{Answer, ApiError, BadRequest, Billing, Dialect, GenerationRequest, Head, ollama};
 
 use super::{
-    COST, MODEL, PROVIDER, Reply, api_error, authorize, errors::invalid, json, new_id, read_body,
+    COST, MODEL, PROVIDER, Reply, api_error, errors::invalid, json, new_id, read_body, recognize,
     refuse, routing, stream, text_value,
 };
 use crate::{
@@ -55,7 +55,7 @@ async fn answer(
     measured: &Measured,
 ) -> Result<Reply, Refused> {
     let (parts, body) = request.into_parts();
-    let key = authorize(shared, &parts.headers)?;
+    let key = recognize(shared, &parts.headers).await?;
     let body = read_body(shared, body).await.map_err(Refused::Error)?;
     let bad = |bad: BadRequest| Refused::Error(invalid(400, bad.message, bad.param, None));
     let asked = match dialect {
@@ -75,7 +75,7 @@ async fn answer(
     let GenerationRequest { model, request, stream, include_usage, context_tokens_min } = asked;
     let logprobs = request.logprobs.is_some();
     let needs = Needs { context_tokens_min, ..routing::needs(&parts.headers)? };
-    let job = dispatch::admit(shared, key, id, model, &request, needs)?;
+    let job = dispatch::admit(shared, key, id, model, &request, needs).await?;
     let answering = Answering::begin(shared, &job, request).await?;
     if stream {
         let trailers = wants_trailers(&parts.headers);

@@ -14,14 +14,13 @@ use wire::api::{
 };
 
 use super::{
-    OLLAMA, OPENAI, Reply, api_error, authorize, errors::invalid, json, limits_of, new_id,
-    read_body, refuse,
+    OLLAMA, OPENAI, Reply, api_error, errors::invalid, json, limits_of, new_id, read_body, refuse,
 };
 use crate::{dispatch, error::RequestFailure, shared::Shared, views::ModelView};
 
 pub(super) async fn list(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Reply {
     let id = new_id();
-    match cards_for(&shared, &headers) {
+    match cards_for(&shared, &headers).await {
         Ok(cards) => json(StatusCode::OK, id, openai::models(&cards)),
         Err(failure) => refuse(OPENAI, id, &api_error(&failure)),
     }
@@ -33,7 +32,7 @@ pub(super) async fn show(
     headers: HeaderMap,
 ) -> Reply {
     let id = new_id();
-    let cards = match cards_for(&shared, &headers) {
+    let cards = match cards_for(&shared, &headers).await {
         Ok(cards) => cards,
         Err(failure) => return refuse(OPENAI, id, &api_error(&failure)),
     };
@@ -46,8 +45,8 @@ pub(super) async fn show(
 }
 
 /// The models that the key of a request may use.
-fn cards_for(shared: &Shared, headers: &HeaderMap) -> Result<Vec<ModelCard>, RequestFailure> {
-    let limits = limits_of(shared, &authorize(shared, headers)?)?;
+async fn cards_for(shared: &Shared, headers: &HeaderMap) -> Result<Vec<ModelCard>, RequestFailure> {
+    let limits = limits_of(shared, headers).await?;
     let mut cards = cards(shared);
     cards.retain(|card| limits.allows(&card.id, &card.model));
     Ok(cards)
@@ -78,20 +77,20 @@ pub(super) async fn ollama_version() -> Reply {
 }
 
 pub(super) async fn ollama_tags(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Reply {
-    ollama_list(&shared, &headers, ollama::tags)
+    ollama_list(&shared, &headers, ollama::tags).await
 }
 
 pub(super) async fn ollama_running(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Reply {
-    ollama_list(&shared, &headers, ollama::running)
+    ollama_list(&shared, &headers, ollama::running).await
 }
 
-fn ollama_list(
+async fn ollama_list(
     shared: &Shared,
     headers: &HeaderMap,
     write: fn(&[ollama::Model], TimeMs) -> Bytes,
 ) -> Reply {
     let id = new_id();
-    match cards_for(shared, headers) {
+    match cards_for(shared, headers).await {
         Ok(cards) => {
             let models: Vec<ollama::Model> = cards.into_iter().map(ollama_model).collect();
             json(StatusCode::OK, id, write(&models, shared.now()))
@@ -103,7 +102,7 @@ fn ollama_list(
 pub(super) async fn ollama_show(State(shared): State<Arc<Shared>>, request: Request) -> Reply {
     let id = new_id();
     let (parts, body) = request.into_parts();
-    let cards = match cards_for(&shared, &parts.headers) {
+    let cards = match cards_for(&shared, &parts.headers).await {
         Ok(cards) => cards,
         Err(failure) => return refuse(OLLAMA, id, &api_error(&failure)),
     };

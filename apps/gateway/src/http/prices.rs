@@ -7,9 +7,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use types::{Address, ModelId, price::Price};
 
-use super::{
-    OPENAI, Reply, api_error, authorize, errors::internal, json, limits_of, new_id, refuse,
-};
+use super::{OPENAI, Reply, api_error, errors::internal, json, limits_of, new_id, refuse};
 use crate::shared::Shared;
 
 #[derive(Serialize)]
@@ -33,8 +31,7 @@ struct Offered {
 /// The cheapest first, by what an answer's tokens cost.
 pub(super) async fn list(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Reply {
     let id = new_id();
-    let limits = authorize(&shared, &headers).and_then(|key| limits_of(&shared, &key));
-    let limits = match limits {
+    let limits = match limits_of(&shared, &headers).await {
         Ok(limits) => limits,
         Err(failure) => return refuse(OPENAI, id, &api_error(&failure)),
     };

@@ -8,10 +8,10 @@ use types::RequestId;
 
 use super::{
     OPENAI, Reply, api_error, authorize,
-    errors::{internal, invalid},
+    errors::{internal, invalid, keys_away},
     json, new_id, refuse,
 };
-use crate::{error::ReceiptLookupError, shared::Shared};
+use crate::{error::ReceiptLookupError, keyring, shared::Shared};
 
 pub(super) async fn show(
     State(shared): State<Arc<Shared>>,
@@ -19,7 +19,7 @@ pub(super) async fn show(
     headers: HeaderMap,
 ) -> Reply {
     let request_id = new_id();
-    let key = match authorize(&shared, &headers) {
+    let key = match authorize(&shared, &headers).await {
         Ok(key) => key,
         Err(failure) => return refuse(OPENAI, request_id, &api_error(&failure)),
     };
@@ -29,7 +29,7 @@ pub(super) async fn show(
         return refuse(OPENAI, request_id, &invalid(400, message, param(), None));
     };
     // Reading back one record takes microseconds: the file's end is in memory.
-    let stored = shared.books.receipt(id, Some(&[key]));
+    let stored = keyring::receipt(&shared, id, Some(&[key])).await;
     let text = stored.map(|stored| serde_json::to_vec(&stored));
     match text {
         Ok(Ok(body)) => json(StatusCode::OK, request_id, body.into()),
@@ -37,6 +37,9 @@ pub(super) async fn show(
         Err(error @ ReceiptLookupError::Unknown { .. }) => {
             let code = Some("receipt_not_found");
             refuse(OPENAI, request_id, &invalid(404, error.to_string(), param(), code))
+        }
+        Err(error @ ReceiptLookupError::Database { .. }) => {
+            refuse(OPENAI, request_id, &keys_away(error.to_string()))
         }
         Err(error) => {
             tracing::error!(%error, "http.receipt");

@@ -122,7 +122,7 @@ pub(super) async fn explain(
     headers: HeaderMap,
 ) -> Reply {
     let id = new_id();
-    if let Err(failure) = authorize(&shared, &headers) {
+    if let Err(failure) = authorize(&shared, &headers).await {
         return refuse(OPENAI, id, &api_error(&failure));
     }
     let asked = match question(asked) {

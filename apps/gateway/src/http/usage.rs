@@ -14,10 +14,18 @@ use wire::api::ApiError;
 
 use super::{
     OPENAI, Reply, admin, api_error, authorize,
-    errors::{internal, invalid},
+    errors::{internal, invalid, keys_away},
     json, new_id, question, refuse,
 };
-use crate::{accounts::KeyId, error::ReceiptLookupError, shared::Shared, views::UsageView};
+use crate::{
+    accounts::KeyId,
+    books::member,
+    error::{ReceiptLookupError, RequestFailure},
+    fleet::{Cursor, Fleet},
+    keyring,
+    shared::Shared,
+    views::UsageView,
+};
 
 /// Bytes that are gathered before they are sent.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -53,8 +61,12 @@ type Asked = Result<Query<Wanted>, axum::extract::rejection::QueryRejection>;
 /// What the key that asks may use and has used.
 pub(super) async fn key(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Reply {
     let id = new_id();
-    let view = match authorize(&shared, &headers) {
-        Ok(key) => shared.books.key_view(&key, shared.now()),
+    let view = async {
+        let key = authorize(&shared, &headers).await?;
+        keyring::view(&shared, &key).await.map_err(|_| RequestFailure::KeysAway)
+    };
+    let view = match view.await {
+        Ok(view) => view,
         Err(failure) => return refuse(OPENAI, id, &api_error(&failure)),
     };
     match serde_json::to_vec(&view) {
@@ -69,16 +81,14 @@ pub(super) async fn own(
     asked: Asked,
     headers: HeaderMap,
 ) -> Reply {
-    let wanted =
-        authorize(&shared, &headers).map_err(|failure| api_error(&failure)).and_then(|key| {
-            match question(asked)? {
-                Wanted { key: Some(_), .. } => {
-                    let message = "a key sees its own requests; leave `key` out".to_owned();
-                    Err(invalid(400, message, Some("key".to_owned()), None))
-                }
-                wanted => Ok((wanted, Some(vec![key]))),
-            }
-        });
+    let key = authorize(&shared, &headers).await.map_err(|failure| api_error(&failure));
+    let wanted = key.and_then(|key| match question(asked)? {
+        Wanted { key: Some(_), .. } => {
+            let message = "a key sees its own requests; leave `key` out".to_owned();
+            Err(invalid(400, message, Some("key".to_owned()), None))
+        }
+        wanted => Ok((wanted, Some(vec![key]))),
+    });
     export(&shared, wanted)
 }
 
@@ -88,18 +98,24 @@ pub(super) async fn all(
     asked: Asked,
     headers: HeaderMap,
 ) -> Reply {
-    let wanted = admin::authorize(&shared, &headers).and_then(|()| {
-        let wanted = question(asked)?;
-        let keys = wanted.key.as_deref().map(|name| {
-            let keys = shared.books.keys_named(name);
-            let unknown = || format!("there is no key named `{name}`");
-            let (param, code) = (Some("key".to_owned()), Some("key_not_found"));
-            if keys.is_empty() { Err(invalid(404, unknown(), param, code)) } else { Ok(keys) }
-        });
-        let keys = keys.transpose()?;
-        Ok((wanted, keys))
-    });
-    export(&shared, wanted)
+    export(&shared, wanted_of_all(&shared, asked, &headers).await)
+}
+
+async fn wanted_of_all(
+    shared: &Shared,
+    asked: Asked,
+    headers: &HeaderMap,
+) -> Result<(Wanted, Option<Vec<KeyId>>), ApiError> {
+    admin::authorize(shared, headers)?;
+    let wanted = question(asked)?;
+    let Some(name) = wanted.key.as_deref() else { return Ok((wanted, None)) };
+    let keys = keyring::all_named(shared, name).await;
+    let keys = keys.map_err(|_| keys_away(RequestFailure::KeysAway.to_string()))?;
+    if keys.is_empty() {
+        let unknown = format!("there is no key named `{name}`");
+        return Err(invalid(404, unknown, Some("key".to_owned()), Some("key_not_found")));
+    }
+    Ok((wanted, Some(keys)))
 }
 
 fn export(shared: &Arc<Shared>, wanted: Result<(Wanted, Option<Vec<KeyId>>), ApiError>) -> Reply {
@@ -116,14 +132,23 @@ fn export(shared: &Arc<Shared>, wanted: Result<(Wanted, Option<Vec<KeyId>>), Api
         };
         return refuse(OPENAI, new_id(), &error);
     };
-    let ids = shared.books.ended_between(TimeMs(from), TimeMs(to.unwrap_or(u64::MAX)));
+    let (from, to) = (TimeMs(from), TimeMs(to.unwrap_or(u64::MAX)));
     let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
     let task = Arc::clone(shared);
     // Ends with the list, or when nobody reads any more.
-    shared.tasks.spawn_blocking(move || {
-        write(&task, &ids, keys.as_deref(), format, &sender);
-        drop(place);
-    });
+    if let Some(fleet) = shared.fleet.clone() {
+        shared.tasks.spawn(async move {
+            keyring::all_booked(&task).await;
+            write_of_fleet(&fleet, Cursor::new(from, to), keys.as_deref(), format, &sender).await;
+            drop(place);
+        });
+    } else {
+        let ids = shared.books.ended_between(from, to);
+        shared.tasks.spawn_blocking(move || {
+            write(&task, &ids, keys.as_deref(), format, &sender);
+            drop(place);
+        });
+    }
     let chunks = futures::stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|chunk: std::io::Result<Bytes>| (chunk, receiver))
     });
@@ -167,6 +192,41 @@ fn write(
         }
     }
     let _ = sender.blocking_send(Ok(lines.finish()));
+}
+
+/// The same from the database, page by page.
+async fn write_of_fleet(
+    fleet: &Fleet,
+    mut cursor: Cursor,
+    keys: Option<&[KeyId]>,
+    format: Format,
+    sender: &mpsc::Sender<std::io::Result<Bytes>>,
+) {
+    let mut lines = Lines::new(format);
+    loop {
+        let page = match fleet.usage(&mut cursor, keys).await {
+            Ok(page) if page.is_empty() => break,
+            Ok(page) => page.iter().try_for_each(|finished| {
+                let view = member::usage_of(finished).map_err(std::io::Error::other)?;
+                lines.push(&view)
+            }),
+            Err(error) => Err(std::io::Error::other(error)),
+        };
+        let sent = match page {
+            Ok(()) if lines.text.len() < CHUNK_BYTES => continue,
+            Ok(()) => sender.send(Ok(lines.take())).await,
+            Err(error) => {
+                tracing::error!(%error, "http.usage");
+                // The answer is cut, which no client can take for its end.
+                let _ = sender.send(Err(error)).await;
+                return;
+            }
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+    let _ = sender.send(Ok(lines.finish())).await;
 }
 
 /// Lines in a format, as they are gathered.

@@ -20,7 +20,7 @@ async fn check(world: &World, doubles: &[&Double], delivered: u32, billed: Nusd)
     let lanes: u32 = world.gateway.account().channels.iter().map(|channel| channel.lanes).sum();
     let ahead = PRICE.charge(64, 64).0 * u128::from(lanes);
     assert!(promised.0 <= charged.0 + ahead, "promised {promised:?}, charged {charged:?}");
-    assert_eq!(world.spent(), (billed, Nusd::ZERO), "billed to the key, nothing reserved");
+    assert_eq!(world.spent().await, (billed, Nusd::ZERO), "billed to the key, nothing reserved");
 }
 
 #[tokio::test(start_paused = true)]
@@ -127,9 +127,11 @@ async fn a_lie_about_usage_costs_the_client_nothing() {
 async fn an_exhausted_budget_is_402_also_for_requests_at_once() {
     let world = World::new().await;
     let double = world.provider(11, &["endless", "waits"]).await;
+    // Nobody is done before all have asked.
+    double.seen().sleep = std::time::Duration::from_secs(1);
     // The prompt is billed by its bytes until it is known: 5 of text, 80 of markers.
     let one = PRICE.charge(85, 100);
-    world.gateway.set_limits("tests", KeyLimits::budget(Nusd(one.0 * 5 / 2))).unwrap();
+    world.gateway.set_limits("tests", KeyLimits::budget(Nusd(one.0 * 5 / 2))).await.unwrap();
     let asks = (0..4).map(|_| world.chat("endless", r#", "max_tokens": 100"#));
     let statuses: Vec<u16> =
         futures::future::join_all(asks).await.iter().map(|answer| answer.status).collect();
@@ -139,13 +141,23 @@ async fn an_exhausted_budget_is_402_also_for_requests_at_once() {
     check(&world, &[&double], 200, spent).await;
 
     // Without a length, the answer is as long as the money lasts.
-    world.gateway.set_limits("tests", KeyLimits::budget(Nusd(spent.0 + one.0))).unwrap();
+    world.gateway.set_limits("tests", KeyLimits::budget(Nusd(spent.0 + one.0))).await.unwrap();
     let answer = world.chat("endless", "").await;
     assert_eq!(answer.json()["choices"][0]["finish_reason"], "length");
     let tokens = answer.json()["usage"]["completion_tokens"].as_u64().unwrap();
     assert!((100..=200).contains(&tokens), "{tokens}");
-    world.gateway.set_limits("tests", KeyLimits::budget(spent)).unwrap();
+    world.gateway.set_limits("tests", KeyLimits::budget(spent)).await.unwrap();
     let answer = world.chat("endless", "").await;
     assert_eq!(answer.status, 402);
     assert_eq!(answer.json()["error"]["code"], "insufficient_quota");
+}
+
+also_on_postgres! {
+    nothing_delivered_is_free
+    a_provider_that_dies_is_paid_for_what_was_delivered
+    a_client_that_leaves_pays_for_what_was_delivered
+    the_loser_of_a_retry_is_never_billed_to_the_consumer
+    a_long_answer_is_paid_in_windows_and_never_further_ahead
+    a_lie_about_usage_costs_the_client_nothing
+    an_exhausted_budget_is_402_also_for_requests_at_once
 }

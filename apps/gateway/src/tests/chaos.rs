@@ -76,7 +76,7 @@ async fn half_of_the_providers_misbehave_and_the_clients_hardly_notice() {
     })
     .await;
     world.chain.fund(key(GATEWAY_OPERATOR).address(), Watt::whole(1_000_000));
-    world.gateway.set_limits("tests", KeyLimits::default()).unwrap();
+    world.gateway.set_limits("tests", KeyLimits::default()).await.unwrap();
     let mut bad = Vec::new();
     for (seed, fault) in (30_u8..).zip(FAULTS) {
         bad.push((fault, world.provider(seed, &[&format!("{LONG}={LONG}{fault}")]).await));
@@ -146,13 +146,17 @@ async fn half_of_the_providers_misbehave_and_the_clients_hardly_notice() {
         .sum();
     let (charged, promised) = world.owed();
     println!("owed {charged} of {promised} promised, {counted} counted by the providers");
-    assert_eq!(world.spent().1, Nusd::ZERO);
+    assert_eq!(world.spent().await.1, Nusd::ZERO);
     assert!(charged <= promised);
     let usage = world.gateway.shared.books.ended_between(TimeMs(0), TimeMs(u64::MAX));
     let billed: Nusd =
         usage.iter().map(|id| world.gateway.shared.books.usage(*id, None).unwrap().cost_nusd).sum();
-    assert_eq!(billed, world.spent().0, "the bills add up to what the key spent");
+    assert_eq!(billed, world.spent().await.0, "the bills add up to what the key spent");
     // Whoever only refuses gets what probation gives.
     let refusing = bad[0].1.seen().orders.len();
     assert!(refusing <= 12, "{refusing} orders to one that is dead");
+}
+
+also_on_postgres! {
+    half_of_the_providers_misbehave_and_the_clients_hardly_notice
 }

@@ -120,13 +120,13 @@ async fn a_client_may_want_the_error_instead() {
 #[tokio::test(start_paused = true)]
 async fn where_nobody_can_go_on_the_client_is_told_and_pays_what_it_got() {
     let (world, bad, _other) = world("dies-after-3-tokens", "cannot-go-on").await;
-    let before = world.spent().0;
+    let before = world.spent().await.0;
     let answer = world.until_broken(&bad, "dies-after-3-tokens", r#", "stream": true"#).await;
     assert!(answer.body.contains(r#"data: {"error":"#), "{}", answer.body);
     assert!(!answer.body.contains("[DONE]") && !answer.body.contains("continued_by"));
     world.gateway.idle().await;
     let whole = PRICE.charge(PROMPT_TOKENS, 5);
-    let spent = Nusd(world.spent().0.0 - before.0);
+    let spent = Nusd(world.spent().await.0.0 - before.0);
     let part = PRICE.charge(PROMPT_TOKENS, 3);
     assert_eq!(spent.0 % whole.0, part.0 % whole.0, "some whole answers and this part: {spent:?}");
 }
@@ -170,5 +170,15 @@ async fn an_answer_is_gone_on_with_twice_and_no_more() {
     assert_eq!(answer.body.matches("continued_by").count(), 2);
     world.gateway.idle().await;
     let cost = Nusd(PRICE.charge(PROMPT_TOKENS, 1).0 + 2 * PRICE.completion(1).0);
-    assert_eq!(world.spent(), (cost, Nusd::ZERO));
+    assert_eq!(world.spent().await, (cost, Nusd::ZERO));
+}
+
+also_on_postgres! {
+    another_provider_goes_on_where_one_broke_off
+    each_is_paid_for_its_part_and_the_client_pays_its_prompt_once
+    a_client_may_want_the_error_instead
+    where_nobody_can_go_on_the_client_is_told_and_pays_what_it_got
+    half_a_character_is_made_anew_and_not_billed_twice
+    what_broke_off_after_the_last_token_is_whole
+    an_answer_is_gone_on_with_twice_and_no_more
 }

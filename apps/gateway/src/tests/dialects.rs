@@ -270,7 +270,7 @@ async fn streams_that_end_and_streams_that_fail() {
         check(&world.ask_in(path, body, "story", true).await, whole);
         check(&world.ask_in(path, body, mortal, true).await, failed);
     }
-    let (_, reserved) = world.spent();
+    let (_, reserved) = world.spent().await;
     assert_eq!(reserved, Nusd::ZERO);
 }
 
@@ -471,7 +471,7 @@ async fn programs_of_this_machine_need_no_key_where_that_is_wanted() {
         let answer = world.ask(chat(host, origin)).await;
         assert_eq!(answer.status, status, "{host} {origin:?}");
     }
-    assert!(world.spent().0 > Nusd::ZERO);
+    assert!(world.spent().await.0 > Nusd::ZERO);
     // A key that is wrong is not replaced by it.
     let mut wrong = chat("127.0.0.1:8400", None);
     wrong.headers_mut().insert("authorization", "Bearer pw-nobody".parse().unwrap());

@@ -24,7 +24,7 @@ async fn check(model: &str, status: u16, code: &str, problem: &str) {
         let last = streamed.body.trim_end().lines().last().unwrap();
         assert!(last.starts_with(r#"data: {"error":{"message":"#), "{model}: {last}");
     }
-    assert_eq!(world.spent().1, Nusd::ZERO, "{model}: nothing stays reserved");
+    assert_eq!(world.spent().await.1, Nusd::ZERO, "{model}: nothing stays reserved");
 }
 
 #[tokio::test(start_paused = true)]
@@ -283,4 +283,12 @@ async fn a_channel_is_topped_up_before_it_runs_dry() {
     let (charged, promised) = world.owed();
     assert!(charged <= promised && promised <= deposit);
     assert_eq!(double.seen().sent, 1_800);
+}
+
+also_on_postgres! {
+    a_provider_that_fails_alone_gives_an_error_that_says_why
+    before_the_first_content_another_provider_takes_over_unseen
+    a_second_final_changes_nothing
+    requests_wait_for_a_slot_and_then_give_up
+    one_key_cannot_take_the_whole_gateway
 }

@@ -34,7 +34,7 @@ async fn a_second_provider_is_asked_when_the_first_is_late() {
     let (world, [slow, quick]) = two().await;
     slow.seen().sleep = Duration::from_secs(2);
     let asked = |double: &Double| double.seen().orders.len();
-    let (mut hedged, before) = (0, world.spent().0);
+    let (mut hedged, before) = (0, world.spent().await.0);
     for count in 1..=40 {
         if hedged == 2 {
             break;
@@ -47,7 +47,7 @@ async fn a_second_provider_is_asked_when_the_first_is_late() {
             assert!((100..500).contains(&took.as_millis()), "{took:?}");
         }
         world.gateway.idle().await;
-        let spent = world.spent().0.saturating_sub(before);
+        let spent = world.spent().await.0.saturating_sub(before);
         assert_eq!(
             spent,
             Nusd(count * PRICE.charge(PROMPT_TOKENS, 5).0),
@@ -105,12 +105,17 @@ async fn a_client_that_leaves_two_pays_one() {
     for double in [&first, &second] {
         double.seen().sleep = Duration::from_secs(2);
     }
-    let (before, orders) = (world.spent().0, first.seen().orders.len());
+    let (before, orders) = (world.spent().await.0, first.seen().orders.len());
     let asked = tokio::time::timeout(Duration::from_secs(1), world.hedged("true")).await;
     assert!(asked.is_err(), "nobody has answered yet");
     world.gateway.idle().await;
     assert!(first.seen().orders.len() > orders);
     // Both make their tokens before they hear that nobody waits.
-    let spent = world.spent().0.saturating_sub(before);
+    let spent = world.spent().await.0.saturating_sub(before);
     assert_eq!(spent, PRICE.charge(PROMPT_TOKENS, 5));
+}
+
+also_on_postgres! {
+    a_second_provider_is_asked_when_the_first_is_late
+    a_client_that_leaves_two_pays_one
 }

@@ -322,7 +322,7 @@ async fn a_receipt_is_shown_to_the_key_that_paid_and_verifies_offline() {
         let bearer = format!("Bearer {key}");
         Request::get(path).header("authorization", bearer).body(Body::empty()).unwrap()
     };
-    let other = world.gateway.create_api_key("other", KeyLimits::budget(BUDGET)).unwrap();
+    let other = world.gateway.create_api_key("other", KeyLimits::budget(BUDGET)).await.unwrap();
     assert_eq!(world.ask(get(&other)).await.status, 404);
     let shown = world.ask(get(&world.api_key)).await;
     let stored: crate::StoredReceipt = serde_json::from_str(&shown.body).unwrap();

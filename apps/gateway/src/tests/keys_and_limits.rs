@@ -23,8 +23,8 @@ impl World {
     }
 
     /// Gives the first key other limits.
-    fn limit(&self, limits: KeyLimits) {
-        self.gateway.set_limits("tests", limits).unwrap();
+    async fn limit(&self, limits: KeyLimits) {
+        self.gateway.set_limits("tests", limits).await.unwrap();
     }
 }
 
@@ -127,7 +127,7 @@ async fn what_the_operator_asks_wrongly_is_refused_by_name() {
 async fn a_rate_is_kept_and_says_when_to_come_back() {
     let world = World::new().await;
     let _double = world.provider(11, &["story"]).await;
-    world.limit(KeyLimits { requests_per_minute: Some(2), ..KeyLimits::default() });
+    world.limit(KeyLimits { requests_per_minute: Some(2), ..KeyLimits::default() }).await;
     assert_eq!(world.chat("story", "").await.status, 200);
     assert_eq!(world.chat("story", "").await.status, 200);
     check(
@@ -144,7 +144,7 @@ async fn a_rate_is_kept_and_says_when_to_come_back() {
     assert_eq!(world.chat("story", "").await.status, 200);
 
     // The prompt is held by its bytes and counted as it is: 9 tokens, and 5 of the answer.
-    world.limit(KeyLimits { tokens_per_minute: Some(40), ..KeyLimits::default() });
+    world.limit(KeyLimits { tokens_per_minute: Some(40), ..KeyLimits::default() }).await;
     assert_eq!(world.chat("story", "").await.status, 200);
     let refused = world.chat("story", "").await;
     assert_eq!(refused.status, 429);
@@ -157,7 +157,7 @@ async fn a_rate_is_kept_and_says_when_to_come_back() {
 async fn a_key_has_so_many_requests_at_once() {
     let world = World::new().await;
     let double = world.provider(11, &["waits", "story"]).await;
-    world.limit(KeyLimits { requests_at_once: Some(1), ..KeyLimits::default() });
+    world.limit(KeyLimits { requests_at_once: Some(1), ..KeyLimits::default() }).await;
     let waiting = world.chat("waits", r#", "stream": true"#);
     let asked = async {
         double.until(|seen| !seen.orders.is_empty()).await;
@@ -180,7 +180,7 @@ async fn a_key_sees_and_uses_its_models_only_until_it_expires() {
     let world = World::new().await;
     let _double = world.provider(11, &["story", "pieces"]).await;
     let limits = KeyLimits { models: vec!["pieces".into()], ..KeyLimits::default() };
-    world.limit(limits.clone());
+    world.limit(limits.clone()).await;
     check(
         &world.chat("story", "").await,
         expect![[r#"
@@ -201,9 +201,9 @@ async fn a_key_sees_and_uses_its_models_only_until_it_expires() {
     assert_eq!(names(&world.get("/api/tags").await.json()["models"], "name"), ["pieces"]);
 
     let now = world.gateway.shared.now();
-    world.limit(KeyLimits { expires_at: Some(TimeMs(now.0 + 1)), ..limits.clone() });
+    world.limit(KeyLimits { expires_at: Some(TimeMs(now.0 + 1)), ..limits.clone() }).await;
     assert_eq!(world.chat("pieces", "").await.status, 200);
-    world.limit(KeyLimits { expires_at: Some(now), ..limits });
+    world.limit(KeyLimits { expires_at: Some(now), ..limits }).await;
     check(
         &world.get("/v1/models").await,
         expect![[r#"
@@ -230,18 +230,20 @@ async fn budgets_of_days_and_months_begin_anew() {
     let budget = Some(Nusd(10_000));
     let ask = || world.chat("story", r#", "max_tokens": 5"#);
     assert_eq!(ask().await.status, 200);
-    let used = world.spent().0;
+    let used = world.spent().await.0;
     for (limits, message) in [
         (KeyLimits { budget_day: Some(used), ..KeyLimits::default() }, "budget of the day"),
         (KeyLimits { budget_month: Some(used), ..KeyLimits::default() }, "budget of the month"),
     ] {
-        world.limit(limits);
+        world.limit(limits).await;
         let refused = ask().await;
         assert_eq!(refused.status, 402);
         assert!(refused.body.contains(message), "{}", refused.body);
     }
     clock.fetch_add(60_000, Ordering::SeqCst);
-    world.limit(KeyLimits { budget_day: budget, budget_month: budget, ..KeyLimits::default() });
+    world
+        .limit(KeyLimits { budget_day: budget, budget_month: budget, ..KeyLimits::default() })
+        .await;
     assert_eq!(ask().await.status, 200, "a new day and a new month");
     let view = world.get("/v1/key").await.json();
     assert_eq!((&view["used_day"], &view["used_month"]), (&json!(used), &json!(used)));
@@ -254,7 +256,7 @@ async fn usage_is_exported_for_a_key_and_for_all() {
     let _double = world.provider(11, &["a,\"b\"", "dies-after-3-tokens"]).await;
     let first = world.chat("a,\\\"b\\\"", "").await;
     world.chat("dies-after-3-tokens", r#", "stream": true"#).await;
-    let other = world.gateway.create_api_key("other", KeyLimits::default()).unwrap();
+    let other = world.gateway.create_api_key("other", KeyLimits::default()).await.unwrap();
     world.gateway.idle().await;
     let csv = world.get("/v1/usage?format=csv").await;
     let shown = csv.body.replace(&first.id, "FIRST");
@@ -309,4 +311,16 @@ async fn prices_are_listed_with_the_cheapest_first() {
     assert_eq!(list.len(), 2);
     assert_eq!(list[0]["price"]["completion_nusd_per_mtok"], json!("100000000"));
     assert!(list.iter().all(|offer| offer["available"] == json!(true)));
+}
+
+also_on_postgres! {
+    the_operator_makes_limits_and_revokes_keys
+    what_the_operator_asks_wrongly_is_refused_by_name
+    a_rate_is_kept_and_says_when_to_come_back
+    a_key_has_so_many_requests_at_once
+    a_key_sees_and_uses_its_models_only_until_it_expires
+    budgets_of_days_and_months_begin_anew
+    usage_is_exported_for_a_key_and_for_all
+    a_long_export_comes_in_parts_and_whole
+    prices_are_listed_with_the_cheapest_first
 }

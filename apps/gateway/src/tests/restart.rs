@@ -9,10 +9,10 @@ async fn books_and_lanes_go_on_after_a_restart() {
     let double = world.provider(11, &["story"]).await;
     let first = world.chat("story", "").await;
     double.until(|seen| seen.acknowledged.len() == 1).await;
-    let (spent, owed) = (world.spent(), world.owed());
+    let (spent, owed) = (world.spent().await, world.owed());
     let memory = double.memory();
     let world = world.restart().await;
-    assert_eq!(world.spent(), spent);
+    assert_eq!(world.spent().await, spent);
     assert_eq!(world.gateway.recent_requests(9).len(), 1);
     assert!(world.gateway.receipt(first.id.parse().unwrap()).is_ok());
 
@@ -70,7 +70,7 @@ async fn a_gateway_that_lost_its_books_takes_over_what_the_provider_can_prove() 
     let (owed, memory) = (world.owed(), double.memory());
     std::fs::remove_dir_all(world.home.path().join("journal")).unwrap();
     let mut world = world.restart().await;
-    world.api_key = world.gateway.create_api_key("tests", KeyLimits::budget(BUDGET)).unwrap();
+    world.api_key = world.gateway.create_api_key("tests", KeyLimits::budget(BUDGET)).await.unwrap();
     let _double = world.provider_again(11, &["story"], memory).await;
     assert_eq!(world.owed().0, owed.0);
     assert_eq!(world.chat("story", "").await.status, 200);
@@ -96,11 +96,15 @@ async fn keys_are_kept_by_digest_and_by_name() {
     let contains = |text: &str| journal.windows(text.len()).any(|window| window == text.as_bytes());
     assert!(!contains(&world.api_key) && contains("tests"));
     let errors = [
-        world.gateway.create_api_key("tests", KeyLimits::budget(BUDGET)).unwrap_err(),
-        world.gateway.create_api_key("", KeyLimits::budget(BUDGET)).unwrap_err(),
-        world.gateway.import_api_key("other", &world.api_key, KeyLimits::default()).unwrap_err(),
-        world.gateway.import_api_key("short", "pw-x", KeyLimits::default()).unwrap_err(),
-        world.gateway.set_limits("nobody", KeyLimits::default()).unwrap_err(),
+        world.gateway.create_api_key("tests", KeyLimits::budget(BUDGET)).await.unwrap_err(),
+        world.gateway.create_api_key("", KeyLimits::budget(BUDGET)).await.unwrap_err(),
+        world
+            .gateway
+            .import_api_key("other", &world.api_key, KeyLimits::default())
+            .await
+            .unwrap_err(),
+        world.gateway.import_api_key("short", "pw-x", KeyLimits::default()).await.unwrap_err(),
+        world.gateway.set_limits("nobody", KeyLimits::default()).await.unwrap_err(),
     ];
     let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -114,10 +118,15 @@ async fn keys_are_kept_by_digest_and_by_name() {
         ]
     );
     let limits = KeyLimits { requests_per_minute: Some(600), ..KeyLimits::budget(Nusd::whole(7)) };
-    world.gateway.set_limits("tests", limits.clone()).unwrap();
+    world.gateway.set_limits("tests", limits.clone()).await.unwrap();
     let world = world.restart().await;
-    let keys = world.gateway.keys().into_iter();
+    let keys = world.gateway.keys().await.unwrap().into_iter();
     let keys: Vec<(String, KeyLimits)> = keys.map(|view| (view.name, view.limits)).collect();
     let playground = ("playground".to_owned(), KeyLimits::budget(BUDGET));
     assert_eq!(keys, [playground, ("tests".to_owned(), limits)]);
+}
+
+also_on_postgres! {
+    books_and_lanes_go_on_after_a_restart
+    a_provider_that_forgot_takes_the_gateways_count
 }

@@ -88,7 +88,7 @@ async fn a_call_is_told_in_every_dialect() {
         {"id":"resp_ID","object":"response","created_at":1700000000,"status":"completed","error":null,"incomplete_details":null,"instructions":null,"max_output_tokens":null,"model":"calls","output":[{"id":"msg_ID","type":"message","status":"completed","role":"assistant","content":[{"type":"output_text","text":"Let me see.","annotations":[],"logprobs":[]}]},{"id":"fc_ID_1","type":"function_call","status":"completed","call_id":"call_SHORT_0","name":"weather","arguments":"{\"city\":\"Röm\"}"},{"id":"fc_ID_2","type":"function_call","status":"completed","call_id":"call_SHORT_1","name":"time","arguments":"{}"}],"parallel_tool_calls":true,"previous_response_id":null,"reasoning":{"effort":null,"summary":null},"store":false,"temperature":null,"text":{"format":{"type":"text"}},"tool_choice":"auto","tools":[],"top_p":null,"truncation":"disabled","usage":{"input_tokens":9,"input_tokens_details":{"cached_tokens":0},"output_tokens":8,"output_tokens_details":{"reasoning_tokens":0},"total_tokens":17},"user":null,"metadata":{}}
     "#]]).await;
     // Each of eight tokens is paid, whatever it belongs to.
-    assert_eq!(world.spent(), (Nusd(5 * (10 + 450 + 800)), Nusd::ZERO));
+    assert_eq!(world.spent().await, (Nusd(5 * (10 + 450 + 800)), Nusd::ZERO));
     double.until(|seen| seen.acknowledged.len() == 5).await;
 }
 

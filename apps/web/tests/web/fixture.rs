@@ -91,7 +91,7 @@ impl Source for Fixture {
         self.receipts.iter().find(of).cloned().ok_or(ReceiptLookupError::Unknown { id })
     }
 
-    fn playground(&self) -> Option<KeyView> {
+    async fn playground(&self) -> Option<KeyView> {
         self.playground.clone()
     }
 
