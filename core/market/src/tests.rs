@@ -136,7 +136,7 @@ fn the_cheaper_of_two_equally_fast_wins_and_the_faster_of_two_equally_dear() {
         RANDOM,
         expect![[r#"
             takes 1
-            not 2: another one scored better
+            not 2: another one scored better, most of all by its price
         "#]],
     );
     check(
@@ -145,7 +145,7 @@ fn the_cheaper_of_two_equally_fast_wins_and_the_faster_of_two_equally_dear() {
         RANDOM,
         expect![[r#"
             takes 2
-            not 1: another one scored better
+            not 1: another one scored better, most of all by its speed
         "#]],
     );
 }
@@ -188,9 +188,9 @@ fn a_prompt_goes_to_who_read_its_beginning_before() {
         &[measured(1, 4_000, 10), warm],
         RANDOM,
         expect![[r#"
-        takes 2
-        not 1: another one scored better
-    "#]],
+            takes 2
+            not 1: another one scored better, most of all by its speed
+        "#]],
     );
 }
 
@@ -219,7 +219,7 @@ fn load_moves_requests_to_the_slower_but_free_machine() {
         RANDOM,
         expect![[r#"
             takes 2
-            not 1: another one scored better
+            not 1: another one scored better, most of all by its load
         "#]],
     );
 }
