@@ -18,7 +18,7 @@ pub(crate) use ledger::{
     AtArgs, ChannelArgs, ChannelCommand, EventsArgs, LedgerArgs, LedgerCommand, LightArgs,
     LightCommand, LightSyncArgs, OracleArgs, OracleCommand, ProofArgs, ProofCommand, ProofEntry,
     ProviderArgs, ProviderCommand, StakeArgs, StakeCommand, TrustPoint, TxArgs, ValidatorCommand,
-    WhoseArgs,
+    WhoseArgs, WhyArgs,
 };
 
 /// Turns idle machines into one inference service that is paid by the token.

@@ -14,6 +14,7 @@ mod keys_and_limits;
 mod metrics;
 mod restart;
 mod routing;
+mod tallies;
 
 use std::{
     path::Path,
