@@ -13,7 +13,9 @@ use validator::Peer;
 
 use crate::home::parse_peer;
 use amount::{parse_tag, parse_usd, parse_watt};
-pub(crate) use gateway::{KeyArgs, KeyCommand, LimitArgs, OperatorArgs, UsageArgs, UsageFormat};
+pub(crate) use gateway::{
+    KeyArgs, KeyCommand, LimitArgs, OperatorArgs, OtlpArgs, UsageArgs, UsageFormat,
+};
 pub(crate) use ledger::{
     AtArgs, ChannelArgs, ChannelCommand, EventsArgs, LedgerArgs, LedgerCommand, LightArgs,
     LightCommand, LightSyncArgs, OracleArgs, OracleCommand, ProofArgs, ProofCommand, ProofEntry,
@@ -172,6 +174,8 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "ADDR")]
     pub(crate) metrics_listen: Option<SocketAddr>,
     #[command(flatten)]
+    pub(crate) otlp: OtlpArgs,
+    #[command(flatten)]
     pub(crate) engines: EngineArgs,
 }
 
@@ -256,6 +260,8 @@ pub(crate) struct GatewayArgs {
     /// Where figures for Prometheus are served, as /metrics [default: nowhere]
     #[arg(long, value_name = "ADDR")]
     pub(crate) metrics_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) otlp: OtlpArgs,
 }
 
 #[derive(Args)]

@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, sync::Arc};
 
 use net::SharedEndpoint;
 use types::{ChainId, Nusd, TimeMs, sign::Sign};
-use wire::chain::Chain;
+use wire::{chain::Chain, otlp::CollectorClient};
 
 /// Reads the time of day. Deadlines do not use it, only timestamps.
 pub type Clock = Arc<dyn Fn() -> TimeMs + Send + Sync>;
@@ -48,6 +48,8 @@ pub struct GatewayConfig {
     pub keyless: Option<String>,
     /// Opens the operator's part of the HTTP API. `None`: it is closed.
     pub admin_key: Option<String>,
+    /// Is told of every request over HTTP, without what was asked or answered. `None`: nobody is.
+    pub collector: Option<CollectorClient>,
     /// Receipts older than this are removed. Milliseconds.
     pub receipt_retention_ms: u64,
     pub clock: Clock,

@@ -13,6 +13,7 @@ mod accounts;
 mod books;
 mod lanes;
 mod metrics;
+mod traces;
 
 mod providers;
 mod treasury;

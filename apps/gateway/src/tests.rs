@@ -15,6 +15,7 @@ mod metrics;
 mod restart;
 mod routing;
 mod tallies;
+mod traces;
 
 use std::{
     path::Path,
@@ -233,6 +234,7 @@ fn config(home: &Path, net: &MemoryNet, chain: &Arc<TestChain>) -> GatewayConfig
         playground_budget: Some(BUDGET),
         keyless: None,
         admin_key: Some(ADMIN_KEY.to_owned()),
+        collector: None,
         receipt_retention_ms: RECEIPT_RETENTION_MS,
         clock: Arc::clone(clock),
     }

@@ -66,6 +66,7 @@ pub(crate) async fn run(common: Common, args: UpArgs, output: Output) -> anyhow:
         key_budget: args.key_budget,
         keyless: args.keyless,
         metrics_listen: args.metrics_listen,
+        collector: args.otlp.collector(output)?,
         public_hosts: args.public_host.clone(),
         accounts: accounts(&home)?,
     };
