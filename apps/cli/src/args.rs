@@ -14,12 +14,14 @@ use validator::Peer;
 
 use crate::home::parse_peer;
 use amount::{parse_tag, parse_usd, parse_watt};
-pub(crate) use gateway::{KeyArgs, KeyCommand, LimitArgs, OperatorArgs, UsageArgs, UsageFormat};
+pub(crate) use gateway::{
+    KeyArgs, KeyCommand, LimitArgs, OperatorArgs, OtlpArgs, UsageArgs, UsageFormat,
+};
 pub(crate) use ledger::{
     AtArgs, ChannelArgs, ChannelCommand, EventsArgs, LedgerArgs, LedgerCommand, LightArgs,
     LightCommand, LightSyncArgs, OracleArgs, OracleCommand, ProofArgs, ProofCommand, ProofEntry,
     ProviderArgs, ProviderCommand, StakeArgs, StakeCommand, TrustPoint, TxArgs, ValidatorCommand,
-    WhoseArgs,
+    WhoseArgs, WhyArgs,
 };
 
 /// Turns idle machines into one inference service that is paid by the token.
@@ -173,6 +175,8 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "ADDR")]
     pub(crate) metrics_listen: Option<SocketAddr>,
     #[command(flatten)]
+    pub(crate) otlp: OtlpArgs,
+    #[command(flatten)]
     pub(crate) engines: EngineArgs,
 }
 
@@ -261,6 +265,8 @@ pub(crate) struct GatewayArgs {
     /// postgres://user:password@host/name [default: they are this gateway's own]
     #[arg(long, env = "PEERWATT_DATABASE", hide_env_values = true, value_name = "URL")]
     pub(crate) database: Option<DatabaseUrl>,
+    #[command(flatten)]
+    pub(crate) otlp: OtlpArgs,
 }
 
 #[derive(Args)]

@@ -41,6 +41,7 @@ mod client {
     pub(crate) mod usage;
     pub(crate) mod validator;
     pub(crate) mod wallet;
+    pub(crate) mod why;
 }
 
 use std::process::ExitCode;

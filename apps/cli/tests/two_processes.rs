@@ -5,8 +5,9 @@ mod support;
 use support::{
     books::{owed, terms_of},
     network::until_offered,
-    process::{Process, Up, peerwatt, string},
+    process::{Process, Up, json, peerwatt, string},
     stream::Consumer,
+    until,
 };
 use types::{Address, Nusd};
 use wire::chain::{Chain, HttpChain};
@@ -33,6 +34,17 @@ async fn books_agree_to_the_unit_when_nothing_fails() {
         assert!(it.finished && it.tokens == 64, "{it:?}");
         all_terms.push(terms_of(&consumer, it).await);
     }
+    // Told every ten seconds, and written down as often.
+    until("what the gateway tells of its choices", async || {
+        let why = provider::read_why(&provider_home.path().join("provider")).unwrap()?;
+        let chosen = why.hours.iter().map(|hour| hour.chosen).sum::<u64>();
+        (chosen == STREAMS as u64).then_some(())
+    })
+    .await;
+    let home = provider_home.path().to_str().unwrap();
+    let why = json(&["--data-dir", home, "provider", "why", "--model", "dummy/64"]).await;
+    assert_eq!(why["gateways"][0]["state"], "connected", "{why}");
+    assert!(why["running"] == true && why["hours"][0]["model"] == "dummy/64", "{why}");
     all_terms.dedup();
     let [terms] = all_terms[..] else { panic!("equal requests on unequal terms: {all_terms:?}") };
 

@@ -39,6 +39,7 @@ use crate::{
     session::{Breach, Closing, Effect, Ending, Failure, Input, Session, Terms, acknowledgement},
     shared::{Shared, millis},
     text::TextAssembler,
+    traces::{AttemptSpan, unix_ns},
 };
 
 /// Room for reading: a few hundred tokens. Grows for larger frames.
@@ -505,7 +506,8 @@ impl Inner {
         if answered && given > 0 {
             self.shared.metrics.delivered(prompt_tokens, given, billed);
         }
-        self.observe(now_ms, &closing);
+        let outcome = self.observe(now_ms, &closing);
+        self.trace(now_ms, &closing, outcome, billed);
         self.events.push_back(Event::Closed(Box::new(Closed {
             closing,
             given,
@@ -577,7 +579,7 @@ impl Inner {
         }
     }
 
-    fn observe(&self, now_ms: u64, closing: &Closing) {
+    fn observe(&self, now_ms: u64, closing: &Closing) -> market::Outcome {
         use market::Outcome;
         let outcome = match &closing.ending {
             Ending::Finished(_) => Outcome::Served {
@@ -621,6 +623,23 @@ impl Inner {
         if channel_gone {
             crate::treasury::recheck(&self.shared, terms.provider);
         }
+        outcome
+    }
+
+    fn trace(&self, now_ms: u64, closing: &Closing, outcome: market::Outcome, billed: Nusd) {
+        let (Some(tracer), Some(place)) = (&self.shared.tracer, self.job.place()) else { return };
+        let has_begun = self.accepted_ms > 0 || self.first_token_ms.is_some();
+        let attempt = AttemptSpan {
+            terms: self.session.terms(),
+            closing,
+            outcome,
+            billed,
+            start_unix_ns: unix_ns(self.job.started_at, self.job.began, self.began),
+            accepted_ms: has_begun.then_some(self.accepted_ms),
+            first_token_ms: self.first_token_ms,
+            total_ms: now_ms,
+        };
+        tracer.attempt(place, &attempt);
     }
 
     fn waited(&self, now_ms: u64) -> market::Waited {

@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, sync::Arc};
 
 use net::SharedEndpoint;
 use types::{ChainId, Nusd, TimeMs, sign::Sign};
-use wire::chain::Chain;
+use wire::{chain::Chain, otlp::CollectorClient};
 
 use crate::fleet::DatabaseUrl;
 
@@ -53,6 +53,8 @@ pub struct GatewayConfig {
     /// Where keys, what they use, and finished requests are shared with other gateways. `None`: they are in
     /// this gateway's own journal.
     pub database: Option<DatabaseUrl>,
+    /// Is told of every request over HTTP, without what was asked or answered. `None`: nobody is.
+    pub collector: Option<CollectorClient>,
     /// Receipts older than this are removed. Milliseconds.
     pub receipt_retention_ms: u64,
     pub clock: Clock,

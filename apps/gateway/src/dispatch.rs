@@ -36,6 +36,7 @@ use crate::{
     providers::{Prefix, Slot},
     session::{Session, Terms, Waits},
     shared::Shared,
+    traces::Place,
     treasury,
 };
 
@@ -54,6 +55,8 @@ pub(crate) struct Needs {
     pub continues: bool,
     /// Whether a second provider is asked when the first one is slow, if the budget for that allows it.
     pub hedges: bool,
+    /// Where it stands in a trace, if it is traced.
+    pub place: Option<Place>,
 }
 
 impl Default for Needs {
@@ -66,6 +69,7 @@ impl Default for Needs {
             region: None,
             continues: true,
             hedges: false,
+            place: None,
         }
     }
 }
@@ -135,6 +139,10 @@ impl std::fmt::Debug for Job {
 }
 
 impl Job {
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.needs.place
+    }
+
     /// JSON that another engine goes on with may be none, and neither may a call.
     pub(crate) fn may_continue(&self) -> bool {
         self.needs.continues && !self.abilities.json && self.abilities.tools == ToolAbility::None

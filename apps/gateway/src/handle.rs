@@ -296,6 +296,9 @@ impl GatewayHandle {
         if timeout(settle, shared.tasks.wait()).await.is_err() {
             tracing::warn!(tasks = shared.tasks.len(), "gateway.shutdown_cut");
         }
+        if let Some(tracer) = &shared.tracer {
+            tracer.finish().await;
+        }
         shared.config.endpoint.close().await;
     }
 }

@@ -16,6 +16,7 @@ mod keyring;
 mod lanes;
 mod metrics;
 mod purses;
+mod traces;
 
 mod providers;
 mod treasury;

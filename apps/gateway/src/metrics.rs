@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderMap;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -20,9 +21,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use tokio::time::Instant;
+use types::RequestId;
 use wire::api::{Dialect, ollama, openai};
 
-use crate::shared::Shared;
+use crate::{shared::Shared, traces::RequestSpan};
 
 /// From 10 ms, each bucket is twice the one before; the last ends at about three minutes.
 const SECONDS_MIN: f64 = 0.01;
@@ -145,17 +147,32 @@ struct Inner {
     /// Microseconds to the first text; none is zero.
     first_text_us: AtomicU64,
     ended: AtomicBool,
+    /// The same request in a trace, if it is in one.
+    span: Option<RequestSpan>,
 }
 
 impl Measured {
-    pub(crate) fn begin(shared: &Arc<Shared>, dialect: Dialect) -> Measured {
+    pub(crate) fn begin(
+        shared: &Arc<Shared>,
+        dialect: Dialect,
+        id: RequestId,
+        headers: &HeaderMap,
+    ) -> Measured {
+        let tracer = shared.tracer.as_ref();
+        let span = tracer.and_then(|it| it.request(shared.now(), dialect, id, headers));
         Measured(Arc::new(Inner {
             shared: Arc::clone(shared),
             api: api(dialect),
             began: Instant::now(),
             first_text_us: AtomicU64::new(0),
             ended: AtomicBool::new(false),
+            span,
         }))
+    }
+
+    /// The same request in a trace, if it is in one.
+    pub(crate) fn span(&self) -> Option<&RequestSpan> {
+        self.0.span.as_ref()
     }
 
     /// There is text for the client. The first time counts.
@@ -202,6 +219,13 @@ impl Inner {
         if !self.ended.swap(true, Ordering::Relaxed) {
             let request = Request { api: self.api, outcome };
             self.shared.metrics.ended(request, self.began.elapsed());
+            if let (Some(tracer), Some(span)) = (&self.shared.tracer, &self.span) {
+                let first_text = match self.first_text_us.load(Ordering::Relaxed) {
+                    0 => None,
+                    us => Some(Duration::from_micros(us)),
+                };
+                span.end(tracer, outcome, first_text, self.began.elapsed());
+            }
         }
     }
 }
@@ -212,7 +236,7 @@ impl Drop for Inner {
     }
 }
 
-fn api(dialect: Dialect) -> &'static str {
+pub(crate) fn api(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::OpenAi(openai::Kind::Chat) => "chat_completions",
         Dialect::OpenAi(openai::Kind::Text) => "completions",

@@ -2,6 +2,7 @@
 
 mod connection;
 mod directory;
+mod tallies;
 
 pub(crate) use connection::{accept_providers, lane_claim};
 pub(crate) use directory::{Chosen, Directory, Prefix, Slot};

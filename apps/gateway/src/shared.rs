@@ -20,6 +20,7 @@ use crate::{
     hedges::HedgeBudget,
     metrics::Metrics,
     providers::Directory,
+    traces::{self, Tracer},
     treasury::Command,
     views::AccountSummary,
 };
@@ -37,6 +38,8 @@ pub(crate) struct Shared {
     pub directory: Directory,
     pub metrics: Metrics,
     pub hedges: HedgeBudget,
+    /// `None`: nothing is traced.
+    pub tracer: Option<Tracer>,
     /// Places for exports of usage, each of which holds a thread while its client reads.
     pub exports: Arc<Semaphore>,
     /// The digest of the key that opens the operator's part of the API.
@@ -66,6 +69,10 @@ impl Shared {
         treasury: mpsc::Sender<Command>,
     ) -> Shared {
         let operator = Address::of_key(&config.operator.public_key());
+        let tracer = config
+            .collector
+            .clone()
+            .map(|collector| Tracer::start(collector, traces::resource(&config, operator)));
         let account = AccountSummary {
             address: operator,
             watt: Watt::ZERO,
@@ -79,6 +86,7 @@ impl Shared {
             directory: Directory::new(config.limits.providers_max),
             metrics: Metrics::default(),
             hedges: HedgeBudget::default(),
+            tracer,
             exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             admin: config.admin_key.as_deref().map(key_id),
             config,

@@ -18,7 +18,9 @@ mod keys_and_limits;
 mod metrics;
 mod restart;
 mod routing;
+mod tallies;
 mod tools;
+mod traces;
 
 use std::{
     path::Path,
@@ -260,6 +262,7 @@ fn config(home: &Path, net: &MemoryNet, chain: &Arc<TestChain>, node_seed: u8) -
         keyless: None,
         admin_key: Some(ADMIN_KEY.to_owned()),
         database: None,
+        collector: None,
         receipt_retention_ms: RECEIPT_RETENTION_MS,
         clock: Arc::clone(clock),
     }

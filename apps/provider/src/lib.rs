@@ -31,6 +31,7 @@ mod serve;
 mod shared;
 mod status;
 mod supervisor;
+mod why;
 
 pub use admission::{ORDER_AGE_MS_MAX, TIMEOUT_MS_MAX};
 pub use books::{Attempt, StoredReceipt};
@@ -42,3 +43,4 @@ pub use redeem::RedeemError;
 pub use register::RegisterError;
 pub use status::{ErrorNote, LinkState, LinkStatus, ProviderStatus};
 pub use supervisor::{Provider, ProviderError, ProviderHandle};
+pub use why::{WHY_HOURS_MAX, Why, WhyError, WhyHour, read_why};

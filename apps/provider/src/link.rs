@@ -2,19 +2,26 @@
 
 use std::{
     net::SocketAddr,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use futures::{Stream, StreamExt};
 use net::{NetError, SendHalf, SharedConnection};
-use tokio::{sync::Semaphore, task::JoinSet, time::MissedTickBehavior};
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior},
+};
 use tokio_util::sync::CancellationToken;
 use types::{PublicKey, limits};
 use wire::{
     frame::FrameError,
-    serve::{CONTROL_FRAME_BYTES_MAX, OFFER_INTERVAL_MS, ToGatewayControl, ToProviderControl},
+    serve::{
+        CONTROL_FRAME_BYTES_MAX, OFFER_INTERVAL_MS, TALLY_INTERVAL_MS, Tally, ToGatewayControl,
+        ToProviderControl,
+    },
 };
 
 use crate::{
@@ -30,6 +37,8 @@ const WELCOME_WAIT: Duration = Duration::from_secs(10);
 const STREAMS_MAX: usize = limits::LANES_MAX as usize + 32;
 /// Streams that may be between their opening and being taken: each may hold a prompt of 4 MiB.
 const OPENING_MAX: usize = 16;
+/// Tallies that a gateway may tell at once after it could not for a while. More are a flood.
+const TALLIES_SAVED_MAX: u64 = 6;
 /// Characters of a gateway's reason that are kept.
 const REASON_CHARS_MAX: usize = 200;
 
@@ -108,7 +117,7 @@ async fn connect(
         () = shared.leaving.cancelled() => return Ok(()),
         greeted = greet(shared, target) => greeted?,
     };
-    let Greeted { connection, send, mut control, payer } = greeted;
+    let Greeted { connection, send, control, payer } = greeted;
     backoff.reset();
     shared.board.link(target.gateway, LinkState::Connected, shared.now());
     let mut link = Link {
@@ -116,12 +125,14 @@ async fn connect(
         target: target.clone(),
         connection,
         send,
+        control,
+        told: Told { since: Instant::now(), tallies: 0 },
         payer,
         requests: JoinSet::new(),
         opening: Arc::new(Semaphore::new(OPENING_MAX)),
         left: false,
     };
-    let ended = link.serve(control.next()).await;
+    let ended = link.serve().await;
     // Their streams are gone with the connection, so they end by themselves, and write down what
     // was delivered.
     while link.requests.join_next().await.is_some() {}
@@ -155,6 +166,7 @@ async fn greet(shared: &Shared, target: &Target) -> Result<Greeted, LinkError> {
             let reason = reason.chars().take(REASON_CHARS_MAX).collect();
             Err(LinkError::Rejected { gateway, reason })
         }
+        Some(Ok(ToProviderControl::Tallies(_))) => Err(LinkError::Broken { gateway }),
         Some(Err(source)) => Err(greeting(source)),
         None => Err(LinkError::Ended { gateway }),
     }
@@ -166,6 +178,8 @@ struct Link {
     target: Target,
     connection: SharedConnection,
     send: SendHalf,
+    control: Control,
+    told: Told,
     payer: Payer,
     requests: JoinSet<()>,
     opening: Arc<Semaphore>,
@@ -180,16 +194,28 @@ enum Event {
     Leave,
     Ended,
     /// The gateway said something more on the control stream, or ended it.
-    Control,
+    Control(Option<Result<ToProviderControl, FrameError>>),
+}
+
+/// What a gateway has told of its choices.
+struct Told {
+    since: Instant,
+    tallies: u64,
+}
+
+impl Told {
+    /// Whether these are as many, and come as often, as the protocol has it.
+    fn takes(&mut self, tallies: &[Tally]) -> bool {
+        self.tallies = self.tallies.saturating_add(1);
+        let due = self.since.elapsed().as_millis() / u128::from(TALLY_INTERVAL_MS);
+        tallies.len() <= limits::OFFER_MODELS_MAX
+            && u128::from(self.tallies) <= due.saturating_add(TALLIES_SAVED_MAX.into())
+    }
 }
 
 impl Link {
-    async fn serve(
-        &mut self,
-        control: impl Future<Output = Option<Result<ToProviderControl, FrameError>>>,
-    ) -> Result<(), LinkError> {
+    async fn serve(&mut self) -> Result<(), LinkError> {
         let gateway = self.target.gateway;
-        let mut control = pin!(control);
         let mut offers = tokio::time::interval(Duration::from_millis(OFFER_INTERVAL_MS));
         offers.set_missed_tick_behavior(MissedTickBehavior::Delay);
         offers.reset();
@@ -199,7 +225,7 @@ impl Link {
             let event = tokio::select! {
                 biased;
                 () = self.connection.closed() => Event::Ended,
-                _ = &mut control => Event::Control,
+                message = self.control.next() => Event::Control(message),
                 () = leaving.cancelled(), if !self.left => Event::Leave,
                 () = unlisted.cancelled(), if !self.left => Event::Leave,
                 Some(_) = self.requests.join_next() => Event::RequestEnded,
@@ -208,10 +234,7 @@ impl Link {
             };
             match event {
                 Event::Ended => return Err(LinkError::Ended { gateway }),
-                Event::Control => {
-                    self.connection.close("unexpected control message");
-                    return Err(LinkError::Broken { gateway });
-                }
+                Event::Control(message) => self.hear(message)?,
                 Event::Leave => self.leave().await?,
                 Event::RequestEnded => {}
                 Event::OfferDue => {
@@ -224,6 +247,25 @@ impl Link {
         }
         self.connection.close("leaving");
         Ok(())
+    }
+
+    /// After its welcome a gateway tells tallies and nothing else.
+    fn hear(
+        &mut self,
+        message: Option<Result<ToProviderControl, FrameError>>,
+    ) -> Result<(), LinkError> {
+        match message {
+            Some(Ok(ToProviderControl::Tallies(tallies))) if self.told.takes(&tallies) => {
+                let (now, catalog) = (self.shared.now(), self.shared.catalog());
+                self.shared.hours.add(now, &tallies, &catalog.offers());
+                self.shared.board.changed();
+                Ok(())
+            }
+            _ => {
+                self.connection.close("unexpected control message");
+                Err(LinkError::Broken { gateway: self.target.gateway })
+            }
+        }
     }
 
     fn take(&mut self, halves: (net::SendHalf, net::ReceiveHalf)) {

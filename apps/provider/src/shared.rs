@@ -20,6 +20,7 @@ use crate::{
     config::ProviderConfig,
     journal::{Bookkeeper, BooksError},
     status::Board,
+    why::{Hours, read_why},
 };
 
 pub(crate) struct Shared {
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) channels: Channels,
     pub(crate) sender: TxSender,
     pub(crate) board: Board,
+    /// Why requests went elsewhere.
+    pub(crate) hours: Hours,
     pub(crate) slots: Arc<Semaphore>,
     /// No new requests.
     pub(crate) leaving: CancellationToken,
@@ -45,13 +48,20 @@ impl Shared {
     pub(crate) fn open(config: ProviderConfig) -> Result<Shared, BooksError> {
         let operator = config.operator_address();
         let books = Bookkeeper::open(&config.home)?;
+        let board = Board::new();
+        // Whoever runs a provider can do without its report, but is told.
+        let why = read_why(&config.home).unwrap_or_else(|error| {
+            board.failed(config.clock.now(), &error);
+            None
+        });
         let (chain, clock) = (Arc::clone(&config.chain), Arc::clone(&config.clock));
         Ok(Shared {
             operator,
             books,
             channels: Channels::new(Arc::clone(&chain), operator, clock),
             sender: TxSender::new(chain, Arc::clone(&config.operator)),
-            board: Board::new(),
+            board,
+            hours: Hours::new(why.map(|why| why.hours).unwrap_or_default()),
             slots: Arc::new(Semaphore::new(usize::try_from(config.slots).unwrap_or(1))),
             leaving: CancellationToken::new(),
             cut: CancellationToken::new(),

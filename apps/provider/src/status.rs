@@ -5,6 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use tokio::sync::watch;
 use types::{Address, Nusd, PublicKey, TimeMs, TxId, offer::ModelOffer};
 use wire::serve::Refusal;
@@ -45,14 +46,14 @@ pub struct ProviderStatus {
 }
 
 /// The connection to one gateway.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct LinkStatus {
     pub gateway: PublicKey,
     pub state: LinkState,
     pub since: TimeMs,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum LinkState {
     Dialling,
     /// Welcomed; requests can come.
@@ -63,7 +64,7 @@ pub enum LinkState {
 }
 
 /// Something that went wrong, with the chain of its causes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct ErrorNote {
     pub at: TimeMs,
     pub what: String,
@@ -87,6 +88,13 @@ pub(crate) struct Counts {
     pub(crate) refusals: BTreeMap<&'static str, u64>,
     pub(crate) violations: BTreeMap<&'static str, u64>,
     pub(crate) errors: VecDeque<ErrorNote>,
+}
+
+impl Counts {
+    pub(crate) fn links(&self) -> Vec<LinkStatus> {
+        let links = self.links.iter();
+        links.map(|(&gateway, &(state, since))| LinkStatus { gateway, state, since }).collect()
+    }
 }
 
 impl Board {

@@ -20,7 +20,8 @@ use crate::{
     redeem::{self, RedeemError, Urgency},
     register::{self, RegisterError},
     shared::Shared,
-    status::{LinkStatus, ProviderStatus},
+    status::ProviderStatus,
+    why::{Why, write_why},
 };
 
 /// How often the chain is asked for gateways.
@@ -36,6 +37,8 @@ const CATALOG_INTERVAL: Duration = Duration::from_secs(10);
 const LISTING_INTERVAL: Duration = Duration::from_secs(30 * 60);
 /// How often channels are read: the shortest withdraw delay is thirty times as long.
 const CHANNELS_INTERVAL: Duration = Duration::from_secs(30);
+/// How often it is written down why requests went elsewhere.
+const WHY_INTERVAL: Duration = Duration::from_secs(10);
 /// How often old receipts are forgotten.
 const TIDY_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
@@ -103,11 +106,7 @@ impl ProviderHandle {
             redeemed: counts.redeemed,
             held_back: redeem::held_back(&channels),
             last_redemption: counts.last_redemption,
-            links: counts
-                .links
-                .iter()
-                .map(|(&gateway, &(state, since))| LinkStatus { gateway, state, since })
-                .collect(),
+            links: counts.links(),
             refusals: counts.refusals.clone(),
             violations: counts.violations.clone(),
             errors: counts.errors.iter().cloned().collect(),
@@ -127,6 +126,11 @@ impl ProviderHandle {
                 return status;
             }
         }
+    }
+
+    /// Why requests went elsewhere, as gateways tell it.
+    pub fn why(&self) -> Why {
+        why(&self.shared)
     }
 
     /// Both parts of a receipt. `None`: there is none, or its retention is over.
@@ -182,10 +186,12 @@ async fn keep_listed(shared: &Shared) {
 
 /// Everything that runs beside the caller, until we leave.
 async fn run(shared: Arc<Shared>) {
+    keep_why(&shared).await;
     let links = keep_links(&shared);
     let catalog = every(&shared, CATALOG_INTERVAL, || shared.refresh_catalog());
     let listing = every(&shared, LISTING_INTERVAL, || keep_listed(&shared));
     let tidying = every(&shared, TIDY_INTERVAL, || tidy(&shared));
+    let reporting = every(&shared, WHY_INTERVAL, || keep_why(&shared));
     let drain = async {
         shared.leaving.cancelled().await;
         tokio::time::sleep(Duration::from_millis(shared.config.drain_ms)).await;
@@ -193,9 +199,11 @@ async fn run(shared: Arc<Shared>) {
         std::future::pending::<()>().await;
     };
     let (redeeming, seen) = (keep_redeemed(&shared), keep_seen(&shared));
-    let serving = async { tokio::join!(links, catalog, listing, tidying, redeeming, seen) };
+    let serving = async {
+        tokio::join!(links, catalog, listing, tidying, reporting, redeeming, seen);
+    };
     tokio::select! {
-        _ = serving => {}
+        () = serving => {}
         () = drain => {}
     }
     if let Err(error) = redeem(&shared, Urgency::All).await {
@@ -203,6 +211,31 @@ async fn run(shared: Arc<Shared>) {
     }
     shared.config.endpoint.close().await;
     tidy(&shared).await;
+    keep_why(&shared).await;
+}
+
+/// Writes down why requests went elsewhere, for `peerwatt provider why`.
+async fn keep_why(shared: &Shared) {
+    let (why, home) = (why(shared), shared.config.home.clone());
+    match tokio::task::spawn_blocking(move || write_why(&home, &why)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => shared.failed(&error),
+        Err(error) => shared.failed(&error),
+    }
+}
+
+fn why(shared: &Shared) -> Why {
+    let at = shared.now();
+    let models = shared.catalog().offers().into_iter().map(|offer| offer.alias).collect();
+    let (slots, hours) = (shared.slots(), shared.hours.rows(at));
+    shared.board.read(|counts| Why {
+        at,
+        models,
+        slots,
+        links: counts.links(),
+        errors: counts.errors.iter().cloned().collect(),
+        hours,
+    })
 }
 
 /// Keeps our heartbeats coming. Ends when we leave.

@@ -113,8 +113,34 @@ pub struct Scored {
     pub cost: Nusd,
     /// Of the whole answer, with the load it has. `None`: never measured, and taken for as fast as the fastest.
     pub expected_ms: Option<u64>,
+    /// What the time that its load adds is worth.
+    pub load: Nusd,
     /// Lower is better.
     pub score: Nusd,
+}
+
+/// What a score is made of.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, thiserror::Error)]
+pub enum Term {
+    #[error("price")]
+    Price,
+    #[error("speed")]
+    Speed,
+    #[error("load")]
+    Load,
+}
+
+impl Scored {
+    /// What makes this score worse than the best one most.
+    fn behind(&self, best: &Scored) -> Term {
+        let speed = |it: &Scored| it.score.saturating_sub(it.cost).saturating_sub(it.load);
+        let terms = [
+            (self.cost.saturating_sub(best.cost), Term::Price),
+            (speed(self).saturating_sub(speed(best)), Term::Speed),
+            (self.load.saturating_sub(best.load), Term::Load),
+        ];
+        terms.into_iter().max().map_or(Term::Price, |(_, term)| term)
+    }
 }
 
 /// A candidate that was not taken.
@@ -151,8 +177,8 @@ pub enum Reason {
     Quarantined { until: TimeMs },
     #[error("on probation after failures")]
     Probation,
-    #[error("another one scored better")]
-    Score { nusd: Nusd, best_nusd: Nusd },
+    #[error("another one scored better, most of all by its {by}")]
+    Score { nusd: Nusd, best_nusd: Nusd, by: Term },
     #[error("another one is about as good and less busy, or was drawn")]
     Drawn,
     #[error("passed over to measure another one")]
@@ -218,18 +244,19 @@ pub fn choose(
     let eligible: Vec<(usize, &Candidate)> =
         eligible.into_iter().filter_map(|index| Some((index, candidates.get(index)?))).collect();
     let scored = scores(policy, need, &eligible);
-    let Some(best) = scored.iter().map(|scored| scored.score).min() else {
+    let Some(best) = scored.iter().min_by_key(|scored| scored.score).copied() else {
         return Choice { taken: None, passed, scored };
     };
     let explored = explore(policy, &eligible, random);
-    let near = near(policy, best);
+    let near = near(policy, best.score);
     let drawn = || draw(near, &scored, candidates, random);
     let taken = explored.or_else(drawn);
-    for &Scored { index, score, .. } in scored.iter().filter(|it| Some(it.index) != taken) {
+    for it in scored.iter().filter(|it| Some(it.index) != taken) {
+        let &Scored { index, score, .. } = it;
         let reason = match explored {
             Some(_) => Reason::Explored,
             None if score <= near => Reason::Drawn,
-            None => Reason::Score { nusd: score, best_nusd: best },
+            None => Reason::Score { nusd: score, best_nusd: best.score, by: it.behind(&best) },
         };
         passed.extend(
             candidates.get(index).map(|candidate| Passed { provider: candidate.provider, reason }),
@@ -332,10 +359,19 @@ fn scores(policy: &Policy, need: &Need, eligible: &[(usize, &Candidate)]) -> Vec
             ms.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(u64::MAX)
         };
         let measured_ms = expected(candidate);
-        let ms = loaded_ms(measured_ms.unwrap_or(fastest_ms));
-        let wait = mul_div(ms.into(), policy.second_nusd.0, 1_000, types::Rounding::Up);
-        let score = cost.saturating_add(Nusd(wait.unwrap_or(u128::MAX)));
-        Scored { index, cost, expected_ms: measured_ms.map(loaded_ms), score }
+        let idle_ms = measured_ms.unwrap_or(fastest_ms);
+        let worth = |ms: u64| {
+            let wait = mul_div(ms.into(), policy.second_nusd.0, 1_000, types::Rounding::Up);
+            Nusd(wait.unwrap_or(u128::MAX))
+        };
+        let wait = worth(loaded_ms(idle_ms));
+        Scored {
+            index,
+            cost,
+            expected_ms: measured_ms.map(loaded_ms),
+            load: wait.saturating_sub(worth(idle_ms)),
+            score: cost.saturating_add(wait),
+        }
     };
     eligible.iter().map(score).collect()
 }

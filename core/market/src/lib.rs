@@ -23,6 +23,6 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-pub use choose::{Candidate, Choice, Need, Passed, Policy, Reason, Scored, choose};
+pub use choose::{Candidate, Choice, Need, Passed, Policy, Reason, Scored, Term, choose};
 pub use patience::{Patience, Waited};
 pub use record::{Health, Outcome, Record};

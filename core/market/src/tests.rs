@@ -138,7 +138,7 @@ fn the_cheaper_of_two_equally_fast_wins_and_the_faster_of_two_equally_dear() {
         RANDOM,
         expect![[r#"
             takes 1
-            not 2: another one scored better
+            not 2: another one scored better, most of all by its price
         "#]],
     );
     check(
@@ -147,7 +147,7 @@ fn the_cheaper_of_two_equally_fast_wins_and_the_faster_of_two_equally_dear() {
         RANDOM,
         expect![[r#"
             takes 2
-            not 1: another one scored better
+            not 1: another one scored better, most of all by its speed
         "#]],
     );
 }
@@ -190,9 +190,9 @@ fn a_prompt_goes_to_who_read_its_beginning_before() {
         &[measured(1, 4_000, 10), warm],
         RANDOM,
         expect![[r#"
-        takes 2
-        not 1: another one scored better
-    "#]],
+            takes 2
+            not 1: another one scored better, most of all by its speed
+        "#]],
     );
 }
 
@@ -221,7 +221,7 @@ fn load_moves_requests_to_the_slower_but_free_machine() {
         RANDOM,
         expect![[r#"
             takes 2
-            not 1: another one scored better
+            not 1: another one scored better, most of all by its load
         "#]],
     );
 }

@@ -4,8 +4,8 @@ use ::wire::{
     api::{Dialect, ollama as ollama_api, openai},
     frame,
     serve::{
-        self, Accepted, LaneState, Open, Order, Refusal, Refused, ToGateway, ToGatewayControl,
-        ToProvider, ToProviderControl,
+        self, Accepted, LaneState, Open, Order, Refusal, Refused, Tally, ToGateway,
+        ToGatewayControl, ToProvider, ToProviderControl,
     },
     upstream::ollama,
 };
@@ -210,6 +210,7 @@ pub(crate) fn to_provider_seeds() -> Vec<Vec<u8>> {
     seeds.extend(framed(&[
         ToProviderControl::Welcome { payer: address(PAYER), payer_key: PAYER },
         ToProviderControl::Rejected { reason: "another network".to_owned() },
+        ToProviderControl::Tallies(vec![Tally::new(ModelId([1; 32])); 2]),
     ]));
     seeds
 }

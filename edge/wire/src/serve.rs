@@ -15,6 +15,8 @@
 //!   Acknowledge (signed)            ────►
 //! ```
 
+mod tally;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 use types::{
     Address, ChainId, ChannelId, Hash32, Lane, ModelId, Nusd, PublicKey, RequestId, TimeMs,
@@ -28,6 +30,8 @@ use types::{
     sign::{Signable, Signed},
 };
 
+pub use tally::{PassedFor, Tally};
+
 /// Names the protocol and its version when a connection is made.
 pub const ALPN: &[u8] = b"peerwatt/serve/1";
 /// Bytes of a control frame: an offer of 64 models with their names.
@@ -38,6 +42,8 @@ pub const TO_PROVIDER_FRAME_BYTES_MAX: usize = limits::FRAME_BYTES_MAX;
 pub const TO_GATEWAY_FRAME_BYTES_MAX: usize = 256 * 1024;
 /// A provider repeats its offer this often; a gateway forgets one that is three times as old.
 pub const OFFER_INTERVAL_MS: u64 = 10_000;
+/// A gateway tells how often it passed a provider over at most this often.
+pub const TALLY_INTERVAL_MS: u64 = 10_000;
 
 /// Provider to gateway on the control stream.
 #[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
@@ -57,6 +63,9 @@ pub enum ToProviderControl {
     Welcome { payer: Address, payer_key: PublicKey },
     /// The answer to a `Hello` that cannot be served, and why, for people.
     Rejected { reason: String },
+    /// What became of looks at this provider since the last such message, one per model, at most
+    /// [`limits::OFFER_MODELS_MAX`]. Nothing is paid by it, so nobody signs it.
+    Tallies(Vec<Tally>),
 }
 
 /// Gateway to provider on a request stream.

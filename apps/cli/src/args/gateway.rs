@@ -2,11 +2,42 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 use types::Nusd;
+use wire::otlp::{Collector, CollectorClient};
 
 use super::{GatewayClientArgs, amount::parse_usd};
+use crate::output::Output;
+
+/// Who is told of requests.
+#[derive(Args)]
+pub(crate) struct OtlpArgs {
+    /// Send traces of requests, without what was asked or answered, to this OpenTelemetry collector, such as
+    /// http://127.0.0.1:4318 [default: nowhere]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    otlp: Option<String>,
+    /// Headers that the collector wants, as NAME=VALUE,…
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_OTLP_HEADERS",
+        hide_env_values = true,
+        value_name = "HEADERS"
+    )]
+    otlp_headers: Option<String>,
+}
+
+impl OtlpArgs {
+    /// A client for the collector, if there is one.
+    pub(crate) fn collector(&self, output: Output) -> anyhow::Result<Option<CollectorClient>> {
+        // A variable that is empty is as good as none.
+        let Some(url) = self.otlp.as_deref().filter(|url| !url.is_empty()) else { return Ok(None) };
+        let collector = Collector::new(url, self.otlp_headers.as_deref()).context("--otlp")?;
+        output.progress(format_args!("traces of requests go to {}", collector.host()));
+        Ok(Some(collector.client()?))
+    }
+}
 
 #[derive(Args)]
 pub(crate) struct KeyArgs {

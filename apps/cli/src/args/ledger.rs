@@ -158,6 +158,19 @@ pub(crate) enum ProviderCommand {
     Show(WhoseArgs),
     /// List all providers
     List(AtArgs),
+    /// Show why gateways passed over the provider of this data folder, and what would change it
+    Why(WhyArgs),
+}
+
+/// Which part of the report.
+#[derive(Args)]
+pub(crate) struct WhyArgs {
+    /// The latest hours
+    #[arg(long, value_name = "N", default_value = "24", value_parser = clap::value_parser!(u16).range(1..=48))]
+    pub(crate) hours: u16,
+    /// Only this model
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
 }
 
 /// What a provider declares with its first registration, for good but for the rate.

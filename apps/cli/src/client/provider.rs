@@ -9,7 +9,10 @@ use types::{
 };
 use wire::chain::{Chain, ProviderView};
 
-use super::actor::{Actor, connect, whose};
+use super::{
+    actor::{Actor, connect, whose},
+    why,
+};
 use crate::{
     args::{Common, ProviderArgs, ProviderCommand, TxArgs},
     home::Home,
@@ -60,6 +63,7 @@ pub(crate) async fn run(common: Common, args: ProviderArgs, output: Output) -> a
             let entry = entry.with_context(|| format!("{address} is not a provider"))?;
             output.result(&entry, describe(&entry))
         }
+        ProviderCommand::Why(args) => why::run(&home, args, output),
         ProviderCommand::List(at) => {
             let entries = connect(&home, &at)?.providers().await?;
             let lines: Vec<String> = entries.iter().map(describe).collect();

@@ -12,7 +12,10 @@ use net::IrohConfig;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use types::{Address, Nusd, genesis::Genesis, params::ChannelParams};
-use wire::chain::{Chain, HttpChain};
+use wire::{
+    chain::{Chain, HttpChain},
+    otlp::CollectorClient,
+};
 
 use crate::{
     args::{ChainArgs, Common, GatewayArgs},
@@ -43,6 +46,8 @@ pub(crate) struct GatewayPlan {
     pub(crate) metrics_listen: Option<SocketAddr>,
     /// Where API keys are shared with other gateways.
     pub(crate) database: Option<DatabaseUrl>,
+    /// Who is told of requests.
+    pub(crate) collector: Option<CollectorClient>,
     /// Names besides its address under which the page may be asked for.
     pub(crate) public_hosts: Vec<String>,
     /// Accounts whose balances the page shows besides its own and its providers', by name.
@@ -146,6 +151,7 @@ pub(crate) async fn start(
         keyless: plan.keyless.then(|| FIRST_KEY.to_owned()),
         admin_key: Some(admin_key(home)?),
         database: plan.database,
+        collector: plan.collector,
         receipt_retention_ms: RECEIPT_RETENTION_MS,
         clock: system_clock(),
     };
@@ -279,6 +285,7 @@ pub(crate) async fn run(common: Common, args: GatewayArgs, output: Output) -> an
         keyless: args.keyless,
         metrics_listen: args.metrics_listen,
         database: args.database,
+        collector: args.otlp.collector(output)?,
         public_hosts: args.public_host,
         accounts: Vec::new(),
     };

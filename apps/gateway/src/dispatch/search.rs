@@ -63,6 +63,10 @@ pub(super) struct Search<'a> {
     last_reason: Option<String>,
     budget: Option<RequestFailure>,
     queue_ends: Instant,
+    /// For a request that another provider is late with.
+    is_second: bool,
+    /// Nobody could be asked, and that is counted: waiting makes it no more true.
+    waits: bool,
 }
 
 impl<'a> Search<'a> {
@@ -100,6 +104,8 @@ impl<'a> Search<'a> {
             last_reason: None,
             budget: None,
             queue_ends: Instant::now() + queue,
+            is_second: since.race.is_some(),
+            waits: false,
         }
     }
 
@@ -153,6 +159,10 @@ impl<'a> Search<'a> {
             let choice =
                 market::choose(&self.job.needs.policy, now, &self.need, &candidates, random());
             tracing::debug!(request = %self.job.request_id, ?choice, "dispatch.choice");
+            if choice.taken.is_some() || !std::mem::replace(&mut self.waits, true) {
+                let named = (self.job.model_name.as_str(), self.job.model);
+                shared.directory.count(named, &candidates, &choice, self.is_second);
+            }
             if let Some(candidate) = choice.taken.and_then(|index| candidates.get(index)) {
                 if let Some((chosen, slot)) = Directory::take(shared, candidate.provider) {
                     let (record, prompt_tokens) = (&candidate.record, self.need.prompt_tokens);

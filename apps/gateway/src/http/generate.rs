@@ -17,12 +17,13 @@ use crate::{
     error::RequestFailure,
     metrics::Measured,
     shared::{Shared, millis},
+    traces::RequestSpan,
 };
 
 /// Every endpoint that generates: read, let in, find a provider, answer.
 pub(super) async fn generate(shared: Arc<Shared>, dialect: Dialect, request: Request) -> Reply {
     let id = new_id();
-    let measured = Measured::begin(&shared, dialect);
+    let measured = Measured::begin(&shared, dialect, id, request.headers());
     let error = match answer(&shared, dialect, id, request, &measured).await {
         Ok(reply) => return reply,
         Err(Refused::Failure(failure)) => {
@@ -74,7 +75,11 @@ async fn answer(
     drop(body);
     let GenerationRequest { model, request, stream, include_usage, context_tokens_min } = asked;
     let logprobs = request.logprobs.is_some();
-    let needs = Needs { context_tokens_min, ..routing::needs(&parts.headers)? };
+    if let Some(span) = measured.span() {
+        span.asked(&model, &request, stream);
+    }
+    let place = measured.span().map(RequestSpan::place);
+    let needs = Needs { context_tokens_min, place, ..routing::needs(&parts.headers)? };
     let job = dispatch::admit(shared, key, id, model, &request, needs).await?;
     let answering = Answering::begin(shared, &job, request).await?;
     if stream {
@@ -131,6 +136,9 @@ async fn plain(
         }
     };
     let (usage, billing) = (ended.usage, ended.billing);
+    if let Some(span) = measured.span() {
+        span.closed(usage, &billing, ended.outcome.as_ref().ok().copied());
+    }
     let finish = match ended.outcome {
         Ok(finish) => finish,
         Err(failure) => {

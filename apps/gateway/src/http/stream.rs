@@ -88,6 +88,9 @@ impl EventStream {
 
     fn end(&mut self, out: &mut BytesMut, ended: Ended) {
         let Ended { outcome, usage, billing } = ended;
+        if let Some(span) = self.measured.span() {
+            span.closed(usage, &billing, outcome.as_ref().ok().copied());
+        }
         match outcome {
             Ok(finish) => {
                 self.measured.answered(usage.completion_tokens);

@@ -7,12 +7,13 @@ use tokio::{
     io::AsyncWriteExt,
     time::{Instant, timeout},
 };
+use tokio_util::task::AbortOnDropHandle;
 use types::{Address, ChainId, ChannelId, PublicKey, offer::Offer, sign::Signed};
 use wire::{
     frame,
     serve::{
-        CONTROL_FRAME_BYTES_MAX, LaneState, OFFER_INTERVAL_MS, TO_GATEWAY_FRAME_BYTES_MAX,
-        ToGateway, ToGatewayControl, ToProvider, ToProviderControl,
+        CONTROL_FRAME_BYTES_MAX, LaneState, OFFER_INTERVAL_MS, TALLY_INTERVAL_MS,
+        TO_GATEWAY_FRAME_BYTES_MAX, ToGateway, ToGatewayControl, ToProvider, ToProviderControl,
     },
 };
 
@@ -21,6 +22,8 @@ use crate::{lanes::LaneClaim, shared::Shared, treasury};
 
 /// For a new connection to introduce itself, and for an answer about lanes.
 const INTRODUCTION: Duration = Duration::from_secs(10);
+/// For a provider to take a control message.
+const CONTROL_WRITE: Duration = Duration::from_secs(10);
 /// Between two tries to open a channel to a provider that stays connected.
 const CHANNEL_RETRY: Duration = Duration::from_secs(5);
 /// Control messages in one offer interval. An honest provider sends an offer when its load changes;
@@ -97,7 +100,7 @@ impl Drop for Presence {
 
 async fn serve(shared: &Arc<Shared>, connection: &SharedConnection) {
     let introduced = timeout(INTRODUCTION, introduce(shared, connection)).await;
-    let (introduced, receive, _send) = match introduced {
+    let (introduced, receive, send) = match introduced {
         Ok(Some(introduced)) => introduced,
         Ok(None) => return,
         Err(_) => {
@@ -110,9 +113,30 @@ async fn serve(shared: &Arc<Shared>, connection: &SharedConnection) {
     let session = shared.directory.insert(introduced);
     let node_key = connection.peer();
     let presence = Presence { shared: Arc::clone(shared), provider, node_key, session };
+    // A task of its own: a provider that reads slowly keeps nobody from hearing its offers.
+    let telling = tokio::spawn(tell_tallies(Arc::clone(shared), provider, session, send));
+    let telling = AbortOnDropHandle::new(telling);
     tokio::select! {
         () = follow_offers(&presence, receive) => {}
         () = prepare_payment(&presence, connection) => {}
+        _ = telling => {}
+    }
+}
+
+/// Tells the provider why it was passed over, whenever it was looked at since, until it reads no more.
+async fn tell_tallies(shared: Arc<Shared>, provider: Address, session: u64, mut send: SendHalf) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(TALLY_INTERVAL_MS)).await;
+        let tallies = shared.directory.take_tallies(&provider, session);
+        if tallies.is_empty() {
+            continue;
+        }
+        let message = ToProviderControl::Tallies(tallies);
+        let told = timeout(CONTROL_WRITE, frame::write(&mut send, &message)).await;
+        if !matches!(told, Ok(Ok(()))) {
+            tracing::info!(%provider, "provider.reads_nothing");
+            return;
+        }
     }
 }
 

@@ -6,14 +6,19 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use market::{Candidate, Health, Outcome, Record};
+use market::{Candidate, Choice, Health, Outcome, Record};
 use net::SharedConnection;
 use tokio::time::Instant;
 use types::{
-    Address, ModelId, PublicKey, TimeMs, ability::Abilities, inference::Prompt, offer::Offer,
+    Address, ModelId, PublicKey, TimeMs,
+    ability::Abilities,
+    inference::Prompt,
+    offer::{ModelOffer, Offer},
     price::Price,
 };
+use wire::serve::{PassedFor, Tally};
 
+use super::tallies::{Tallies, passed_for};
 use crate::{
     shared::Shared,
     views::{ModelView, ProviderView},
@@ -76,6 +81,8 @@ struct Peer {
     served: u64,
     failed: u64,
     last_problem: Option<String>,
+    /// What it was not told yet.
+    tallies: Tallies,
 }
 
 /// A provider that has said who it is.
@@ -156,6 +163,7 @@ impl Directory {
             served: 0,
             failed: 0,
             last_problem: None,
+            tallies: Tallies::default(),
             offer: offer.clone(),
         };
         if let Some(before) = state.peers.insert(offer.operator, peer) {
@@ -296,6 +304,39 @@ impl Directory {
             .collect()
     }
 
+    /// Counts a choice among `candidates` for everybody who was looked at, and against those who offer another
+    /// model under the `name` that the client used.
+    pub(crate) fn count(
+        &self,
+        (name, model): (&str, ModelId),
+        candidates: &[Candidate],
+        choice: &Choice,
+        is_second: bool,
+    ) {
+        let mut state = self.lock();
+        let taken = choice.taken.and_then(|index| candidates.get(index));
+        if let Some(peer) = taken.and_then(|taken| state.peers.get_mut(&taken.provider)) {
+            peer.tallies.chosen(model, is_second);
+        }
+        for passed in &choice.passed {
+            if let Some(peer) = state.peers.get_mut(&passed.provider) {
+                peer.tallies.passed(model, passed_for(passed.reason));
+            }
+        }
+        for peer in state.peers.values_mut().filter(|peer| !peer.leaving) {
+            let is_named = |offer: &&ModelOffer| offer.alias == name && offer.model != model;
+            let others = peer.offer.models.iter().filter(is_named);
+            others.for_each(|other| peer.tallies.passed(other.model, PassedFor::OtherModel));
+        }
+    }
+
+    /// What a provider was not told yet.
+    pub(crate) fn take_tallies(&self, provider: &Address, session: u64) -> Vec<Tally> {
+        let mut state = self.lock();
+        let peer = state.peers.get_mut(provider).filter(|peer| peer.session == session);
+        peer.map(|peer| peer.tallies.take()).unwrap_or_default()
+    }
+
     /// Takes one of a provider's slots.
     pub(crate) fn take(shared: &Arc<Shared>, provider: Address) -> Option<(Chosen, Slot)> {
         let mut state = shared.directory.lock();
@@ -373,7 +414,7 @@ impl Directory {
     pub(crate) fn providers(&self, now: TimeMs) -> Vec<ProviderView> {
         let state = self.lock();
         let view = |(&operator, peer): (&Address, &Peer)| {
-            let health = |offer: &types::offer::ModelOffer| {
+            let health = |offer: &ModelOffer| {
                 let record = state.records.get(&(operator, offer.model));
                 match record.map_or(Health::Ok, |record| record.health(now)) {
                     Health::Ok => (0, "ok"),

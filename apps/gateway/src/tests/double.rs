@@ -216,6 +216,14 @@ impl Double {
         frame::write(&mut self.control.lock().await.0, message).await.unwrap();
     }
 
+    /// The next message on the control stream, if one comes while no offer need be repeated.
+    pub(super) async fn told(&self) -> Option<ToProviderControl> {
+        let mut control = self.control.lock().await;
+        let next = frame::read(&mut control.1, CONTROL_FRAME_BYTES_MAX);
+        let wait = std::time::Duration::from_millis(OFFER_INTERVAL_MS + OFFER_INTERVAL_MS / 2);
+        tokio::time::timeout(wait, next).await.ok()?.unwrap()
+    }
+
     pub(super) fn signed_offer(&self, sequence: u64, aliases: &[&str]) -> ToGatewayControl {
         let aliases: Vec<String> = aliases.iter().map(|alias| (*alias).to_owned()).collect();
         let offer = Double::offer(&self.key, self.node_key, &aliases, sequence);

@@ -5,7 +5,11 @@ use expect_test::expect;
 use super::*;
 
 impl World {
-    async fn chat_with(&self, model: &str, headers: &[(&'static str, &str)]) -> (Answer, String) {
+    pub(super) async fn chat_with(
+        &self,
+        model: &str,
+        headers: &[(&'static str, &str)],
+    ) -> (Answer, String) {
         let body = format!(
             r#"{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}"#
         );

@@ -80,7 +80,7 @@ impl TestGateway {
         assert_eq!(offer.node_key, connection.peer());
         let (payer, payer_key) = (self.payer.address(), self.payer.public_key());
         frame::write(&mut send, &ToProviderControl::Welcome { payer, payer_key }).await.unwrap();
-        TestLink { connection, control, _send: send, offer }
+        TestLink { connection, control, send, offer }
     }
 
     pub(crate) fn voucher(&self, lane: Lane, sequence: u64, total: Nusd) -> Signed<Voucher> {
@@ -195,11 +195,16 @@ impl TestGateway {
 pub(crate) struct TestLink {
     pub(crate) connection: SharedConnection,
     pub(crate) control: Control,
-    _send: SendHalf,
+    send: SendHalf,
     pub(crate) offer: Offer,
 }
 
 impl TestLink {
+    /// Says something on the control stream.
+    pub(crate) async fn say(&mut self, message: &ToProviderControl) {
+        frame::write(&mut self.send, message).await.unwrap();
+    }
+
     pub(crate) fn model(&self, alias: &str) -> ModelId {
         self.offer.models.iter().find(|model| model.alias == alias).unwrap().model
     }

@@ -11,6 +11,7 @@ mod links;
 mod recovery;
 mod refused;
 mod serving;
+mod why;
 
 use std::{path::Path, sync::Arc};
 
