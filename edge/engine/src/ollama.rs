@@ -142,10 +142,10 @@ impl OllamaEngine {
         Ok(())
     }
 
-    fn request<'a>(
+    fn request(
         &self,
         model: &EngineModel,
-        request: &'a InferenceRequest,
+        request: &InferenceRequest,
     ) -> Result<RequestBuilder, EngineError> {
         let common = common(model, request)?;
         let model = model.alias.as_str();

@@ -192,10 +192,10 @@ impl OpenAiEngine {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn request<'a>(
+    fn request(
         &self,
         known: &Known,
-        request: &'a InferenceRequest,
+        request: &InferenceRequest,
     ) -> Result<RequestBuilder, EngineError> {
         let model = known.name.as_str();
         let common = common(known, request, self.family);
