@@ -123,8 +123,17 @@ pub(crate) struct EngineArgs {
     /// API key for --engine-url
     #[arg(long, env = "PEERWATT_ENGINE_KEY", hide_env_values = true, value_name = "KEY")]
     pub(crate) engine_key: Option<String>,
+    /// Sell answers of the OpenAI-compatible service at this address on, marked as resold
+    #[arg(long, value_name = "URL", requires = "resell_model")]
+    pub(crate) resell: Option<String>,
+    /// A model of --resell, as the service calls it; may be given several times
+    #[arg(long, value_name = "NAME", requires = "resell")]
+    pub(crate) resell_model: Vec<String>,
+    /// API key for --resell
+    #[arg(long, env = "PEERWATT_RESELL_KEY", hide_env_values = true, value_name = "KEY")]
+    pub(crate) resell_key: Option<String>,
     /// Use the built-in model and look for no other engine
-    #[arg(long, conflicts_with_all = ["model", "ollama_url", "engine_url"])]
+    #[arg(long, conflicts_with_all = ["model", "ollama_url", "engine_url", "resell"])]
     pub(crate) embedded: bool,
     /// Serve test models whose names are behaviours; for benchmarks and tests of clients
     #[arg(long, hide = true)]

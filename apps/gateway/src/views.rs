@@ -44,6 +44,8 @@ pub struct ModelView {
     pub context_tokens_max: u32,
     /// What some provider can do with it.
     pub abilities: Abilities,
+    /// All providers of it sell another service's answers on.
+    pub resold: bool,
 }
 
 /// A connected provider.

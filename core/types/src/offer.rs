@@ -31,6 +31,8 @@ pub enum EngineKind {
     Ollama,
     OpenAi,
     Dummy,
+    /// Another service, paid by whoever offers it: nobody here knows what runs there.
+    Resold,
 }
 
 /// One model of an offer.

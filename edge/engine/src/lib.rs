@@ -1,5 +1,5 @@
 //! Inference engines behind one trait: the embedded one (candle), Ollama, any OpenAI-compatible
-//! server, and a dummy whose model names are behaviours.
+//! server or service, and a dummy whose model names are behaviours.
 //!
 //! An engine makes tokens. It knows nothing of prices, channels or peers.
 
@@ -153,6 +153,8 @@ pub enum EngineError {
     Refused { url: String, status: u16, message: String },
     #[error("the engine at {url} answered with something unexpected: {reason}")]
     Protocol { url: String, reason: String },
+    #[error("the engine at {url} lists no model `{name}`")]
+    Unlisted { url: String, name: String },
     #[error("model {model} is not loaded here")]
     UnknownModel { model: ModelId },
     #[error("the prompt has {prompt_tokens} tokens, the model's context holds {context_tokens}")]

@@ -63,6 +63,11 @@ pub struct OpenAiOptions {
     pub context_tokens: u32,
     /// Requests that run at once where the server does not tell.
     pub slots: u32,
+    /// Only models of these names; empty: all that the server lists.
+    pub models: Vec<String>,
+    /// Somebody else's service, whose answers are sold on. It is said so, and the server is believed to understand
+    /// tools and JSON.
+    pub resold: bool,
 }
 
 impl OpenAiOptions {
@@ -73,6 +78,8 @@ impl OpenAiOptions {
             api_key: None,
             context_tokens: 4_096,
             slots: 4,
+            models: Vec::new(),
+            resold: false,
         }
     }
 }
@@ -141,6 +148,13 @@ impl OpenAiEngine {
             let version = version.map_or_else(|_| "unknown".to_owned(), |told| told.version);
             engine.version = bounded_name(&format!("vllm {version}"));
         }
+        if engine.options.resold {
+            engine.version = bounded_name(&format!("resold from {}", remote::host(&engine.base)));
+        }
+        let lists = |name: &&String| models.data.iter().any(|model| model.id == **name);
+        if let Some(name) = engine.options.models.iter().find(|name| !lists(name)).cloned() {
+            return Err(EngineError::Unlisted { url: engine.base, name });
+        }
         engine.remember(&models, props.as_ref());
         Ok(engine)
     }
@@ -179,10 +193,12 @@ impl OpenAiEngine {
     fn remember(&self, models: &Models, props: Option<&Props>) -> Vec<EngineModel> {
         let model = |model: &Model| Known {
             name: model.id.clone(),
-            model: describe(model, props, self.options.context_tokens, self.family),
+            model: describe(model, props, &self.options, self.family),
         };
-        let known: Vec<Known> =
-            models.data.iter().take(limits::OFFER_MODELS_MAX).map(model).collect();
+        let wanted = &self.options.models;
+        let is_wanted = |model: &&Model| wanted.is_empty() || wanted.contains(&model.id);
+        let listed = models.data.iter().filter(is_wanted).take(limits::OFFER_MODELS_MAX);
+        let known: Vec<Known> = listed.map(model).collect();
         let models = known.iter().map(|known| known.model.clone()).collect();
         *self.lock() = known;
         models
@@ -277,7 +293,7 @@ fn response_format(request: &InferenceRequest) -> Result<Option<serde_json::Valu
 #[async_trait]
 impl Engine for OpenAiEngine {
     fn kind(&self) -> EngineKind {
-        EngineKind::OpenAi
+        if self.options.resold { EngineKind::Resold } else { EngineKind::OpenAi }
     }
 
     fn version(&self) -> String {
@@ -323,7 +339,7 @@ impl Engine for OpenAiEngine {
 fn describe(
     model: &Model,
     props: Option<&Props>,
-    context_tokens: u32,
+    options: &OpenAiOptions,
     family: Family,
 ) -> EngineModel {
     // llama-server's names are paths unless it was given one: the rest is nobody's business.
@@ -338,8 +354,15 @@ fn describe(
         alias: bounded_name(name),
         weights,
         weights_known: false,
-        context_tokens: slot.or(model.max_model_len).or(trained).unwrap_or(context_tokens).max(1),
-        abilities: abilities(props, family),
+        context_tokens: slot
+            .or(model.max_model_len)
+            .or(trained)
+            .unwrap_or(options.context_tokens)
+            .max(1),
+        abilities: match options.resold {
+            true => Abilities { json: true, tools: ToolAbility::Forced, ..Abilities::default() },
+            false => abilities(props, family),
+        },
     }
 }
 

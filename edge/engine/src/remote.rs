@@ -46,6 +46,13 @@ pub(crate) fn base(url: &str) -> String {
     url.strip_suffix("/v1").unwrap_or(url).trim_end_matches('/').to_owned()
 }
 
+/// The host of an address, for people.
+pub(crate) fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
 /// Asks a question and reads the JSON of its answer.
 pub(crate) async fn ask<T: DeserializeOwned>(
     url: &str,

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use types::{
     ability::ToolAbility,
     inference::{AnswerForm, ChatMessage, InferenceRequest, Prompt, Role, Sampling},
+    offer::EngineKind,
     tools::{ToolCall, ToolChoice, Tools},
 };
 
@@ -736,4 +737,37 @@ async fn what_runs_on_this_machine_is_found() {
     // Something else listens there.
     assert_eq!(found(&other.url, &other.url).await, Vec::<String>::new());
     assert_eq!(found(&ollama.url, &other.url).await, ["ollama 0.12.11 1"]);
+}
+
+#[tokio::test]
+async fn what_is_sold_on_is_said_to_be() {
+    let models = r#"{"data":[{"id":"big"},{"id":"small"},{"id":"other"}]}"#;
+    let finish =
+        [ROLE.to_owned(), content("Hi"), FINISH.to_owned(), USAGE.to_owned(), DONE.to_owned()];
+    let stub = Stub::start(&[
+        ("/v1/models", Reply::json(models)),
+        ("/v1/chat/completions", Reply::chunks(finish)),
+    ])
+    .await;
+    let options = |names: &[&str]| OpenAiOptions {
+        models: names.iter().map(|name| (*name).to_owned()).collect(),
+        resold: true,
+        api_key: Some(ApiKey::new("secret".to_owned())),
+        ..OpenAiOptions::at(&stub.url)
+    };
+    let engine = OpenAiEngine::connect(options(&["small", "big"])).await.unwrap();
+    assert_eq!(engine.kind(), EngineKind::Resold);
+    assert_eq!(engine.version(), format!("resold from {}", stub.url.trim_start_matches("http://")));
+    let models = engine.models().await.unwrap();
+    let names: Vec<&str> = models.iter().map(|model| model.alias.as_str()).collect();
+    assert_eq!(names, ["big", "small"]);
+    assert_eq!(models[0].abilities.tools, ToolAbility::Forced);
+    check(
+        &engine,
+        tools(chat("Hi")),
+        expect![[r#"["Hi"] Stop, prompt Some(9), completion Some(3), Chunks"#]],
+    )
+    .await;
+    let missing = OpenAiEngine::connect(options(&["small", "huge"])).await.unwrap_err();
+    assert!(missing.to_string().ends_with("lists no model `huge`"), "{missing}");
 }

@@ -67,6 +67,7 @@ fn cards(shared: &Shared) -> Vec<ModelCard> {
             context_tokens: view.context_tokens_max,
             price: view.price_min,
             abilities: view.abilities,
+            resold: view.resold,
         }
     };
     shared.directory.models().into_iter().map(card).collect()

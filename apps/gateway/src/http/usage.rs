@@ -251,6 +251,8 @@ impl Lines {
                 let mut row = csv::WriterBuilder::new();
                 let mut row =
                     row.has_headers(false).buffer_capacity(ROW_BYTES).from_writer(&mut self.text);
+                let (key, model) = (as_text(&view.key), as_text(&view.model));
+                let view = UsageView { key, model, ..view.clone() };
                 row.serialize(view).map_err(std::io::Error::other)?;
                 row.flush()
             }
@@ -271,5 +273,22 @@ impl Lines {
             self.text.extend_from_slice(b"\n]}\n");
         }
         self.take()
+    }
+}
+
+/// A cell that no spreadsheet takes for a formula: who offers a model chooses its name.
+fn as_text(cell: &str) -> String {
+    let is_formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    if is_formula { format!("'{cell}") } else { cell.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_no_formula() {
+        assert_eq!(as_text("=HYPERLINK(\"http://x\")"), "'=HYPERLINK(\"http://x\")");
+        assert_eq!((as_text("-1").as_str(), as_text("llama").as_str()), ("'-1", "llama"));
     }
 }

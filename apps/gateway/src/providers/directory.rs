@@ -13,7 +13,7 @@ use types::{
     Address, ModelId, PublicKey, TimeMs,
     ability::Abilities,
     inference::Prompt,
-    offer::{ModelOffer, Offer},
+    offer::{EngineKind, ModelOffer, Offer},
     price::Price,
 };
 use wire::serve::{PassedFor, Tally};
@@ -399,10 +399,12 @@ impl Directory {
                 price_min: offer.price,
                 context_tokens_max: 0,
                 abilities: Abilities::default(),
+                resold: true,
             });
             view.providers += 1;
             view.context_tokens_max = view.context_tokens_max.max(offer.context_tokens);
             view.abilities = view.abilities.or(&offer.abilities);
+            view.resold &= offer.engine == EngineKind::Resold;
             let rate = |price: &Price| price.completion_nusd_per_mtok;
             if rate(&offer.price) < rate(&view.price_min) {
                 view.price_min = offer.price;

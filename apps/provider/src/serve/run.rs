@@ -380,7 +380,7 @@ fn refusal_of(error: &EngineError) -> Refusal {
         |field: &str, problem: String| Refusal::Request { field: field.to_owned(), problem };
     match error {
         EngineError::Busy { .. } => admission::busy(),
-        EngineError::UnknownModel { .. } => Refusal::UnknownModel,
+        EngineError::UnknownModel { .. } | EngineError::Unlisted { .. } => Refusal::UnknownModel,
         EngineError::ContextFull { .. } => request("prompt", error.to_string()),
         EngineError::BadRequest { reason } => request("request", reason.clone()),
         EngineError::Unsupported { .. } | EngineError::Lacking { .. } => {

@@ -36,7 +36,10 @@ fn card(site: &Site, model: &ModelView) -> Markup {
         article.model {
             header {
                 h3 { (show::foreign(&model.alias)) }
-                p.muted { (providers(model.providers)) }
+                p.muted {
+                    (providers(model.providers))
+                    @if model.resold { ", sold on from another service" }
+                }
             }
             p.muted title="Model id" { code.value { (id) } }
             (super::facts(&[

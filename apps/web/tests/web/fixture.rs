@@ -250,6 +250,7 @@ pub(crate) fn model(alias: &str, context_tokens_max: u32) -> ModelView {
         price_min: PRICE,
         context_tokens_max,
         abilities: Abilities { logprobs: true, ..Abilities::default() },
+        resold: false,
     }
 }
 

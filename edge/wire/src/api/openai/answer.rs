@@ -200,6 +200,8 @@ pub struct ModelCard {
     pub context_tokens: u32,
     pub price: Price,
     pub abilities: Abilities,
+    /// All providers sell another service's answers on.
+    pub resold: bool,
 }
 
 /// The body of `GET /v1/models`.
@@ -234,8 +236,8 @@ fn model_object(out: &mut BytesMut, card: &ModelCard) {
     json::raw(
         out,
         &format!(
-            r#","owned_by":"peerwatt","peerwatt":{{"model_id":"{}","providers":{},"context_tokens":{},"logprobs":{logprobs},"json":{json},"tools":"{tools}","samplers":{samplers},"price":{{"request_nusd":"{request_nusd}","prompt_nusd_per_mtok":"{prompt_nusd_per_mtok}","completion_nusd_per_mtok":"{completion_nusd_per_mtok}"}}}}}}"#,
-            card.model, card.providers, card.context_tokens,
+            r#","owned_by":"peerwatt","peerwatt":{{"model_id":"{}","providers":{},"context_tokens":{},"logprobs":{logprobs},"json":{json},"tools":"{tools}","samplers":{samplers},"resold":{},"price":{{"request_nusd":"{request_nusd}","prompt_nusd_per_mtok":"{prompt_nusd_per_mtok}","completion_nusd_per_mtok":"{completion_nusd_per_mtok}"}}}}}}"#,
+            card.model, card.providers, card.context_tokens, card.resold,
         ),
     );
 }
