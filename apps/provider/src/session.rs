@@ -40,6 +40,8 @@ use transcript::{Point, Transcript};
 const ACCEPT_WAIT_MS: u64 = 100;
 /// How long a stream waits for the next voucher before it ends with what was delivered.
 pub(crate) const COVER_WAIT_MS: u64 = 5_000;
+/// How long an engine that has made all that was ordered may take to tell the prompt's length: most tell it last.
+const LAST_WORD_WAIT_MS: u64 = 500;
 /// How long a provider waits for the acknowledgement of its report.
 pub(crate) const ACKNOWLEDGE_WAIT_MS: u64 = 10_000;
 /// What was charged is written down when it is this many tokens ahead of what is written.
@@ -184,6 +186,10 @@ enum Phase {
 enum EngineState {
     Asked,
     Running,
+    /// It has made all that was ordered, and may yet tell the prompt's length.
+    LastWord {
+        until: TimeMs,
+    },
     Ended(FinishReason),
 }
 
@@ -246,7 +252,8 @@ impl Session {
 
     /// Whether the engine's next events are wanted: not while tokens are kept back.
     pub(crate) fn wants_engine(&self) -> bool {
-        self.phase == Phase::Open && self.engine == EngineState::Running && self.queue.is_empty()
+        let speaks = matches!(self.engine, EngineState::Running | EngineState::LastWord { .. });
+        self.phase == Phase::Open && speaks && self.queue.is_empty()
     }
 
     /// Whether an acknowledgement is what comes next.
@@ -270,7 +277,11 @@ impl Session {
             Phase::Open if self.more => Some(TimeMs(0)),
             Phase::Open => {
                 let short = self.short_since.map(|since| since.plus_ms(COVER_WAIT_MS));
-                Some(short.map_or(times_out, |short| short.min(times_out)))
+                let last_word = match self.engine {
+                    EngineState::LastWord { until } => Some(until),
+                    EngineState::Asked | EngineState::Running | EngineState::Ended(_) => None,
+                };
+                [Some(times_out), short, last_word].into_iter().flatten().min()
             }
             Phase::Reported { until } => Some(until),
             Phase::Closing { .. } | Phase::Over => None,
@@ -292,7 +303,7 @@ impl Session {
             Input::Tick => self.tick(now, effects),
             Input::Started { prompt_tokens } => self.start(prompt_tokens, effects),
             Input::NotStarted { refusal } => self.not_started(refusal, effects),
-            Input::Engine(events) => self.engine_events(events, effects),
+            Input::Engine(events) => self.engine_events(now, events, effects),
             Input::EngineGone => self.engine_ended(FinishReason::Failed),
             Input::Voucher { voucher, affordable } => self.voucher(voucher, affordable, effects),
             Input::Cancel => self.close(FinishReason::Cancelled, effects),
@@ -325,6 +336,9 @@ impl Session {
         }
         if matches!(self.phase, Phase::Starting { accept_at } if now >= accept_at) {
             self.accept(None, effects);
+        }
+        if matches!(self.engine, EngineState::LastWord { until } if now >= until) {
+            self.stop_engine(FinishReason::Length, effects);
         }
         if now >= self.started_at.plus_ms(self.opening.order.timeout_ms) {
             self.close(FinishReason::Failed, effects);
@@ -367,14 +381,23 @@ impl Session {
         self.over(Outcome::Refused, effects);
     }
 
-    fn engine_events(&mut self, events: Vec<EngineEvent>, effects: &mut Vec<Effect>) {
+    fn engine_events(&mut self, now: TimeMs, events: Vec<EngineEvent>, effects: &mut Vec<Effect>) {
         for event in events {
             // After its end nothing of an engine counts, whatever it still says.
-            if !matches!(self.engine, EngineState::Running) || self.phase != Phase::Open {
+            if self.phase != Phase::Open {
                 return;
             }
+            match (self.engine, &event) {
+                (EngineState::Running, _) => {}
+                // More than was ordered.
+                (EngineState::LastWord { .. }, EngineEvent::Token(_)) => {
+                    return self.stop_engine(FinishReason::Length, effects);
+                }
+                (EngineState::LastWord { .. }, _) => {}
+                (EngineState::Asked | EngineState::Ended(_), _) => return,
+            }
             match event {
-                EngineEvent::Token(piece) => self.token(piece, effects),
+                EngineEvent::Token(piece) => self.token(now, piece, effects),
                 EngineEvent::Done { finish, usage } => {
                     self.note_prompt(usage.prompt_tokens);
                     self.engine_ended(finish);
@@ -384,7 +407,7 @@ impl Session {
         }
     }
 
-    fn token(&mut self, mut piece: TokenPiece, effects: &mut Vec<Effect>) {
+    fn token(&mut self, now: TimeMs, mut piece: TokenPiece, effects: &mut Vec<Effect>) {
         if piece.bytes.is_empty() {
             return;
         }
@@ -396,15 +419,22 @@ impl Session {
         self.queue.push_back(piece);
         let made = self.delivered().saturating_add(u32::try_from(self.queue.len()).unwrap_or(0));
         let tokens_max = self.opening.tokens_max.unwrap_or(limits::COMPLETION_TOKENS_MAX);
-        if made >= tokens_max {
+        if made >= tokens_max && self.prompt_told.is_some() {
             self.stop_engine(FinishReason::Length, effects);
+        } else if made >= tokens_max {
+            self.engine = EngineState::LastWord { until: now.plus_ms(LAST_WORD_WAIT_MS) };
         }
     }
 
     fn engine_ended(&mut self, finish: FinishReason) {
-        if !matches!(self.engine, EngineState::Ended(_)) {
-            self.engine = EngineState::Ended(finish);
-        }
+        self.engine = match (self.engine, finish) {
+            (EngineState::Ended(finish), _) => EngineState::Ended(finish),
+            // All that was ordered is made.
+            (EngineState::LastWord { .. }, FinishReason::Failed | FinishReason::Cancelled) => {
+                EngineState::Ended(FinishReason::Length)
+            }
+            (_, finish) => EngineState::Ended(finish),
+        };
     }
 
     fn voucher(&mut self, voucher: Signed<Voucher>, affordable: bool, effects: &mut Vec<Effect>) {

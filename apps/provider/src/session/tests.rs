@@ -1,5 +1,7 @@
 //! Billing rules and flow control as tables: inputs, and everything that follows from them.
 
+mod length;
+
 use engine::Usage;
 use expect_test::{Expect, expect};
 use keys::SecretKey;
@@ -586,43 +588,6 @@ fn a_flood_of_vouchers_ends_the_request() {
     let effects = session.step(NOW, more(1_000, 1_000));
     let flood = Effect::Violated("voucher flood");
     assert_eq!(effects, [flood, Effect::StopEngine, Effect::Sync(Mark::OPENED)]);
-}
-
-#[test]
-fn a_token_too_many_or_too_long_is_not_delivered() {
-    let mut opening = opening(64, voucher(1, 64).value.total);
-    opening.tokens_max = Some(3);
-    let mut session = Session::open(opening, NOW);
-    let text = play(&mut session, vec![(0, durable()), (0, started()), (0, tokens(9))]);
-    expect![[r#"
-        Durable
-        Started
-            accept, prompt Some(100)
-        Engine
-            stop engine
-            delta of 3
-            report Length: 100 + 3 tokens for +3100
-    "#]]
-    .assert_eq(&text);
-    let long = piece(&"x".repeat(limits::TOKEN_BYTES_MAX + 1));
-    let events = vec![
-        EngineEvent::Token(piece("ok")),
-        EngineEvent::Token(piece("")),
-        EngineEvent::Token(long),
-    ];
-    check(
-        64,
-        vec![(0, durable()), (0, started()), (0, Input::Engine(events))],
-        expect![[r#"
-            Durable
-            Started
-                accept, prompt Some(100)
-            Engine
-                stop engine
-                delta of 1
-                report Failed: 100 + 1 tokens for +1100
-        "#]],
-    );
 }
 
 #[test]
