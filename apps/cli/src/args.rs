@@ -129,6 +129,9 @@ pub(crate) struct EngineArgs {
     /// A model of --resell, as the service calls it; may be given several times
     #[arg(long, value_name = "NAME", requires = "resell")]
     pub(crate) resell_model: Vec<String>,
+    /// Tokens of context of the models of --resell, where the service does not tell
+    #[arg(long, value_name = "TOKENS", default_value_t = 32_768, requires = "resell")]
+    pub(crate) resell_context: u32,
     /// API key for --resell
     #[arg(long, env = "PEERWATT_RESELL_KEY", hide_env_values = true, value_name = "KEY")]
     pub(crate) resell_key: Option<String>,

@@ -50,6 +50,8 @@ pub(crate) enum Part {
 pub(crate) struct Ended {
     /// The finish reason of one that is complete and recorded.
     pub outcome: Result<FinishReason, RequestFailure>,
+    /// Tools were called.
+    pub has_calls: bool,
     pub usage: Usage,
     pub billing: Billing,
 }
@@ -63,6 +65,8 @@ pub(crate) struct Answering {
     state: State,
     /// As the client sent it, while another provider may go on with it.
     request: Option<InferenceRequest>,
+    /// Bytes of answer that fit into a request behind its prompt.
+    room: usize,
     begun: Begun,
     /// Whether the ids in `begun` are those of all tokens.
     ids_known: bool,
@@ -97,12 +101,14 @@ impl Answering {
         request: InferenceRequest,
     ) -> Result<Answering, RequestFailure> {
         let attempt = dispatch::begin(shared, job, &request, Since::default()).await?;
+        let room = limits::PROMPT_BYTES_MAX.saturating_sub(request.text_bytes());
         Ok(Answering {
             shared: Arc::clone(shared),
             job: Arc::clone(job),
             provider: attempt.provider(),
             state: State::Attempt(attempt),
             request: job.may_continue().then_some(request),
+            room,
             begun: Begun::default(),
             ids_known: true,
             failed: Vec::new(),
@@ -171,9 +177,10 @@ impl Answering {
     }
 
     fn note(&mut self, text: &str, pieces: &[TokenPiece]) {
-        let Some(request) = &self.request else { return };
-        let bytes = request.text_bytes().saturating_add(self.begun.text.len());
-        if bytes.saturating_add(text.len()) > limits::PROMPT_BYTES_MAX {
+        if self.request.is_none() {
+            return;
+        }
+        if self.begun.text.len().saturating_add(text.len()) > self.room {
             // More than a request may hold: nobody could be given it.
             self.request = None;
             self.begun = Begun::default();
@@ -235,6 +242,7 @@ impl Answering {
             prompt_tokens: self.prompt_tokens.unwrap_or_default(),
             completion_tokens: self.completion_tokens,
         };
-        Part::Ended(Box::new(Ended { outcome, usage, billing }))
+        let has_calls = self.calls > 0;
+        Part::Ended(Box::new(Ended { outcome, has_calls, usage, billing }))
     }
 }

@@ -310,7 +310,7 @@ async fn relay(mut answering: Answering, job: Arc<Job>, sender: mpsc::Sender<Cha
             part = answering.part() => part,
             () = sender.closed() => return,
         };
-        let Ended { outcome, usage, billing } = match part {
+        let Ended { outcome, usage, billing, .. } = match part {
             Part::Text { text, .. } => {
                 if sender.send(ChatEvent::Text(text)).await.is_err() {
                     return;

@@ -234,21 +234,33 @@ impl RequestSpan {
                 span.set(key, micros / 1e6);
             }
         }
+        if let Some(count) = sampling.top_k {
+            span.set("gen_ai.request.top_k", count);
+        }
         if let Some(seed) = sampling.seed.and_then(|seed| i64::try_from(seed).ok()) {
             span.set("gen_ai.request.seed", seed);
         }
     }
 
-    /// What became of it, as far as it came.
-    pub(crate) fn closed(&self, usage: Usage, billing: &Billing, finish: Option<FinishReason>) {
+    /// What became of it, as far as it came; of a whole one, whether tools were called.
+    pub(crate) fn closed(
+        &self,
+        usage: Usage,
+        billing: &Billing,
+        finish: Option<(FinishReason, bool)>,
+    ) {
         let span = &mut self.lock().span;
         span.set("gen_ai.response.model", billing.model.to_string());
         span.set("gen_ai.usage.input_tokens", usage.prompt_tokens);
         span.set("gen_ai.usage.output_tokens", usage.completion_tokens);
         span.set("peerwatt.cost_nano_usd", nano_usd(billing.cost));
         span.set("peerwatt.provider", billing.provider.to_string());
-        if let Some(finish) = finish {
-            span.set("gen_ai.response.finish_reasons", [finish_name(finish)]);
+        if let Some((finish, has_calls)) = finish {
+            let name = match (finish, has_calls) {
+                (FinishReason::Stop, true) => "tool_calls",
+                _ => finish_name(finish),
+            };
+            span.set("gen_ai.response.finish_reasons", [name]);
         }
     }
 

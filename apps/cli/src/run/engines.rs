@@ -17,9 +17,7 @@ use crate::{args::EngineArgs, output::Output};
 const BUILT_IN_MODEL: &[u8] = include_bytes!("../../../../models/ember-1m-f16.gguf");
 const BUILT_IN_NAME: &str = "ember-1m";
 
-/// Of a service that is sold on, which does not tell: what its models have today at least, and what it lets
-/// through at once.
-const RESOLD_CONTEXT_TOKENS: u32 = 128_000;
+/// Requests at once to a service that is sold on. What is too much for an account there is refused there.
 const RESOLD_SLOTS: u32 = 32;
 /// Requests that a provider runs at once, whatever its engines claim.
 const SLOTS_MAX: u32 = 256;
@@ -59,7 +57,7 @@ pub(crate) async fn open(args: &EngineArgs, output: Output) -> anyhow::Result<Ve
         options.api_key = args.resell_key.clone().map(ApiKey::new);
         options.models.clone_from(&args.resell_model);
         options.resold = true;
-        options.context_tokens = RESOLD_CONTEXT_TOKENS;
+        options.context_tokens = args.resell_context;
         options.slots = RESOLD_SLOTS;
         engines.push(Arc::new(OpenAiEngine::connect(options).await?));
     }

@@ -137,7 +137,8 @@ async fn plain(
     };
     let (usage, billing) = (ended.usage, ended.billing);
     if let Some(span) = measured.span() {
-        span.closed(usage, &billing, ended.outcome.as_ref().ok().copied());
+        let finish = ended.outcome.as_ref().ok().map(|finish| (*finish, ended.has_calls));
+        span.closed(usage, &billing, finish);
     }
     let finish = match ended.outcome {
         Ok(finish) => finish,

@@ -87,9 +87,10 @@ impl EventStream {
     }
 
     fn end(&mut self, out: &mut BytesMut, ended: Ended) {
-        let Ended { outcome, usage, billing } = ended;
+        let Ended { outcome, has_calls, usage, billing } = ended;
         if let Some(span) = self.measured.span() {
-            span.closed(usage, &billing, outcome.as_ref().ok().copied());
+            let finish = outcome.as_ref().ok().map(|finish| (*finish, has_calls));
+            span.closed(usage, &billing, finish);
         }
         match outcome {
             Ok(finish) => {

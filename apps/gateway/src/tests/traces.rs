@@ -97,7 +97,7 @@ async fn a_request_is_a_span_below_that_of_its_client() {
     let _double = world.provider(11, &["story"]).await;
     let body = format!(
         r#"{{"model": "story", "messages": [{{"role": "user", "content": "{SECRET}"}}],
-        "stream": true, "temperature": 0.5, "top_p": 0.9, "max_tokens": 20, "seed": 7, "stop": "{SECRET}"}}"#
+        "stream": true, "temperature": 0.5, "top_p": 0.9, "top_k": 40, "max_tokens": 20, "seed": 7, "stop": "{SECRET}"}}"#
     );
     let mut request = world.request("/v1/chat/completions", &body);
     let headers = request.headers_mut();
@@ -124,6 +124,7 @@ async fn a_request_is_a_span_below_that_of_its_client() {
           gen_ai.request.max_tokens = 20
           gen_ai.request.temperature = 0.5
           gen_ai.request.top_p = 0.9
+          gen_ai.request.top_k = 40
           gen_ai.request.seed = 7
           gen_ai.response.model = c478361e6869af25970682a2c53967adbc8a46e9429efdc64b96351cfd52e13f
           gen_ai.usage.input_tokens = 9
@@ -148,6 +149,30 @@ async fn a_request_is_a_span_below_that_of_its_client() {
           at first_token
     "#]],
     );
+}
+
+#[tokio::test]
+async fn a_call_of_a_tool_is_why_an_answer_ended() {
+    let collector = TestCollector::start().await;
+    let world = world(&collector.url).await;
+    let _double = world.provider(11, &["calls"]).await;
+    for stream in ["true", "false"] {
+        let body = format!(
+            r#"{{"model": "calls", "messages": [{{"role": "user", "content": "{SECRET}"}}], "stream": {stream},
+            "tools": [{{"type": "function", "function": {{"name": "weather"}}}}]}}"#
+        );
+        let request = world.request("/v1/chat/completions", &body);
+        assert_eq!(world.ask(request).await.status, 200);
+    }
+    world.gateway.shutdown().await;
+    let spans = collector.spans();
+    let reasons = spans.iter().flat_map(|span| &span.attributes);
+    let reasons: Vec<String> = reasons
+        .filter(|it| it.key == "gen_ai.response.finish_reasons")
+        .map(|it| format!("{:?}", it.value().unwrap()))
+        .collect();
+    assert_eq!(reasons.len(), 2);
+    assert!(reasons.iter().all(|reason| reason.contains("tool_calls")), "{reasons:?}");
 }
 
 #[tokio::test]

@@ -57,27 +57,17 @@ pub(super) struct FunctionTool {
 
 impl FunctionTool {
     pub(super) fn tool(self) -> Tool {
-        self.function.tool()
+        let Function { name, description, parameters, strict } = self.function;
+        tool(name, description, parameters, strict)
     }
 }
 
 /// A tool of OpenAI's responses: the function itself.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct FlatTool {
     #[serde(rename = "type")]
     _kind: FunctionType,
-    #[serde(flatten)]
-    function: Function,
-}
-
-impl FlatTool {
-    pub(super) fn tool(self) -> Tool {
-        self.function.tool()
-    }
-}
-
-#[derive(Deserialize)]
-struct Function {
     name: String,
     description: Option<String>,
     #[serde(default)]
@@ -85,11 +75,30 @@ struct Function {
     strict: Option<bool>,
 }
 
-impl Function {
-    fn tool(self) -> Tool {
-        let Function { name, description, parameters: Schema(parameters), strict } = self;
-        Tool { name, description, parameters, strict: strict.unwrap_or(false) }
+impl FlatTool {
+    pub(super) fn tool(self) -> Tool {
+        let FlatTool { name, description, parameters, strict, .. } = self;
+        tool(name, description, parameters, strict)
     }
+}
+
+fn tool(
+    name: String,
+    description: Option<String>,
+    Schema(parameters): Schema,
+    strict: Option<bool>,
+) -> Tool {
+    Tool { name, description, parameters, strict: strict.unwrap_or(false) }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Function {
+    name: String,
+    description: Option<String>,
+    #[serde(default)]
+    parameters: Schema,
+    strict: Option<bool>,
 }
 
 /// A tool of Anthropic's messages.
@@ -113,8 +122,8 @@ pub(super) struct CustomTool {
 
 impl CustomTool {
     pub(super) fn tool(self) -> Tool {
-        let CustomTool { name, description, input_schema: Schema(parameters), strict, .. } = self;
-        Tool { name, description, parameters, strict: strict.unwrap_or(false) }
+        let CustomTool { name, description, input_schema, strict, .. } = self;
+        tool(name, description, input_schema, strict)
     }
 }
 

@@ -113,10 +113,10 @@ impl EventWriter {
     }
 
     fn end_item(&mut self, out: &mut BytesMut, status: &str) {
-        let mut done = BytesMut::new();
-        match self.open.take() {
-            None => return,
-            Some(Item::Message(text)) => {
+        let Some(item) = self.open.take() else { return };
+        let done = self.rendered(&item, status);
+        match item {
+            Item::Message(text) => {
                 self.part_event(out, "response.output_text.done");
                 json::raw(out, r#","logprobs":[],"text":"#);
                 json::string(out, &text);
@@ -125,16 +125,14 @@ impl EventWriter {
                 json::raw(out, r#","part":"#);
                 part(out, &text);
                 json::raw(out, "}\n\n");
-                self.message(&mut done, status, Some(&text));
             }
-            Some(Item::Call(call)) => {
+            Item::Call(call) => {
                 self.item_event(out, "response.function_call_arguments.done");
                 json::raw(out, r#","name":"#);
                 json::string(out, &call.name);
                 json::raw(out, r#","arguments":"#);
                 json::string(out, &call.arguments);
                 json::raw(out, "}\n\n");
-                self.function_call(&mut done, status, &call);
             }
         }
         self.event(out, "response.output_item.done");
@@ -142,7 +140,17 @@ impl EventWriter {
         json::raw(out, r#","item":"#);
         out.extend_from_slice(&done);
         json::raw(out, "}\n\n");
-        self.items.push(done.freeze());
+        self.items.push(done);
+    }
+
+    /// The item that comes next, as it is when it has ended.
+    fn rendered(&self, item: &Item, status: &str) -> Bytes {
+        let mut out = BytesMut::new();
+        match item {
+            Item::Message(text) => self.message(&mut out, status, Some(text)),
+            Item::Call(call) => self.function_call(&mut out, status, call),
+        }
+        out.freeze()
     }
 
     pub fn fail(&mut self, out: &mut BytesMut, failure: &ApiError, billing: &Billing) {
@@ -278,16 +286,13 @@ fn status(finish: FinishReason) -> (&'static str, &'static str) {
 /// The body of a plain answer.
 pub fn response(head: Head<'_>, answer: &Answer<'_>) -> Bytes {
     let mut out = BytesMut::with_capacity(1_024 + answer.text.len());
-    // The same items as of a stream, whose events nobody reads.
-    let (mut writer, mut events) = (EventWriter::new(head), BytesMut::new());
+    let mut writer = EventWriter::new(head);
     let (status, _) = status(answer.finish);
-    if !answer.text.is_empty() || answer.calls.is_empty() {
-        writer.open = Some(Item::Message(answer.text.to_owned()));
-        writer.end_item(&mut events, status);
-    }
-    for call in answer.calls {
-        writer.open = Some(Item::Call(call.clone()));
-        writer.end_item(&mut events, status);
+    let has_text = !answer.text.is_empty() || answer.calls.is_empty();
+    let text = has_text.then(|| Item::Message(answer.text.to_owned()));
+    for item in text.into_iter().chain(answer.calls.iter().cloned().map(Item::Call)) {
+        let item = writer.rendered(&item, status);
+        writer.items.push(item);
     }
     writer.response(&mut out, Some(answer));
     out.freeze()

@@ -171,6 +171,9 @@ fn what_does_not_fit_is_refused_by_name() {
         format!(r#"{{"model": "m", {user}, "tools": [{}]}}"#, function("a b")),
         format!(r#"{{"model": "m", {user}, "tools": [{{"type": "web_search"}}]}}"#),
         format!(r#"{{"model": "m", {user}, "tools": [{{"type": "function", "function": {{"name": "f", "parameters": 7}}}}]}}"#),
+        format!(
+            r#"{{"model": "m", {user}, "tools": [{{"type": "function", "function": {{"name": "f", "mood": 1}}}}]}}"#
+        ),
         format!(r#"{{"model": "m", {user}, "tools": [{f}], "response_format": {{"type": "json_object"}}}}"#),
         r#"{"model": "m", "messages": [{"role": "tool", "content": "x"}]}"#.to_owned(),
         r#"{"model": "m", "messages": [{"role": "user", "content": "x", "tool_call_id": "a"}]}"#.to_owned(),
@@ -181,18 +184,19 @@ fn what_does_not_fit_is_refused_by_name() {
         OPENAI,
         &bodies,
         expect![[r#"
-        tool_choice: tool_choice: give the tools to choose from
-        tool_choice: tool_choice: names none of the tools
-        tool_choice: tool_choice: is none, auto, required or a function by its name
-        tools: tools: `f` is given twice
-        tools: tools: letters, digits, _, -, ., : and / make a tool's name, 128 of them at most
-        tools: tools: only functions are supported here
-        tools: tools: a JSON Schema is an object
-        tools: tools: cannot be had together with an answer in JSON
-        tool_call_id: tool_call_id: name the call whose result it is
-        tool_call_id: tool_call_id: belongs to a message of a tool
-        tool_calls: tool_calls: belong to a message of the assistant
-    "#]],
+            tool_choice: tool_choice: give the tools to choose from
+            tool_choice: tool_choice: names none of the tools
+            tool_choice: tool_choice: is none, auto, required or a function by its name
+            tools: tools: `f` is given twice
+            tools: tools: letters, digits, _, -, ., : and / make a tool's name, 128 of them at most
+            tools: tools: only functions are supported here
+            tools: tools: a JSON Schema is an object
+            tools: tools: unknown field `mood`
+            tools: tools: cannot be had together with an answer in JSON
+            tool_call_id: tool_call_id: name the call whose result it is
+            tool_call_id: tool_call_id: belongs to a message of a tool
+            tool_calls: tool_calls: belong to a message of the assistant
+        "#]],
     );
     refused(
         Dialect::Anthropic,
