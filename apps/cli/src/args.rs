@@ -277,6 +277,10 @@ pub(crate) struct GatewayArgs {
     /// postgres://user:password@host/name [default: they are this gateway's own]
     #[arg(long, env = "PEERWATT_DATABASE", hide_env_values = true, value_name = "URL")]
     pub(crate) database: Option<DatabaseUrl>,
+    /// Services outside the network that answer too, in TOML; docs/how-to/upstreams.md says what it holds [default:
+    /// none]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) upstreams: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) otlp: OtlpArgs,
 }

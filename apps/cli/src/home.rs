@@ -227,12 +227,17 @@ impl Home {
 /// Reads a genesis document.
 pub(crate) fn read_genesis(path: &Path) -> anyhow::Result<Genesis> {
     let reading = || format!("reading the genesis document {}", path.display());
-    let bytes = fs::metadata(path).with_context(reading)?.len();
-    if bytes > GENESIS_BYTES_MAX {
-        bail!("the genesis document {} is larger than {GENESIS_BYTES_MAX} bytes", path.display());
+    let text = read_text(path, GENESIS_BYTES_MAX).with_context(reading)?;
+    serde_json::from_str(&text).with_context(reading)
+}
+
+/// A file of text that is no longer than `bytes_max`.
+pub(crate) fn read_text(path: &Path, bytes_max: u64) -> anyhow::Result<String> {
+    let reading = || format!("reading {}", path.display());
+    if fs::metadata(path).with_context(reading)?.len() > bytes_max {
+        bail!("{} is larger than {bytes_max} bytes", path.display());
     }
-    let text = fs::read(path).with_context(reading)?;
-    serde_json::from_slice(&text).with_context(reading)
+    fs::read_to_string(path).with_context(reading)
 }
 
 /// Writes a file whole or not at all.

@@ -16,6 +16,7 @@ mod run {
     pub(crate) mod stop;
     pub(crate) mod testnet;
     pub(crate) mod up;
+    pub(crate) mod upstreams;
     pub(crate) mod validator;
 }
 

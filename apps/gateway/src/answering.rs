@@ -119,6 +119,11 @@ impl Answering {
         })
     }
 
+    /// The service outside the network that answers now, if it is one.
+    pub(crate) fn upstream(&self) -> Option<Arc<str>> {
+        self.shared.upstreams.name_of(&self.provider)
+    }
+
     /// Who answers now.
     pub(crate) fn provider(&self) -> Address {
         self.provider
@@ -201,7 +206,9 @@ impl Answering {
             (None, Ending::Finished(finish)) => return Some(self.end(Ok(*finish))),
             (None, ending) => RequestFailure::Upstream { reason: explain(ending) },
         };
-        let is_failure = matches!(closed.closing.ending, Ending::Failed(_));
+        // Whether a service outside the network has the weights that others have, nobody knows.
+        let is_failure =
+            matches!(closed.closing.ending, Ending::Failed(_)) && self.upstream().is_none();
         let request = self.request.as_ref().filter(|_| {
             let fresh = self.failed.len() < CONTINUATIONS_MAX && closed.unrecorded.is_none();
             let worth_it = fresh && self.shared.books.may_lose(&self.job.key, &self.job.request_id);
@@ -235,6 +242,7 @@ impl Answering {
             request_id: self.job.request_id,
             cost: self.cost,
             provider: self.provider,
+            upstream: self.upstream().map(|name| name.as_ref().to_owned()),
             earlier,
             model: self.job.model,
         };

@@ -4,50 +4,36 @@
 //! to the client's socket without waking another task. Every poll leaves the state whole: dropping
 //! an attempt tells the session that the client has left, and a task of its own finishes the books.
 
+mod delivery;
+mod provider;
+mod upstream;
+
 use std::{
-    collections::VecDeque,
     future::Future,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::{Buf, BytesMut};
-use net::{ReceiveHalf, SendHalf};
-use tokio::{
-    io::AsyncWrite,
-    time::{Instant, Sleep},
-};
-use tokio_util::io::poll_read_buf;
-use types::{
-    Address, Hash32, Nusd,
-    inference::{Span, TokenPiece},
-    receipt::Receipt,
-    sign::{Signable, Signed},
-};
-use wire::{
-    frame,
-    serve::{Refusal, TO_GATEWAY_FRAME_BYTES_MAX, ToGateway, ToProvider},
-};
+use tokio::time::{Instant, Sleep};
+use types::{Address, Nusd, inference::TokenPiece, receipt::Receipt, sign::Signed};
+use wire::serve::{Refusal, ToProvider};
 
+use self::delivery::Delivery;
+pub(crate) use self::{provider::ProviderLine, upstream::UpstreamLine};
 use crate::{
-    books::{Ended, Opened, Settlement},
+    books::{Bought, Ended, Reserved, Settlement},
     dispatch::Job,
     keyring::{self, Booked},
-    providers::{Slot, lane_claim},
-    session::{Breach, Closing, Effect, Ending, Failure, Input, Session, Terms, acknowledgement},
+    providers::lane_claim,
+    session::{Closing, Effect, Ending, Failure, Input, Session, Terms, acknowledgement},
     shared::{Shared, millis},
-    text::TextAssembler,
     traces::{AttemptSpan, unix_ns},
 };
 
-/// Room for reading: a few hundred tokens. Grows for larger frames.
-const INBOX_BYTES: usize = 4 * 1024;
 /// Messages taken in one go before other tasks get their turn.
 const MESSAGES_PER_POLL: u32 = 256;
-/// For the last frames to leave after the books are closed.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What an attempt gives to whoever waits for the answer.
 #[derive(Debug)]
@@ -89,9 +75,8 @@ pub(crate) struct Attempt {
 struct Inner {
     shared: Arc<Shared>,
     job: Arc<Job>,
-    opened: Opened,
-    order: Hash32,
-    slot: Slot,
+    reserved: Reserved,
+    line: Line,
     session: Session,
     /// It goes on with what another provider has begun: the client's prompt is paid.
     continues: bool,
@@ -102,22 +87,9 @@ struct Inner {
     longest_gap_ms: u64,
     /// Against another attempt, and who has won.
     race: Option<Race>,
-    send: SendHalf,
-    outbox: BytesMut,
-    receive: ReceiveHalf,
-    inbox: BytesMut,
     timer: Pin<Box<Sleep>>,
     effects: Vec<Effect>,
-    events: VecDeque<Event>,
-    text: TextAssembler,
-    /// What the last piece belonged to.
-    span: Span,
-    /// Some belonged to a call.
-    calls: bool,
-    /// Tokens whose last character is not complete.
-    held: Vec<TokenPiece>,
-    /// Something was given to the client.
-    delivered: bool,
+    delivery: Delivery,
     closed: bool,
     /// What the end still waits for.
     booked: Option<Booked>,
@@ -129,32 +101,33 @@ impl std::fmt::Debug for Inner {
     }
 }
 
-/// What an attempt begins with: an order that is written into `outbox` but not sent.
+/// Who answers, and how it is heard.
+pub(crate) enum Line {
+    Provider(Box<ProviderLine>),
+    Upstream(Box<UpstreamLine>),
+}
+
+/// What an attempt begins with: an order that is not sent yet.
 pub(crate) struct Beginning {
     pub shared: Arc<Shared>,
     pub job: Arc<Job>,
-    pub opened: Opened,
-    pub order: Hash32,
-    pub slot: Slot,
+    pub reserved: Reserved,
+    pub line: Line,
     pub session: Session,
     pub continues: bool,
     pub race: Option<Race>,
     pub began: Instant,
-    pub streams: (SendHalf, ReceiveHalf),
-    pub outbox: BytesMut,
 }
 
 impl Attempt {
     pub(crate) fn new(beginning: Beginning) -> Attempt {
-        let Beginning { shared, job, opened, order, slot, session, .. } = beginning;
-        let Beginning { continues, race, began, streams, outbox, .. } = beginning;
+        let Beginning { shared, job, reserved, line, session, continues, race, began } = beginning;
         let first_ms = session.deadline_ms().unwrap_or_default();
         let inner = Inner {
             shared,
             job,
-            opened,
-            order,
-            slot,
+            reserved,
+            line,
             continues,
             began,
             accepted_ms: 0,
@@ -162,19 +135,10 @@ impl Attempt {
             last_token_ms: 0,
             longest_gap_ms: 0,
             race,
-            send: streams.0,
-            outbox,
-            receive: streams.1,
-            inbox: BytesMut::with_capacity(INBOX_BYTES),
             timer: Box::pin(tokio::time::sleep_until(began + Duration::from_millis(first_ms))),
             session,
             effects: Vec::with_capacity(4),
-            events: VecDeque::with_capacity(4),
-            text: TextAssembler::default(),
-            span: Span::Text,
-            calls: false,
-            held: Vec::new(),
-            delivered: false,
+            delivery: Delivery::default(),
             closed: false,
             booked: None,
         };
@@ -198,7 +162,7 @@ impl Attempt {
     /// Puts back an event that was looked at.
     pub(crate) fn unread(&mut self, event: Event) {
         if let Some(inner) = &mut self.inner {
-            inner.events.push_front(event);
+            inner.delivery.events.push_front(event);
         }
     }
 
@@ -245,37 +209,23 @@ impl Drop for Attempt {
 impl Inner {
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         for _ in 0..MESSAGES_PER_POLL {
-            if let Some(event) = self.events.pop_front() {
+            if let Some(event) = self.delivery.events.pop_front() {
                 if let (Event::Closed(_), Some(booked)) = (&event, &mut self.booked) {
                     if booked.as_mut().poll(cx).is_pending() {
-                        self.events.push_front(event);
-                        let _ = self.poll_flush(cx);
+                        self.delivery.events.push_front(event);
+                        self.line.flush(cx);
                         return Poll::Pending;
                     }
                     self.booked = None;
                 }
-                if matches!(event, Event::Closed(_)) {
-                    self.say_farewell(cx);
+                if let (Event::Closed(_), Line::Provider(line)) = (&event, &mut self.line) {
+                    line.say_farewell(cx, &self.shared);
                 }
                 return Poll::Ready(event);
             }
-            // A write error shows on the reading side too, as the end of the stream.
-            let _ = self.poll_flush(cx);
-            match frame::take::<ToGateway>(&mut self.inbox, TO_GATEWAY_FRAME_BYTES_MAX) {
-                Ok(Some(message)) => {
-                    let input = self.check(message);
-                    self.step(input);
-                    continue;
-                }
-                Err(error) => {
-                    self.step(Input::Breach(Breach::Frame(error.to_string())));
-                    continue;
-                }
-                Ok(None) => self.inbox.reserve(INBOX_BYTES / 4),
-            }
-            match poll_read_buf(Pin::new(&mut self.receive), cx, &mut self.inbox) {
-                Poll::Ready(Ok(0) | Err(_)) => self.step(Input::Ended),
-                Poll::Ready(Ok(_)) => {}
+            self.line.flush(cx);
+            match self.line.poll_input(cx, &self.shared) {
+                Poll::Ready(input) => self.step(input),
                 Poll::Pending if self.timer_fired(cx) => self.step(Input::Tick),
                 Poll::Pending => return Poll::Pending,
             }
@@ -300,34 +250,6 @@ impl Inner {
         millis(self.began.elapsed())
     }
 
-    /// From what a peer sent to what the session may believe.
-    fn check(&self, message: ToGateway) -> Input {
-        match message {
-            ToGateway::Delta { pieces, prompt_tokens } => Input::Delta { pieces, prompt_tokens },
-            ToGateway::Accepted(signed) if self.is_own(&signed, signed.value.order) => {
-                Input::Accepted { prompt_tokens: signed.value.prompt_tokens }
-            }
-            ToGateway::Refused(signed) if self.is_own(&signed, signed.value.order) => {
-                Input::Refused(signed.value.reason)
-            }
-            ToGateway::Accepted(_) | ToGateway::Refused(_) => Input::Breach(Breach::Signature),
-            ToGateway::Final(report) => {
-                let own = self.slot.is_operator_key(&report.signer);
-                match report.verify(&self.shared.config.chain_id, &keys::Ed25519) {
-                    Ok(report) if own => Input::Final(Box::new(report)),
-                    Ok(_) | Err(_) => Input::Breach(Breach::Signature),
-                }
-            }
-            ToGateway::Lanes(_) => Input::Breach(Breach::OutOfOrder),
-        }
-    }
-
-    fn is_own<T: Signable + Clone>(&self, signed: &Signed<T>, order: Hash32) -> bool {
-        order == self.order
-            && self.slot.is_operator_key(&signed.signer)
-            && signed.clone().verify(&self.shared.config.chain_id, &keys::Ed25519).is_ok()
-    }
-
     fn step(&mut self, input: Input) {
         let now_ms = self.now_ms();
         if matches!(input, Input::Accepted { .. }) {
@@ -345,7 +267,7 @@ impl Inner {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Promise { total } => self.promise(total),
-                Effect::Cancel => self.send(&ToProvider::Cancel),
+                Effect::Cancel => self.line.cancel(),
                 Effect::Deliver(pieces) => self.deliver(now_ms, pieces),
                 Effect::Close(closing) => self.close(now_ms, *closing),
             }
@@ -359,17 +281,10 @@ impl Inner {
             Some(voucher) => {
                 let Shared { config, .. } = &*self.shared;
                 let voucher = Signed::new(voucher, &config.chain_id, &*config.payer);
-                self.send(&ToProvider::Voucher(voucher));
+                self.line.send(&ToProvider::Voucher(voucher));
             }
             // The lane was leased for the most this request can cost.
             None => tracing::error!(%total, lane = %terms.lane, "attempt.voucher_above_lease"),
-        }
-    }
-
-    fn send(&mut self, message: &ToProvider) {
-        match frame::encode(message) {
-            Ok(bytes) => self.outbox.extend_from_slice(&bytes),
-            Err(error) => tracing::error!(%error, "attempt.encode"),
         }
     }
 
@@ -380,85 +295,7 @@ impl Inner {
         }
         self.first_token_ms.get_or_insert(now_ms);
         self.last_token_ms = now_ms;
-        if self.calls || pieces.iter().any(|piece| piece.span != Span::Text) {
-            return self.deliver_calls(pieces);
-        }
-        self.deliver_text(pieces);
-    }
-
-    /// What may be a part of a call, in order.
-    fn deliver_calls(&mut self, pieces: Vec<TokenPiece>) {
-        self.calls = true;
-        for piece in pieces {
-            if piece.span != self.span {
-                // Half a character at the end of a text or of arguments will not become one.
-                self.finish_text();
-                self.span = piece.span;
-            }
-            match piece.span {
-                Span::Text => self.deliver_text(vec![piece]),
-                Span::CallName => {
-                    let name = String::from_utf8_lossy(&piece.bytes).into_owned();
-                    self.delivered = true;
-                    self.events.push_back(Event::Call { name });
-                }
-                Span::CallArguments => {
-                    let mut text = String::new();
-                    self.text.push(&piece.bytes, &mut text);
-                    self.arguments(text);
-                }
-            }
-        }
-    }
-
-    fn arguments(&mut self, more: String) {
-        if more.is_empty() {
-            return;
-        }
-        match self.events.back_mut() {
-            Some(Event::Arguments { text }) => *text += &more,
-            _ => self.events.push_back(Event::Arguments { text: more }),
-        }
-    }
-
-    /// Shows half a character as such.
-    fn finish_text(&mut self) {
-        let mut rest = String::new();
-        self.text.finish(&mut rest);
-        match self.span {
-            Span::CallName => {}
-            Span::CallArguments => self.arguments(rest),
-            Span::Text if rest.is_empty() => {}
-            Span::Text => {
-                self.delivered = true;
-                let pieces = std::mem::take(&mut self.held);
-                self.events.push_back(Event::Tokens { text: rest, pieces });
-            }
-        }
-    }
-
-    fn deliver_text(&mut self, mut pieces: Vec<TokenPiece>) {
-        let mut text = String::new();
-        for piece in &pieces {
-            self.text.push(&piece.bytes, &mut text);
-        }
-        if text.is_empty() {
-            self.held.append(&mut pieces);
-            return;
-        }
-        if !self.held.is_empty() {
-            self.held.append(&mut pieces);
-            pieces = std::mem::take(&mut self.held);
-        }
-        // Tokens that lie wholly in an unfinished character wait for its end.
-        let (mut waiting, mut given) = (self.text.unfinished(), pieces.len());
-        while let Some(last) = pieces[..given].last().filter(|last| last.bytes.len() <= waiting) {
-            waiting -= last.bytes.len();
-            given -= 1;
-        }
-        self.held = pieces.split_off(given);
-        self.delivered = true;
-        self.events.push_back(Event::Tokens { text, pieces });
+        self.delivery.take(pieces);
     }
 
     /// Closes the books, then tells how it ended. What is told last to the client is told after.
@@ -468,13 +305,12 @@ impl Inner {
         // Half a character at the end of a whole answer is shown as such. At the end of a part, whoever
         // goes on makes it anew.
         if finished {
-            self.finish_text();
+            self.delivery.finish();
         }
-        let held = u32::try_from(self.held.len()).unwrap_or(u32::MAX);
-        let given = closing.delivered.saturating_sub(held);
+        let given = closing.delivered.saturating_sub(self.delivery.held());
         // An attempt that gave the client nothing is either replaced by another or answered with an
         // error: what its provider is owed is not the client's to pay.
-        let answered = finished || self.delivered || closing.ending == Ending::ClientGone;
+        let answered = finished || self.delivery.delivered || closing.ending == Ending::ClientGone;
         if closing.ending == Ending::ClientGone
             && closing.delivered > 0
             && let Some(race) = &self.race
@@ -491,8 +327,9 @@ impl Inner {
         };
         let prompt_tokens = if self.continues { 0 } else { closing.prompt_tokens };
         let recorded = if closing.delivered == 0 && closing.report.is_none() {
-            let channel = self.session.terms().channel;
-            self.shared.books.cancel(&self.job.key, channel, &self.opened);
+            let Terms { channel, lane, lane_total_before, .. } = *self.session.terms();
+            let lane = (channel, lane, lane_total_before);
+            self.shared.books.cancel(&self.job.key, lane, &self.reserved);
             self.reconcile(&closing.ending)
         } else {
             let tokens = u64::from(prompt_tokens).saturating_add(given.into());
@@ -508,7 +345,7 @@ impl Inner {
         }
         let outcome = self.observe(now_ms, &closing);
         self.trace(now_ms, &closing, outcome, billed);
-        self.events.push_back(Event::Closed(Box::new(Closed {
+        self.delivery.events.push_back(Event::Closed(Box::new(Closed {
             closing,
             given,
             billed,
@@ -545,14 +382,15 @@ impl Inner {
             model_name: self.job.model_name.clone(),
             started_at: self.job.started_at,
             duration_ms: now_ms,
+            bought: self.line.bought(),
         };
         // One that failed may be gone on with.
         let is_last = answered && !matches!(closing.ending, Ending::Failed(_));
         let ended = Ended { tokens, steady: self.shared.since_start(), is_last };
-        let recorded = keyring::settle(&self.shared, &self.opened, settlement, ended);
+        let recorded = keyring::settle(&self.shared, &self.reserved, settlement, ended);
         let recorded = recorded.map(|booked| self.booked = booked);
         if closing.report.is_some() {
-            self.send(&ToProvider::Acknowledge(acknowledgement));
+            self.line.send(&ToProvider::Acknowledge(acknowledgement));
         }
         recorded
     }
@@ -615,7 +453,10 @@ impl Inner {
         }
         let now = self.shared.since_start();
         self.shared.metrics.attempt(outcome);
-        self.shared.directory.observe(&terms.provider, terms.model, now, outcome, problem);
+        let named = (self.job.model_name.as_str(), terms.model);
+        if !self.shared.upstreams.observe(&terms.provider, named, now, outcome) {
+            self.shared.directory.observe(&terms.provider, terms.model, now, outcome, problem);
+        }
         let channel_gone = matches!(
             closing.ending,
             Ending::Refused(Refusal::Channel | Refusal::DepositShort { .. })
@@ -650,41 +491,42 @@ impl Inner {
             gap_ms: self.longest_gap_ms,
         }
     }
+}
 
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        while !self.outbox.is_empty() {
-            match Pin::new(&mut self.send).poll_write(cx, &self.outbox) {
-                Poll::Ready(Ok(0)) => {
-                    return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
-                }
-                Poll::Ready(Ok(written)) => self.outbox.advance(written),
-                Poll::Ready(Err(error)) => {
-                    self.outbox.clear();
-                    return Poll::Ready(Err(error));
-                }
-                Poll::Pending => return Poll::Pending,
-            }
+impl Line {
+    /// A write error shows on the reading side too, as the end of the stream.
+    fn flush(&mut self, cx: &mut Context<'_>) {
+        if let Line::Provider(line) = self {
+            let _ = line.poll_flush(cx);
         }
-        Poll::Ready(Ok(()))
     }
 
-    /// Sends what is left and ends the stream; in the background if the provider is slow to take it.
-    fn say_farewell(&mut self, cx: &mut Context<'_>) {
-        let flushed = self.poll_flush(cx).is_ready();
-        if flushed && Pin::new(&mut self.send).poll_shutdown(cx).is_ready() {
-            return;
+    fn poll_input(&mut self, cx: &mut Context<'_>, shared: &Shared) -> Poll<Input> {
+        match self {
+            Line::Provider(line) => line.poll_input(cx, shared),
+            Line::Upstream(line) => line.poll_input(cx),
         }
-        let mut send = std::mem::replace(&mut self.send, Box::new(tokio::io::sink()));
-        let mut outbox = std::mem::take(&mut self.outbox);
-        self.shared.tasks.spawn(async move {
-            use tokio::io::AsyncWriteExt;
-            let farewell = async {
-                send.write_all_buf(&mut outbox).await?;
-                send.shutdown().await
-            };
-            // Whether or not the last words are heard, the books are closed.
-            let _ = tokio::time::timeout(FAREWELL, pin!(farewell)).await;
-        });
+    }
+
+    /// Promises and acknowledgements are for those who are paid by them.
+    fn send(&mut self, message: &ToProvider) {
+        if let Line::Provider(line) = self {
+            line.send(message);
+        }
+    }
+
+    fn cancel(&mut self) {
+        match self {
+            Line::Provider(line) => line.send(&ToProvider::Cancel),
+            Line::Upstream(line) => line.cancel(),
+        }
+    }
+
+    fn bought(&self) -> Option<Bought> {
+        match self {
+            Line::Provider(_) => None,
+            Line::Upstream(line) => Some(line.slot.bought()),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! that were in work.
 
 pub(crate) mod member;
+mod record;
 #[cfg(test)]
 mod tests;
 
@@ -15,28 +16,25 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use borsh::{BorshDeserialize, BorshSerialize};
 use store::{Journal, JournalConfig, JournalError, RecordId};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::sync::oneshot;
 use types::{
-    Address, ChannelId, Lane, Nusd, RequestId, TimeMs,
-    channel::Voucher,
-    hash::to_hex,
-    limits::{self, DecodeError},
-    receipt::Receipt,
+    Address, ChannelId, Lane, Nusd, RequestId, TimeMs, channel::Voucher, hash::to_hex, limits,
 };
 use wire::chain::LaneView;
 
-use self::member::unbooked;
+pub use self::record::Bought;
+pub(crate) use self::record::Settlement;
+use self::{
+    member::unbooked,
+    record::{RECORD_BYTES_MAX, Record, settlement_of},
+};
 use crate::{
-    accounts::{
-        self, Accounts, Budget, KeyId, KeyLimits, KeyRecord, NotAdmitted, OldKeyRecord,
-        check_format,
-    },
+    accounts::{self, Accounts, Budget, KeyId, KeyLimits, KeyRecord, NotAdmitted, check_format},
     error::{GatewayError, KeyError, ReceiptLookupError},
     fleet::{Outbox, Settled},
-    lanes::{Ask, ChannelTotals, Channels, Grant, Held, LaneClaim, LaneRecord, Short},
+    lanes::{Ask, ChannelTotals, Channels, Grant, Held, LaneClaim, Short},
     purses::Purses,
     views::{KeyView, RequestView, StoredReceipt, UsageView},
 };
@@ -47,46 +45,6 @@ const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const RECENT_MAX: usize = 1_000;
 /// Receipts that can be looked up; the oldest are forgotten first. About 100 MB of index.
 const RECEIPTS_MAX: usize = 1_000_000;
-/// Bytes of one record: a receipt is about 1.5 KiB.
-const RECORD_BYTES_MAX: usize = 64 * 1024;
-
-/// A line of the journal. New kinds go to the end.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-enum Record {
-    /// Keys and lanes are restated from here on; what was said of them before is void.
-    Restated,
-    OldKey(OldKeyRecord),
-    Lane(LaneRecord),
-    Settled(Box<Settlement>),
-    Key(Box<KeyRecord>),
-    /// Keys are in a database. `is_new`: from here on, and what was settled before is not its business.
-    Joined {
-        is_new: bool,
-    },
-    /// The database has all that was settled up to this attempt.
-    Booked {
-        request: RequestId,
-        attempt: u16,
-    },
-}
-
-/// A closed attempt.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub(crate) struct Settlement {
-    pub receipt: Receipt,
-    pub salt: [u8; 16],
-    pub key: KeyId,
-    /// Taken from the key's budget. Zero for an attempt that another one replaced: what its
-    /// provider is owed is then the gateway's loss.
-    pub billed: Nusd,
-    /// Whether this attempt gave the client its answer.
-    pub answered: bool,
-    /// The name that the client used.
-    pub model_name: String,
-    pub started_at: TimeMs,
-    pub duration_ms: u64,
-}
-
 /// How an attempt ended, as far as it concerns its key and not its receipt.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ended {
@@ -167,11 +125,17 @@ impl std::fmt::Debug for Books {
     }
 }
 
-/// A request that may begin to spend.
+/// What of a key's budget is held for an attempt.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Opened {
+pub(crate) struct Reserved {
     pub request: RequestId,
     pub grant: Grant,
+}
+
+/// An attempt that may begin to spend in a channel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opened {
+    pub reserved: Reserved,
     pub held: Held,
     /// Must be durable before anything is signed.
     pub lease: Option<RecordId>,
@@ -425,10 +389,7 @@ impl Books {
         now: TimeMs,
     ) -> Result<Opened, NotOpened> {
         let mut state = self.lock();
-        let (budget, left) = match &state.member {
-            None => state.accounts.left(key, now),
-            Some(member) => member.purses.left(&request),
-        };
+        let (budget, left) = state.left(key, &request, now);
         let short = |short| NotOpened::Short { short, budget, left };
         let ask = Ask { budget_left: left, ..*ask };
         let (grant, held) = state.channels.hold(channel, &ask).map_err(short)?;
@@ -442,11 +403,24 @@ impl Books {
                 }
             },
         };
-        match &mut state.member {
-            None => state.accounts.reserve(key, grant.cost_max),
-            Some(member) => member.purses.hold(&request, grant.cost_max),
-        }
-        Ok(Opened { request, grant, held, lease, room: state.channels.room(channel) })
+        let reserved = state.reserve(key, request, grant);
+        Ok(Opened { reserved, held, lease, room: state.channels.room(channel) })
+    }
+
+    /// Reserves the most a request can cost in the key's budget alone: nobody in the network is paid. Undone and
+    /// completed as above.
+    pub(crate) fn reserve(
+        &self,
+        (key, request): (&KeyId, RequestId),
+        ask: &Ask,
+        now: TimeMs,
+    ) -> Result<Reserved, NotOpened> {
+        let mut state = self.lock();
+        let (budget, left) = state.left(key, &request, now);
+        let ask = Ask { budget_left: left, ..*ask };
+        let grant = ask.grant(Nusd(u128::MAX));
+        let grant = grant.map_err(|short| NotOpened::Short { short, budget, left })?;
+        Ok(state.reserve(key, request, grant))
     }
 
     /// The next voucher of a held lane.
@@ -456,10 +430,15 @@ impl Books {
 
     /// Gives back what was reserved for a request of which nothing was delivered and nothing is
     /// to be recorded.
-    pub(crate) fn cancel(&self, key: &KeyId, channel: ChannelId, opened: &Opened) {
+    pub(crate) fn cancel(
+        &self,
+        key: &KeyId,
+        (channel, lane, total_before): (ChannelId, Lane, Nusd),
+        reserved: &Reserved,
+    ) {
         let mut state = self.lock();
-        state.channels.release(channel, opened.held.lane, opened.held.total_before);
-        state.unreserve(key, opened);
+        state.channels.release(channel, lane, total_before);
+        state.unreserve(key, reserved);
     }
 
     /// Closes an attempt: receipt, lane and budget in one record, and its tokens against the key's rate. When
@@ -467,7 +446,7 @@ impl Books {
     /// when that has booked it.
     pub(crate) fn settle(
         &self,
-        opened: &Opened,
+        reserved: &Reserved,
         settlement: Settlement,
         ended: Ended,
     ) -> Result<Option<oneshot::Receiver<()>>, JournalError> {
@@ -479,14 +458,14 @@ impl Books {
         let ack = &settlement.receipt.acknowledgement.value;
         // Whether or not it could be recorded: it is owed.
         state.channels.release(ack.channel, ack.lane, ack.lane_total);
-        state.unreserve(&settlement.key, opened);
+        state.unreserve(&settlement.key, reserved);
         let Some(member) = &mut state.member else {
             state.accounts.count_tokens(&settlement.key, ended.steady, ended.tokens);
             state.settled(appended?, *settlement);
             return Ok(None);
         };
         let lost = settlement.receipt.cost().saturating_sub(settlement.billed);
-        member.purses.bill(&opened.request, settlement.billed, lost, ended.is_last);
+        member.purses.bill(&reserved.request, settlement.billed, lost, ended.is_last);
         let record = appended?;
         let (told, booked) = oneshot::channel();
         member.outbox.push(Settled {
@@ -628,6 +607,7 @@ pub(crate) fn usage_view(
         completion_tokens: delivered.fold(0, u32::saturating_add),
         counted: ack.counted,
         finish: ack.finish,
+        upstream: settlement.bought.as_ref().map(|bought| bought.upstream.clone()),
         cost_nusd: parts().map(|part| part.billed).sum(),
         duration_ms: ack.ended_at.ms_since(settlement.started_at),
     }
@@ -636,7 +616,8 @@ pub(crate) fn usage_view(
 /// The receipts of a request, by its parts.
 fn stored_receipt(earlier: Vec<Settlement>, last: Settlement) -> StoredReceipt {
     let earlier = earlier.into_iter().map(|part| part.receipt).collect();
-    StoredReceipt { receipt: last.receipt, earlier, salt: to_hex(&last.salt) }
+    let Settlement { receipt, salt, bought, .. } = last;
+    StoredReceipt { receipt, earlier, salt: to_hex(&salt), bought }
 }
 
 /// A time of day as RFC 3339 has it, UTC.
@@ -647,25 +628,38 @@ fn rfc3339(at: TimeMs) -> String {
     date.ok().and_then(|date| date.format(&Rfc3339).ok()).unwrap_or_default()
 }
 
-/// Reads a record that may be a settlement.
-fn settlement_of(bytes: &[u8]) -> Result<Option<Settlement>, DecodeError> {
-    match limits::decode(bytes, RECORD_BYTES_MAX)? {
-        Record::Settled(settlement) => Ok(Some(*settlement)),
-        Record::Restated
-        | Record::OldKey(_)
-        | Record::Key(_)
-        | Record::Lane(_)
-        | Record::Joined { .. }
-        | Record::Booked { .. } => Ok(None),
-    }
-}
-
 impl State {
-    fn unreserve(&mut self, key: &KeyId, opened: &Opened) {
-        match &mut self.member {
-            None => self.accounts.unreserve(key, opened.grant.cost_max),
-            Some(member) => member.purses.release(&opened.request, opened.grant.cost_max),
+    /// What a request may spend, and which budget says so.
+    fn left(&self, key: &KeyId, request: &RequestId, now: TimeMs) -> (Budget, Nusd) {
+        match &self.member {
+            None => self.accounts.left(key, now),
+            Some(member) => member.purses.left(request),
         }
+    }
+
+    fn reserve(&mut self, key: &KeyId, request: RequestId, grant: Grant) -> Reserved {
+        match &mut self.member {
+            None => self.accounts.reserve(key, grant.cost_max),
+            Some(member) => member.purses.hold(&request, grant.cost_max),
+        }
+        Reserved { request, grant }
+    }
+
+    fn unreserve(&mut self, key: &KeyId, reserved: &Reserved) {
+        let Reserved { request, grant } = reserved;
+        match &mut self.member {
+            None => self.accounts.unreserve(key, grant.cost_max),
+            Some(member) => member.purses.release(request, grant.cost_max),
+        }
+    }
+
+    fn replay_settled(&mut self, id: RecordId, settlement: Settlement) {
+        let ack = &settlement.receipt.acknowledgement.value;
+        self.channels.release(ack.channel, ack.lane, ack.lane_total);
+        if let Some(member) = &mut self.member {
+            member.outbox.push(unbooked(id, &settlement));
+        }
+        self.settled(id, settlement);
     }
 
     fn replay(&mut self, id: RecordId, record: Record) {
@@ -677,14 +671,8 @@ impl State {
             Record::OldKey(record) => self.accounts.restore(record.into()),
             Record::Key(record) => self.accounts.restore(*record),
             Record::Lane(record) => self.channels.restore(&record),
-            Record::Settled(settlement) => {
-                let ack = &settlement.receipt.acknowledgement.value;
-                self.channels.release(ack.channel, ack.lane, ack.lane_total);
-                if let Some(member) = &mut self.member {
-                    member.outbox.push(unbooked(id, &settlement));
-                }
-                self.settled(id, *settlement);
-            }
+            Record::OldSettled(settlement) => self.replay_settled(id, (*settlement).into()),
+            Record::Settled(settlement) => self.replay_settled(id, *settlement),
             Record::Joined { is_new } => {
                 if let Some(member) = &mut self.member {
                     member.has_joined = true;
@@ -758,6 +746,7 @@ impl State {
                 model: settlement.model_name,
                 model_id: ack.model,
                 provider: ack.provider,
+                upstream: settlement.bought.map(|bought| bought.upstream),
                 prompt_tokens: ack.prompt_tokens,
                 completion_tokens: ack.delivered_tokens,
                 cost: settlement.billed,

@@ -6,7 +6,7 @@ use net::SharedEndpoint;
 use types::{ChainId, Nusd, TimeMs, sign::Sign};
 use wire::{chain::Chain, otlp::CollectorClient};
 
-use crate::fleet::DatabaseUrl;
+use crate::{fleet::DatabaseUrl, upstreams::UpstreamConfig};
 
 /// Reads the time of day. Deadlines do not use it, only timestamps.
 pub type Clock = Arc<dyn Fn() -> TimeMs + Send + Sync>;
@@ -53,6 +53,8 @@ pub struct GatewayConfig {
     /// Where keys, what they use, and finished requests are shared with other gateways. `None`: they are in
     /// this gateway's own journal.
     pub database: Option<DatabaseUrl>,
+    /// Services outside the network that answer too.
+    pub upstreams: Vec<UpstreamConfig>,
     /// Is told of every request over HTTP, without what was asked or answered. `None`: nobody is.
     pub collector: Option<CollectorClient>,
     /// Receipts older than this are removed. Milliseconds.

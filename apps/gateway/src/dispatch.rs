@@ -1,47 +1,33 @@
 //! From a request to the first piece of its answer: choose a provider, reserve, order, wait; and
 //! start over with another provider as long as the client has seen nothing.
 
+mod order;
 mod search;
 
-use std::{
-    sync::{Arc, atomic::AtomicU16},
-    time::Duration,
-};
+use std::sync::{Arc, atomic::AtomicU16};
 
-use bytes::BytesMut;
-use market::Patience;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use types::{
-    Address, ChannelId, Hash32, ModelId, Nusd, RequestId, TimeMs,
+    Address, Hash32, ModelId, Nusd, RequestId, TimeMs,
     ability::{Abilities, ToolAbility},
     inference::InferenceRequest,
-    limits::COMPLETION_TOKENS_MAX,
     price::Price,
-    sign::Signed,
-};
-use wire::{
-    frame,
-    serve::{Open, Order, ToProvider, request_hash},
 };
 
-use self::search::{Found, Search};
+use self::search::Search;
 use crate::{
     accounts::{Entry, KeyId, NotAdmitted},
-    attempt::{Attempt, Beginning, Race},
-    books::Opened,
+    attempt::{Attempt, Race},
     error::RequestFailure,
     hedges::hedge,
     keyring,
     lanes::Ask,
-    providers::{Prefix, Slot},
-    session::{Session, Terms, Waits},
+    providers::Prefix,
+    session::BYTES_PER_TOKEN_MAX,
     shared::Shared,
     traces::Place,
-    treasury,
+    upstreams::UpstreamRole,
 };
-
-/// Ordinary text has fewer bytes per token than this with every tokenizer in use.
-const BYTES_PER_TOKEN_MAX: usize = 8;
 
 /// What a client wants of whoever answers, besides what its request says.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,6 +41,8 @@ pub(crate) struct Needs {
     pub continues: bool,
     /// Whether a second provider is asked when the first one is slow, if the budget for that allows it.
     pub hedges: bool,
+    /// Whether services outside the network may answer, whose answers nobody verifies.
+    pub upstreams: bool,
     /// Where it stands in a trace, if it is traced.
     pub place: Option<Place>,
 }
@@ -69,6 +57,7 @@ impl Default for Needs {
             region: None,
             continues: true,
             hedges: false,
+            upstreams: true,
             place: None,
         }
     }
@@ -168,7 +157,7 @@ pub(crate) async fn admit(
     if shared.is_closing() {
         return Err(RequestFailure::Closing);
     }
-    let Some(resolved) = shared.directory.resolve(&model_name) else {
+    let Some(model) = shared.resolve(&model_name) else {
         return Err(unknown_model(shared, model_name));
     };
     let mut salt = [0; 16];
@@ -179,16 +168,16 @@ pub(crate) async fn admit(
         now: shared.now(),
         steady: shared.since_start(),
         model_name: &model_name,
-        model: &resolved.model,
+        model: &model,
         prompt_tokens: prompt_tokens_estimate,
     };
-    let bounds = || bounds(shared, resolved.model, request, &needs);
+    let bounds = || bounds(shared, (&model_name, model), request, &needs);
     keyring::enter(shared, (&key, request_id), &entry, bounds).await?;
     shared.hedges.earn();
     Ok(Arc::new(Job {
         request_id,
         key,
-        model: resolved.model,
+        model,
         model_name,
         salt,
         started_at: shared.now(),
@@ -206,12 +195,17 @@ pub(crate) async fn admit(
 /// What a request costs at least with the cheapest provider, and at most with the dearest.
 fn bounds(
     shared: &Shared,
-    model: ModelId,
+    (name, model): (&str, ModelId),
     request: &InferenceRequest,
     needs: &Needs,
 ) -> (Nusd, Nusd) {
     let size = Size::of(request);
-    let candidates = shared.directory.candidates(model, &[], None);
+    let mut candidates = shared.directory.candidates(model, &[], None);
+    if needs.upstreams {
+        for role in [UpstreamRole::Policy, UpstreamRole::LastResort] {
+            candidates.extend(shared.upstreams.candidates((name, model), &[], role));
+        }
+    }
     let fits = |it: &&market::Candidate| {
         needs.price_max.is_none_or(|max| it.price.within(&max))
             && needs.provider.is_none_or(|provider| it.provider == provider)
@@ -249,7 +243,7 @@ pub(crate) fn not_admitted(why: NotAdmitted, whose: &'static str, model: &str) -
 /// The refusal that lists what there is instead.
 pub(crate) fn unknown_model(shared: &Shared, model: String) -> RequestFailure {
     const NAMES_MAX: usize = 20;
-    let models = shared.directory.models();
+    let models = shared.models();
     if models.is_empty() {
         let reasons = "no provider is connected".into();
         return RequestFailure::NoProvider { model, reasons, retry_after_ms: 5_000 };
@@ -270,58 +264,14 @@ pub(crate) async fn begin(
     request: &InferenceRequest,
     since: Since,
 ) -> Result<Attempt, RequestFailure> {
-    let (wanted, size) = (request.tokens_max, Size::of(request));
     let race = since.race.clone().or_else(|| job.needs.hedges.then(Race::default));
     let is_first = since.race.is_none();
     let mut search = Search::new(shared, job, request, since);
     loop {
-        let Found { chosen, slot, price, context_tokens, patience, slow_after } =
-            search.provider().await?;
-        let ask = Ask {
-            price,
-            prompt_tokens_max: size.max,
-            tokens_max: wanted,
-            context_tokens,
-            budget_left: Nusd::ZERO,
-        };
-        let Some(channel) = shared.books.channel_of(&chosen.provider) else {
-            search.exclude(chosen.provider, "its channel has just closed".into());
-            continue;
-        };
-        let payer = (&job.key, job.request_id);
-        let hold = match shared.books.open_request(payer, channel, &ask, shared.now()) {
-            Ok(opened) => Hold { shared, job, channel, opened: Some(opened) },
-            Err(problem) => {
-                search.not_opened(chosen.provider, &ask, problem).await?;
-                continue;
-            }
-        };
-        let Opened { grant, room, .. } = hold.opened();
-        if room < treasury::room_min(shared) {
-            treasury::top_up(shared, chosen.provider, treasury::room_min(shared));
-        }
-        // An answer that money bounds is asked for with that bound, so that it ends with `length`.
-        // One that only the context bounds is left open: some engines refuse a bound that does not
-        // fit beside the prompt.
-        let open = wanted.is_none() && grant.tokens_max == context_tokens;
-        let bound = grant.tokens_max.clamp(1, COMPLETION_TOKENS_MAX);
-        let tokens_max = if open { None } else { Some(bound) };
-        let ordered = InferenceRequest { tokens_max, ..request.clone() };
-        let attempt = search.next_order();
-        let waits = waits(shared, size, patience);
-        let race = race.clone();
-        let order = Prepared { provider: chosen.provider, price, size, attempt, waits, race };
-        let connection = &*chosen.connection;
-        let attempt = match order_from(hold, &order, connection, slot, ordered).await {
-            Ok(attempt) => attempt,
-            Err(NotOrdered::Provider(reason)) => {
-                search.failed(chosen.provider, reason);
-                continue;
-            }
-            Err(NotOrdered::Books(reason)) => return Err(RequestFailure::Books { reason }),
-        };
-        let provider = chosen.provider;
-        let begun = match (slow_after, &order.race) {
+        let found = search.provider().await?;
+        let (provider, slow_after) = (found.provider, found.slow_after);
+        let Some(attempt) = search.order(found, request, race.clone()).await? else { continue };
+        let begun = match (slow_after, &race) {
             (Some(slow_after), Some(race)) if is_first => {
                 let second = search.second(provider, request, Race::clone(race));
                 let first = search.first_event(provider, attempt);
@@ -330,152 +280,11 @@ pub(crate) async fn begin(
             _ => search.first_event(provider, attempt).await?,
         };
         if let Some(attempt) = begun {
-            if let Some(race) = &order.race {
+            if let Some(race) = &race {
                 let _ = race.set(attempt.number());
             }
             return Ok(attempt);
         }
-    }
-}
-
-/// Money and a lane held for an order that is not sent yet; given back if it never is.
-struct Hold<'a> {
-    shared: &'a Arc<Shared>,
-    job: &'a Arc<Job>,
-    channel: ChannelId,
-    /// `None` once an attempt has taken it over.
-    opened: Option<Opened>,
-}
-
-impl Hold<'_> {
-    fn opened(&self) -> Opened {
-        match self.opened {
-            Some(opened) => opened,
-            // Taken only by `order_from`, which consumes the hold.
-            None => unreachable!("a hold is consumed when it is taken"),
-        }
-    }
-}
-
-impl Drop for Hold<'_> {
-    fn drop(&mut self) {
-        if let Some(opened) = self.opened.take() {
-            self.shared.books.cancel(&self.job.key, self.channel, &opened);
-        }
-    }
-}
-
-struct Prepared {
-    provider: Address,
-    price: Price,
-    size: Size,
-    attempt: u16,
-    waits: Waits,
-    race: Option<Race>,
-}
-
-enum NotOrdered {
-    Provider(String),
-    Books(String),
-}
-
-/// Opens a stream and makes the order. Nothing is signed before the lane's lease is durable.
-async fn order_from(
-    mut hold: Hold<'_>,
-    prepared: &Prepared,
-    connection: &dyn net::Connection,
-    slot: Slot,
-    request: InferenceRequest,
-) -> Result<Attempt, NotOrdered> {
-    let continues = request.begun.is_some();
-    let (shared, job, channel, opened) = (hold.shared, hold.job, hold.channel, hold.opened());
-    let config = &shared.config;
-    let books = |error: store::JournalError| NotOrdered::Books(error.to_string());
-    if let Some(lease) = opened.lease {
-        shared.books.sync(lease).await.map_err(books)?;
-    }
-    let Prepared { provider, price, size, attempt, waits, .. } = *prepared;
-    let streams = timeout(Duration::from_millis(waits.accept_ms), connection.open())
-        .await
-        .map_err(|_| NotOrdered::Provider("no stream to it could be opened in time".into()))?
-        .map_err(|error| NotOrdered::Provider(error.to_string()))?;
-    let Opened { grant, held, .. } = opened;
-    let opening = Terms::opening_total(&price, size.estimate, grant.tokens_max, held.total_before);
-    let voucher = shared
-        .books
-        .voucher(channel, held.lane, opening)
-        .ok_or_else(|| NotOrdered::Books("a lane's lease is too short".into()))?;
-    let terms = Terms {
-        request_id: job.request_id,
-        attempt,
-        provider,
-        model: job.model,
-        price,
-        prompt_hash: job.prompt_hash,
-        prompt_tokens_estimate: size.estimate,
-        prompt_tokens_max: size.max,
-        tokens_max: grant.tokens_max,
-        tools: request.tools.is_some(),
-        channel,
-        lane: held.lane,
-        lane_total_before: held.total_before,
-        promised: voucher.total,
-        waits,
-    };
-    let order = Order {
-        request_id: job.request_id,
-        attempt,
-        provider,
-        model: job.model,
-        prompt_hash: job.prompt_hash,
-        request_hash: request_hash(&request, &job.salt),
-        price,
-        channel,
-        lane: held.lane,
-        lane_total_before: held.total_before,
-        issued_at: shared.now(),
-        timeout_ms: waits.total_ms,
-    };
-    let order_hash = order.hash();
-    let open = ToProvider::Open(Box::new(Open {
-        order: Signed::new(order, &config.chain_id, &*config.payer),
-        salt: job.salt,
-        request,
-        voucher: Signed::new(voucher, &config.chain_id, &*config.payer),
-    }));
-    let frame = frame::encode(&open).map_err(|error| NotOrdered::Books(error.to_string()))?;
-    hold.opened = None;
-    Ok(Attempt::new(Beginning {
-        shared: Arc::clone(shared),
-        job: Arc::clone(job),
-        opened,
-        order: order_hash,
-        slot,
-        session: Session::new(terms),
-        continues,
-        race: prepared.race.clone(),
-        began: Instant::now(),
-        streams,
-        outbox: BytesMut::from(&frame[..]),
-    }))
-}
-
-/// The configured waits, or less of it where more was never needed and somebody else could be asked.
-fn waits(shared: &Shared, size: Size, patience: Option<Patience>) -> Waits {
-    let timeouts = &shared.config.timeouts;
-    let prompt_ms =
-        u64::from(size.estimate).saturating_mul(timeouts.first_token_ms_per_1k_prompt) / 1_000;
-    let least = |configured: u64, measured: fn(&Patience) -> u64| {
-        patience.as_ref().map_or(configured, |patience| measured(patience).min(configured))
-    };
-    Waits {
-        accept_ms: least(timeouts.accept_ms, |patience| patience.accept_ms),
-        first_token_ms: least(timeouts.first_token_ms.saturating_add(prompt_ms), |patience| {
-            patience.first_token_ms
-        }),
-        inter_token_ms: least(timeouts.inter_token_ms, |patience| patience.inter_token_ms),
-        total_ms: timeouts.total_ms,
-        cancel_ms: timeouts.cancel_ms,
     }
 }
 

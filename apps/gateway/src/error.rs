@@ -17,6 +17,8 @@ pub enum GatewayError {
     Playground { source: KeyError },
     #[error("the database of API keys cannot be used")]
     Database { source: DatabaseError },
+    #[error("the upstream `{name}` cannot be used: {problem}")]
+    Upstream { name: String, problem: String },
 }
 
 /// Why an API key is not made or changed.

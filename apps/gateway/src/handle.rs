@@ -25,6 +25,7 @@ use crate::{
     http, keyring, providers, serve,
     shared::{Shared, millis},
     treasury,
+    upstreams::Upstreams,
     views::{AccountSummary, KeyView, ModelView, ProviderView, RequestView, StoredReceipt},
 };
 
@@ -64,7 +65,8 @@ impl Gateway {
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
         let (treasury, commands) = mpsc::channel(treasury::COMMANDS_MAX);
-        let shared = Arc::new(Shared::new(config, books, fleet, treasury));
+        let upstreams = Upstreams::new(config.upstreams.clone(), &config.operator.public_key())?;
+        let shared = Arc::new(Shared::new(config, books, fleet, upstreams, treasury));
         let handle = GatewayHandle { shared };
         let shared = &handle.shared;
         if let Some(fleet) = &shared.fleet {
@@ -77,6 +79,7 @@ impl Gateway {
         shared.tasks.spawn(treasury::run(Arc::clone(shared), commands));
         shared.tasks.spawn(providers::accept_providers(Arc::clone(shared)));
         shared.tasks.spawn(tidy(Arc::clone(shared)));
+        Upstreams::start(shared);
         Ok(handle)
     }
 }
@@ -212,7 +215,7 @@ impl GatewayHandle {
     }
 
     pub fn models(&self) -> Vec<ModelView> {
-        self.shared.directory.models()
+        self.shared.models()
     }
 
     pub fn providers(&self) -> Vec<ProviderView> {
@@ -235,9 +238,9 @@ impl GatewayHandle {
         AccountSummary { channels: treasury::channel_summaries(&self.shared), ..account }
     }
 
-    /// Waits until at least one provider can be paid for at least one model.
+    /// Waits until somebody can be asked for at least one model.
     pub async fn ready(&self) {
-        self.until(|shared| shared.directory.any_ready()).await;
+        self.until(Shared::any_ready).await;
     }
 
     /// Waits until no request is in work.

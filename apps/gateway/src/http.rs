@@ -36,6 +36,7 @@ use crate::{
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) const COST: HeaderName = HeaderName::from_static("x-peerwatt-cost-nusd");
 pub(crate) const PROVIDER: HeaderName = HeaderName::from_static("x-peerwatt-provider");
+pub(crate) const UPSTREAM: HeaderName = HeaderName::from_static("x-peerwatt-upstream");
 pub(crate) const MODEL: HeaderName = HeaderName::from_static("x-peerwatt-model");
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -113,14 +114,14 @@ async fn health(State(shared): State<Arc<Shared>>) -> Reply {
     standing(&shared, StatusCode::OK)
 }
 
-/// Whether it can answer: it is not stopping, and some provider can be paid.
+/// Whether it can answer: it is not stopping, and somebody can be asked.
 async fn ready(State(shared): State<Arc<Shared>>) -> Reply {
     let status = if is_ready(&shared) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     standing(&shared, status)
 }
 
 fn is_ready(shared: &Shared) -> bool {
-    shared.directory.any_ready() && !shared.is_closing() && has_keys(shared)
+    shared.any_ready() && !shared.is_closing() && has_keys(shared)
 }
 
 fn has_keys(shared: &Shared) -> bool {
@@ -137,7 +138,7 @@ fn standing(shared: &Shared, status: StatusCode) -> Reply {
     let body = format!(
         r#"{{"status":"{text}","providers":{},"models":{}}}"#,
         shared.directory.connected().len(),
-        shared.directory.models().len()
+        shared.models().len()
     );
     json(status, new_id(), body.into())
 }

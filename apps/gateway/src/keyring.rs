@@ -13,7 +13,7 @@ use crate::{
     accounts::{
         Budget, Entry, KeyId, KeyLimits, NotAdmitted, check_format, check_key, key_id, prefix_of,
     },
-    books::{Ended, Opened, Settlement, member},
+    books::{Ended, Reserved, Settlement, member},
     dispatch::not_admitted,
     error::{KeyError, ReceiptLookupError, RequestFailure},
     fleet::{Beginning, Begun, DatabaseError, Fleet, Known, More},
@@ -250,11 +250,11 @@ pub(crate) async fn more(
 /// Closes an attempt. If others must learn of it, what is returned waits for that.
 pub(crate) fn settle(
     shared: &Shared,
-    opened: &Opened,
+    reserved: &Reserved,
     settlement: Settlement,
     ended: Ended,
 ) -> Result<Option<Booked>, JournalError> {
-    let booked = shared.books.settle(opened, settlement, ended)?;
+    let booked = shared.books.settle(reserved, settlement, ended)?;
     let (Some(fleet), Some(booked)) = (&shared.fleet, booked) else { return Ok(None) };
     fleet.work.notify_one();
     Ok(Some(Box::pin(async move {

@@ -20,6 +20,7 @@ mod traces;
 
 mod providers;
 mod treasury;
+mod upstreams;
 
 mod answering;
 mod attempt;
@@ -39,6 +40,7 @@ mod views;
 mod tests;
 
 pub use accounts::{Budget, KeyLimits};
+pub use books::Bought;
 pub use chat::{ChatEvent, ChatRequest, ChatStream, ChatSummary};
 pub use config::{
     ChannelPolicy, Clock, CreditPolicy, GatewayConfig, Limits, RECEIPT_RETENTION_MS, Timeouts,
@@ -47,6 +49,9 @@ pub use config::{
 pub use error::{GatewayError, KeyError, ReceiptLookupError, RequestFailure};
 pub use fleet::{DatabaseError, DatabaseUrl, DatabaseUrlError};
 pub use handle::{Gateway, GatewayHandle, PLAYGROUND_BUDGET, PLAYGROUND_KEY, new_admin_key};
+pub use upstreams::{
+    ConnectUpstream, ConnectedUpstream, UpstreamConfig, UpstreamModel, UpstreamRole,
+};
 pub use views::{
     AccountSummary, ChannelSummary, KeyView, ModelView, ProviderView, RequestView, RouteCandidate,
     RouteView, StoredReceipt, UsageView,

@@ -316,8 +316,8 @@ pub(crate) fn render(shared: &Shared) -> String {
     );
     registry.register(
         "peerwatt_models_offered",
-        "Models that at least one of them offers",
-        gauge(shared.directory.models().len()),
+        "Models that can be asked for",
+        gauge(shared.models().len()),
     );
     let mut text = String::new();
     // Writing to a string cannot fail.

@@ -6,6 +6,7 @@ use crate::{
     dispatch::{self, Needs},
     error::RequestFailure,
     shared::Shared,
+    upstreams::UpstreamRole,
     views::{RouteCandidate, RouteView},
 };
 
@@ -18,11 +19,11 @@ pub(crate) fn explain(
     tokens_max: Option<u32>,
     abilities: Abilities,
 ) -> Result<RouteView, RequestFailure> {
-    let Some(resolved) = shared.directory.resolve(model) else {
+    let Some(id) = shared.resolve(model) else {
         return Err(dispatch::unknown_model(shared, model.to_owned()));
     };
     let need = market::Need {
-        model: resolved.model,
+        model: id,
         prompt_tokens,
         prompt_tokens_min: prompt_tokens,
         context_tokens_min: needs.context_tokens_min,
@@ -32,15 +33,51 @@ pub(crate) fn explain(
         provider: needs.provider,
         region: needs.region.clone(),
     };
-    let candidates = shared.directory.candidates(need.model, &[], None);
     let policy = market::Policy { explore_ppm: 0, ..needs.policy };
     let now = shared.since_start();
-    let choice = market::choose(&policy, now, &need, &candidates, dispatch::random());
-    let views = candidates.iter().enumerate().map(|(index, candidate)| {
+    let choose = |candidates: &[market::Candidate]| {
+        market::choose(&policy, now, &need, candidates, dispatch::random())
+    };
+    let upstreams = |role| match needs.upstreams {
+        true => shared.upstreams.candidates((model, id), &[], role),
+        false => Vec::new(),
+    };
+    let mut candidates = shared.directory.candidates(id, &[], None);
+    candidates.extend(upstreams(UpstreamRole::Policy));
+    let last = upstreams(UpstreamRole::LastResort);
+    let mut choice = choose(&candidates);
+    let mut views = views(shared, &candidates, &choice);
+    let mut taken = choice.taken.and_then(|index| candidates.get(index));
+    if taken.is_none() {
+        choice = choose(&last);
+        taken = choice.taken.and_then(|index| last.get(index));
+        views.extend(self::views(shared, &last, &choice));
+    } else {
+        let passed = Some("a last resort".to_owned());
+        let views_of = self::views(shared, &last, &choose(&last));
+        let unasked =
+            views_of.into_iter().map(|view| RouteCandidate { passed: passed.clone(), ..view });
+        views.extend(unasked);
+    }
+    Ok(RouteView {
+        model: id,
+        provider: taken.map(|candidate| candidate.provider),
+        candidates: views,
+    })
+}
+
+/// What speaks for and against each candidate.
+fn views(
+    shared: &Shared,
+    candidates: &[market::Candidate],
+    choice: &market::Choice,
+) -> Vec<RouteCandidate> {
+    let view = |(index, candidate): (usize, &market::Candidate)| {
         let scored = choice.scored.iter().find(|scored| scored.index == index);
         let passed = choice.passed.iter().find(|passed| passed.provider == candidate.provider);
         RouteCandidate {
             provider: candidate.provider,
+            upstream: shared.upstreams.name_of(&candidate.provider).as_deref().map(str::to_owned),
             price: candidate.price,
             context_tokens: candidate.context_tokens,
             region: candidate.region.as_ref().to_owned(),
@@ -51,11 +88,6 @@ pub(crate) fn explain(
             score: scored.map(|scored| scored.score),
             passed: passed.map(|passed| passed.reason.to_string()),
         }
-    });
-    let taken = choice.taken.and_then(|index| candidates.get(index));
-    Ok(RouteView {
-        model: need.model,
-        provider: taken.map(|candidate| candidate.provider),
-        candidates: views.collect(),
-    })
+    };
+    candidates.iter().enumerate().map(view).collect()
 }

@@ -29,6 +29,9 @@ use wire::serve::Refusal;
 /// has the time of the other half to arrive.
 const COVER_TOKENS_MIN: u32 = WINDOW_TOKENS / 2;
 
+/// Ordinary text has fewer bytes per token than this with every tokenizer in use.
+pub(crate) const BYTES_PER_TOKEN_MAX: usize = 8;
+
 /// What was agreed when the order was signed.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
@@ -45,6 +48,9 @@ pub(crate) struct Terms {
     pub tokens_max: u32,
     /// Whether there is anything to call.
     pub tools: bool,
+    /// Of a service outside the network, which is not paid in a channel: nothing is promised, and what it counts
+    /// is taken where it is possible.
+    pub bought: bool,
     pub channel: ChannelId,
     pub lane: Lane,
     pub lane_total_before: Nusd,
@@ -100,6 +106,12 @@ pub(crate) enum Input {
     },
     /// Signed by the provider's operator key.
     Final(Box<Verified<ServiceReport>>),
+    /// The last word of a service that signs nothing. What it counted is believed as far as it is possible.
+    Done {
+        finish: FinishReason,
+        prompt_tokens: Option<u32>,
+        completion_tokens: Option<u32>,
+    },
     /// The provider sent what the protocol does not allow.
     Breach(Breach),
     /// The stream ended or was cut.
@@ -228,8 +240,9 @@ pub(crate) struct Session {
     /// Tokens that `promised` pays for at the prompt's size as known now.
     covered: u32,
     response: StreamHash,
+    bytes: usize,
     leaves: Vec<Hash32>,
-    ids_known: bool,
+    counted: CountMethod,
     /// Calls of tools that have begun.
     calls: usize,
     /// When the current wait ends.
@@ -256,8 +269,9 @@ impl Session {
             promised: terms.promised,
             covered: 0,
             response: StreamHash::default(),
+            bytes: 0,
             leaves: Vec::new(),
-            ids_known: true,
+            counted: CountMethod::TokenIds,
             calls: 0,
             deadline_ms: terms.waits.accept_ms,
             terms,
@@ -291,6 +305,9 @@ impl Session {
                 self.delta(now_ms, pieces, prompt_tokens, effects);
             }
             Input::Final(report) => self.finish(*report, effects),
+            Input::Done { finish, prompt_tokens, completion_tokens } => {
+                self.done(finish, prompt_tokens, completion_tokens, effects);
+            }
             Input::Breach(breach) => self.breach(breach, effects),
             Input::Ended if self.phase == Phase::Cancelling => {
                 self.close(Ending::ClientGone, None, effects);
@@ -346,8 +363,11 @@ impl Session {
         for piece in &pieces {
             self.calls += usize::from(piece.span == Span::CallName);
             self.response.update(&piece.bytes);
+            self.bytes = self.bytes.saturating_add(piece.bytes.len());
             self.leaves.push(piece.transcript_leaf());
-            self.ids_known &= piece.id.is_some();
+            if piece.id.is_none() {
+                self.counted = CountMethod::Chunks;
+            }
         }
         self.delivered = delivered;
         self.extend_cover(effects);
@@ -410,6 +430,40 @@ impl Session {
         self.close(ending, Some(report.into_signed()), effects);
     }
 
+    /// The end of an answer that nobody signs for.
+    fn done(
+        &mut self,
+        finish: FinishReason,
+        prompt_tokens: Option<u32>,
+        completion_tokens: Option<u32>,
+        effects: &mut Vec<Effect>,
+    ) {
+        // A service counts what it puts around a prompt too. More than we reserved for is our loss.
+        let prompt_tokens = prompt_tokens.map(|told| told.min(self.terms.prompt_tokens_max));
+        if let Err(breach) = self.learn_prompt(prompt_tokens) {
+            return self.breach(breach, effects);
+        }
+        if let Some(told) = completion_tokens.filter(|_| self.counted == CountMethod::Chunks) {
+            // A token that was delivered has at least a byte; what a model only thought is not delivered.
+            let told = usize::try_from(told).unwrap_or(usize::MAX).min(self.bytes);
+            self.count_at_least(told);
+            self.counted = CountMethod::Told;
+        }
+        let ending = match (self.phase, finish) {
+            (Phase::Cancelling, _) => Ending::ClientGone,
+            (_, finish @ (FinishReason::Stop | FinishReason::Length)) => Ending::Finished(finish),
+            (_, FinishReason::Cancelled) => Ending::Failed(Failure::StoppedEarly),
+            (_, FinishReason::Failed) => Ending::Failed(Failure::Engine),
+        };
+        self.close(ending, None, effects);
+    }
+
+    /// Within what was asked for, and paid.
+    fn count_at_least(&mut self, tokens: usize) {
+        let tokens = u32::try_from(tokens).unwrap_or(u32::MAX).min(self.terms.tokens_max);
+        self.delivered = self.delivered.max(tokens);
+    }
+
     /// The first field in which a report is not about this attempt.
     fn other_report(&self, report: &ServiceReport) -> Option<&'static str> {
         let terms = &self.terms;
@@ -460,6 +514,10 @@ impl Session {
         report: Option<Signed<ServiceReport>>,
         effects: &mut Vec<Effect>,
     ) {
+        if self.terms.bought && self.counted == CountMethod::Chunks {
+            // Some services put a sentence into a chunk, and who leaves before the end is not told the count.
+            self.count_at_least(self.bytes / BYTES_PER_TOKEN_MAX);
+        }
         let charge = self.charge(self.delivered);
         let owed = self.terms.lane_total_before.saturating_add(charge);
         if owed > self.promised {
@@ -475,7 +533,7 @@ impl Session {
             charge,
             response_hash: self.response.finish(),
             transcript_root: merkle_root(&self.leaves),
-            counted: if self.ids_known { CountMethod::TokenIds } else { CountMethod::Chunks },
+            counted: self.counted,
             report,
             findings: Vec::new(),
         };

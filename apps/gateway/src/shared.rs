@@ -1,8 +1,11 @@
 //! What every part of a running gateway holds on to.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::{
@@ -10,7 +13,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use types::{Address, Nusd, TimeMs, Watt};
+use types::{Address, ModelId, Nusd, TimeMs, Watt};
 
 use crate::{
     accounts::{KeyId, key_id},
@@ -22,7 +25,8 @@ use crate::{
     providers::Directory,
     traces::{self, Tracer},
     treasury::Command,
-    views::AccountSummary,
+    upstreams::Upstreams,
+    views::{AccountSummary, ModelView},
 };
 
 /// Exports of usage at once.
@@ -36,6 +40,8 @@ pub(crate) struct Shared {
     /// If API keys are in a database.
     pub fleet: Option<Arc<Fleet>>,
     pub directory: Directory,
+    /// Services outside the network.
+    pub upstreams: Upstreams,
     pub metrics: Metrics,
     pub hedges: HedgeBudget,
     /// `None`: nothing is traced.
@@ -66,6 +72,7 @@ impl Shared {
         config: GatewayConfig,
         books: Books,
         fleet: Option<Arc<Fleet>>,
+        upstreams: Upstreams,
         treasury: mpsc::Sender<Command>,
     ) -> Shared {
         let operator = Address::of_key(&config.operator.public_key());
@@ -84,6 +91,7 @@ impl Shared {
         };
         Shared {
             directory: Directory::new(config.limits.providers_max),
+            upstreams,
             metrics: Metrics::default(),
             hedges: HedgeBudget::default(),
             tracer,
@@ -111,6 +119,25 @@ impl Shared {
     /// The time of day.
     pub(crate) fn now(&self) -> TimeMs {
         (self.config.clock)()
+    }
+
+    /// What a client's name for a model means.
+    pub(crate) fn resolve(&self, name: &str) -> Option<ModelId> {
+        let offered = self.directory.resolve(name).map(|resolved| resolved.model);
+        offered.or_else(|| self.upstreams.resolve(name))
+    }
+
+    /// All models, those of upstreams last.
+    pub(crate) fn models(&self) -> Vec<ModelView> {
+        let mut models = self.directory.models();
+        let names: BTreeSet<String> = models.iter().map(|view| view.alias.clone()).collect();
+        models.extend(self.upstreams.models(|name| names.contains(name)));
+        models
+    }
+
+    /// Whether somebody can be asked for something.
+    pub(crate) fn any_ready(&self) -> bool {
+        self.directory.any_ready() || self.upstreams.any_ready()
     }
 
     pub(crate) fn is_closing(&self) -> bool {

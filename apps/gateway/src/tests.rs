@@ -18,9 +18,11 @@ mod keys_and_limits;
 mod metrics;
 mod restart;
 mod routing;
+mod table;
 mod tallies;
 mod tools;
 mod traces;
+mod upstreams;
 
 use std::{
     path::Path,
@@ -262,6 +264,7 @@ fn config(home: &Path, net: &MemoryNet, chain: &Arc<TestChain>, node_seed: u8) -
         keyless: None,
         admin_key: Some(ADMIN_KEY.to_owned()),
         database: None,
+        upstreams: Vec::new(),
         collector: None,
         receipt_retention_ms: RECEIPT_RETENTION_MS,
         clock: Arc::clone(clock),

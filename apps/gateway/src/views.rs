@@ -11,7 +11,7 @@ use types::{
     receipt::Receipt,
 };
 
-use crate::accounts::KeyLimits;
+use crate::{accounts::KeyLimits, books::Bought};
 
 /// An API key, without the key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +85,9 @@ pub struct RouteView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteCandidate {
     pub provider: Address,
+    /// It is this service outside the network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
     pub price: Price,
     pub context_tokens: u32,
     pub region: String,
@@ -109,6 +112,9 @@ pub struct RequestView {
     pub model: String,
     pub model_id: ModelId,
     pub provider: Address,
+    /// The service outside the network that answered, as the operator calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
     pub prompt_tokens: u32,
     pub completion_tokens: u32,
     /// Taken from the key's budget.
@@ -132,6 +138,8 @@ pub struct UsageView {
     pub model: String,
     pub model_id: ModelId,
     pub provider: Address,
+    /// The service outside the network that answered, as the operator calls it; its answer was not verified.
+    pub upstream: Option<String>,
     pub prompt_tokens: u32,
     pub completion_tokens: u32,
     pub counted: CountMethod,
@@ -142,7 +150,7 @@ pub struct UsageView {
 }
 
 impl UsageView {
-    pub const COLUMNS: [&str; 13] = [
+    pub const COLUMNS: [&str; 14] = [
         "request_id",
         "started_at",
         "ended_at",
@@ -150,6 +158,7 @@ impl UsageView {
         "model",
         "model_id",
         "provider",
+        "upstream",
         "prompt_tokens",
         "completion_tokens",
         "counted",
@@ -168,6 +177,9 @@ pub struct StoredReceipt {
     pub earlier: Vec<Receipt>,
     /// Salts the prompt's digest. 32 hexadecimal digits.
     pub salt: String,
+    /// Of an answer of a service outside the network: nobody but the gateway signs for it, and nothing of it is verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bought: Option<Bought>,
 }
 
 /// The gateway's account and channels, as last read from the ledger.

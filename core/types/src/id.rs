@@ -36,6 +36,11 @@ impl Address {
         Address::truncate(sha256(&[b"peerwatt/address/key\0", &key.0]))
     }
 
+    /// What a gateway calls a service outside the network. No key controls it, and the ledger does not know it.
+    pub fn of_upstream(gateway: &PublicKey, name: &str) -> Address {
+        Address::truncate(sha256(&[b"peerwatt/address/upstream\0", &gateway.0, name.as_bytes()]))
+    }
+
     /// The account of a part of the ledger itself, which no key controls: `peerwatt/`, the first 11
     /// characters of its name, zeros. A key whose digest began like this will not be found.
     #[expect(

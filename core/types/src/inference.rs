@@ -411,4 +411,6 @@ pub enum CountMethod {
     TokenIds,
     /// Chunks of the stream, because the engine gives no ids; a chunk holds one token or more.
     Chunks,
+    /// As a service outside the network said that made them; at most one for each delivered byte.
+    Told,
 }

@@ -204,7 +204,8 @@ impl Engine for DummyEngine {
         }
         if behaviour == Behaviour::Refuses {
             let message = "dummy/refuses refuses".to_owned();
-            return Err(EngineError::Refused { url: "dummy".to_owned(), status: 503, message });
+            let url = "dummy".to_owned();
+            return Err(EngineError::Refused { url, status: 503, message, retry_after_ms: None });
         }
         let prompt_tokens = words(&prompt_text(&request.prompt)).len();
         let prompt_tokens = u32::try_from(prompt_tokens).unwrap_or(u32::MAX).max(1);

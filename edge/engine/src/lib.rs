@@ -150,7 +150,13 @@ pub enum EngineError {
     #[error("the engine at {url} does not answer; is it running?")]
     Unreachable { url: String, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("the engine at {url} answered {status}: {message}")]
-    Refused { url: String, status: u16, message: String },
+    Refused {
+        url: String,
+        status: u16,
+        message: String,
+        /// After which time it may be asked again, if it says so.
+        retry_after_ms: Option<u64>,
+    },
     #[error("the engine at {url} answered with something unexpected: {reason}")]
     Protocol { url: String, reason: String },
     #[error("the engine at {url} lists no model `{name}`")]

@@ -65,8 +65,8 @@ pub struct OpenAiOptions {
     pub slots: u32,
     /// Only models of these names; empty: all that the server lists.
     pub models: Vec<String>,
-    /// Somebody else's service, whose answers are sold on. It is said so, and the server is believed to understand
-    /// tools and JSON.
+    /// Somebody else's service, whose answers are sold on. It is said so, and a server of a kind that is not known is
+    /// believed to understand tools and JSON.
     pub resold: bool,
 }
 
@@ -157,6 +157,12 @@ impl OpenAiEngine {
         }
         engine.remember(&models, props.as_ref());
         Ok(engine)
+    }
+
+    /// A model by the name that the server has for it, of those it listed last.
+    pub fn model_named(&self, name: &str) -> Option<EngineModel> {
+        let known = self.lock();
+        known.iter().find(|known| known.name == name).map(|known| known.model.clone())
     }
 
     /// Whether it is llama.cpp's own server.
@@ -359,7 +365,7 @@ fn describe(
             .or(trained)
             .unwrap_or(options.context_tokens)
             .max(1),
-        abilities: match options.resold {
+        abilities: match options.resold && family == Family::Other {
             true => Abilities { json: true, tools: ToolAbility::Forced, ..Abilities::default() },
             false => abilities(props, family),
         },

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{RequestBuilder, Response, StatusCode};
+use reqwest::{RequestBuilder, Response, StatusCode, header::RETRY_AFTER};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -123,6 +123,9 @@ async fn accepted(url: &str, response: Response) -> Result<Response, EngineError
         return Ok(response);
     }
     let url = url.to_owned();
+    let retry_after = response.headers().get(RETRY_AFTER);
+    let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok());
+    let retry_after_ms = retry_after.map(|seconds| seconds.saturating_mul(1_000));
     let error = ServerError::read(&read_body(response, ERROR_BYTES_MAX).await.unwrap_or_default());
     if let (Some(prompt_tokens), Some(context_tokens)) = (error.prompt_tokens, error.context_tokens)
     {
@@ -132,7 +135,7 @@ async fn accepted(url: &str, response: Response) -> Result<Response, EngineError
         true => status.canonical_reason().unwrap_or("no reason given").to_owned(),
         false => error.message,
     };
-    Err(EngineError::Refused { url, status: status.as_u16(), message })
+    Err(EngineError::Refused { url, status: status.as_u16(), message, retry_after_ms })
 }
 
 /// Whether an error says that the server has no such page.

@@ -32,7 +32,8 @@ pub(super) const ALLOWED: Table = &[
     ("engine", &["types", "wire"]),
     ("validator", &["types", "ledger", "replication", "keys", "wire", "net", "replica", "store"]),
     ("provider", &["types", "market", "keys", "wire", "net", "store", "engine"]),
-    ("gateway", &["types", "market", "keys", "wire", "net", "store"]),
+    // `engine`: an upstream of a gateway is an engine that somebody else runs (ADR 13).
+    ("gateway", &["types", "market", "keys", "wire", "net", "store", "engine"]),
     // `keys`: the page recomputes the signatures of the receipts it shows.
     ("web", &["types", "keys", "wire", "gateway"]),
     (

@@ -3,6 +3,7 @@
 use std::{fs, io::Read, path::Path};
 
 use anyhow::{Context, bail};
+use gateway::Bought;
 use serde::{Deserialize, Serialize};
 use types::{Nusd, receipt::Receipt};
 
@@ -22,6 +23,9 @@ struct ReceiptFile {
     earlier: Vec<Receipt>,
     #[serde(default)]
     salt: Option<String>,
+    /// Of an answer of a service outside the network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bought: Option<Bought>,
 }
 
 /// What recomputing a receipt showed.
@@ -34,6 +38,9 @@ struct Verified {
     parts: usize,
     prompt_tokens: u32,
     delivered_tokens: u32,
+    /// The service outside the network that answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<String>,
     /// Both sides signed the same answer, counts and total.
     both_agree: bool,
     /// Whether the given answer is the one; absent if none was given.
@@ -55,7 +62,7 @@ pub(crate) async fn run(common: Common, args: ReceiptArgs, output: Output) -> an
 }
 
 fn verify(file: &ReceiptFile, response: Option<&Path>, output: Output) -> anyhow::Result<()> {
-    let ReceiptFile { receipt, earlier, .. } = file;
+    let ReceiptFile { receipt, earlier, bought, .. } = file;
     let parts: Vec<&Receipt> = earlier.iter().chain([receipt]).collect();
     for part in &parts {
         part.verify(&keys::Ed25519).context("the receipt does not add up")?;
@@ -87,6 +94,7 @@ fn verify(file: &ReceiptFile, response: Option<&Path>, output: Output) -> anyhow
         parts: parts.len(),
         prompt_tokens: statements().next().map_or(0, |ack| ack.prompt_tokens),
         delivered_tokens: statements().map(|ack| ack.delivered_tokens).fold(0, u32::saturating_add),
+        upstream: bought.as_ref().map(|bought| bought.upstream.clone()),
         both_agree: receipt.agrees(),
         response_matches,
     };
@@ -102,7 +110,13 @@ fn verify(file: &ReceiptFile, response: Option<&Path>, output: Output) -> anyhow
             parts.len()
         ));
     }
+    if let Some(Bought { upstream, model }) = bought {
+        text.push_str(&format!(
+            "\n`{upstream}`, a service outside the network, answered with its model `{model}`; only the gateway signs for it, and nobody verifies the answer"
+        ));
+    }
     text.push_str(match (&receipt.report, verified.both_agree) {
+        (None, _) if bought.is_some() => "",
         (None, _) => "\nthe provider did not finish; it is paid for what was delivered",
         (Some(_), true) => "\nprovider and gateway signed the same answer, counts and total",
         (Some(_), false) => "\nprovider and gateway differ: compare `report` with `acknowledgement` in `receipt show`",

@@ -52,6 +52,10 @@ fn line(candidate: &RouteCandidate) -> String {
     let RouteCandidate { provider, slots, in_flight, .. } = candidate;
     let usd = |nusd: Option<Nusd>| nusd.map_or("-".to_owned(), Nusd::to_decimal);
     let ms = candidate.expected_ms.map_or("unmeasured".to_owned(), |ms| format!("{ms} ms"));
+    let provider = match &candidate.upstream {
+        Some(name) => format!("{provider} ({name}, not verified)"),
+        None => provider.to_string(),
+    };
     let verdict = candidate.passed.as_deref().unwrap_or("taken");
     format!(
         "{provider}  cost {:>11} USD  {ms:>10}  score {:>11}  {in_flight}/{slots} busy  {verdict}",

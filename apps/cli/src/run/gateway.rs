@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::Context;
 use gateway::{
     ChannelPolicy, CreditPolicy, DatabaseUrl, Gateway, GatewayConfig, GatewayHandle, KeyError,
-    KeyLimits, Limits, RECEIPT_RETENTION_MS, Timeouts, system_clock,
+    KeyLimits, Limits, RECEIPT_RETENTION_MS, Timeouts, UpstreamConfig, system_clock,
 };
 use keys::SecretKey;
 use net::IrohConfig;
@@ -21,7 +21,7 @@ use crate::{
     args::{ChainArgs, Common, GatewayArgs},
     home::{Home, read_genesis},
     output::Output,
-    run::stop,
+    run::{stop, upstreams},
     trust,
 };
 
@@ -46,6 +46,8 @@ pub(crate) struct GatewayPlan {
     pub(crate) metrics_listen: Option<SocketAddr>,
     /// Where API keys are shared with other gateways.
     pub(crate) database: Option<DatabaseUrl>,
+    /// Services outside the network that answer too.
+    pub(crate) upstreams: Vec<UpstreamConfig>,
     /// Who is told of requests.
     pub(crate) collector: Option<CollectorClient>,
     /// Names besides its address under which the page may be asked for.
@@ -151,6 +153,7 @@ pub(crate) async fn start(
         keyless: plan.keyless.then(|| FIRST_KEY.to_owned()),
         admin_key: Some(admin_key(home)?),
         database: plan.database,
+        upstreams: plan.upstreams,
         collector: plan.collector,
         receipt_retention_ms: RECEIPT_RETENTION_MS,
         clock: system_clock(),
@@ -285,6 +288,7 @@ pub(crate) async fn run(common: Common, args: GatewayArgs, output: Output) -> an
         keyless: args.keyless,
         metrics_listen: args.metrics_listen,
         database: args.database,
+        upstreams: upstreams::read(args.upstreams.as_deref())?,
         collector: args.otlp.collector(output)?,
         public_hosts: args.public_host,
         accounts: Vec::new(),

@@ -67,6 +67,7 @@ pub(crate) async fn run(common: Common, args: UpArgs, output: Output) -> anyhow:
         keyless: args.keyless,
         metrics_listen: args.metrics_listen,
         database: None,
+        upstreams: Vec::new(),
         collector: args.otlp.collector(output)?,
         public_hosts: args.public_host.clone(),
         accounts: accounts(&home)?,

@@ -29,7 +29,7 @@ fn settlement(number: u8, opened: &Opened, billed: Nusd) -> Settlement {
     use types::{
         ModelId,
         inference::{CountMethod, FinishReason},
-        receipt::Acknowledgement,
+        receipt::{Acknowledgement, Receipt},
         sign::Signed,
     };
     let ack = Acknowledgement {
@@ -63,12 +63,13 @@ fn settlement(number: u8, opened: &Opened, billed: Nusd) -> Settlement {
         model_name: "m".into(),
         started_at: TimeMs(1),
         duration_ms: 2,
+        bought: None,
     }
 }
 
 fn request(books: &Books, number: u8, billed: u128) {
     let opened = books.open_request((&key_id(KEY), REQUEST), CHANNEL, &ask(), TimeMs(0)).unwrap();
-    books.settle(&opened, settlement(number, &opened, Nusd(billed)), ENDED).unwrap();
+    books.settle(&opened.reserved, settlement(number, &opened, Nusd(billed)), ENDED).unwrap();
 }
 
 fn open(folder: &Path) -> Books {
@@ -129,8 +130,9 @@ fn a_request_that_was_open_at_the_end_holds_nothing_afterwards() {
     let books = open(folder.path());
     books.put_key("first", KEY, KeyLimits::budget(Nusd::whole(1)), TimeMs(0), 10).unwrap();
     let opened = books.open_request((&key_id(KEY), REQUEST), CHANNEL, &ask(), TimeMs(0)).unwrap();
-    assert_eq!(books.keys(TimeMs(0))[0].reserved, opened.grant.cost_max);
-    books.cancel(&key_id(KEY), CHANNEL, &opened);
+    assert_eq!(books.keys(TimeMs(0))[0].reserved, opened.reserved.grant.cost_max);
+    let lane = (CHANNEL, opened.held.lane, opened.held.total_before);
+    books.cancel(&key_id(KEY), lane, &opened.reserved);
     assert_eq!(books.keys(TimeMs(0))[0].reserved, Nusd::ZERO);
     books.open_request((&key_id(KEY), REQUEST), CHANNEL, &ask(), TimeMs(0)).unwrap();
     drop(books);
@@ -143,7 +145,7 @@ fn a_request_that_was_open_at_the_end_holds_nothing_afterwards() {
 fn a_key_of_an_older_journal_has_its_budget_and_what_it_used() {
     let folder = tempfile::tempdir().unwrap();
     let books = open(folder.path());
-    let old = OldKeyRecord {
+    let old = crate::accounts::OldKeyRecord {
         id: key_id(KEY),
         name: "first".into(),
         prefix: "pw-01234".into(),
@@ -161,6 +163,33 @@ fn a_key_of_an_older_journal_has_its_budget_and_what_it_used() {
     drop(books);
     let view = view.clone();
     assert_eq!(open(folder.path()).keys(TimeMs(2)), [view]);
+}
+
+#[test]
+fn a_receipt_of_an_older_journal_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let books = open(folder.path());
+    books.put_key("first", KEY, KeyLimits::budget(Nusd::whole(1)), TimeMs(0), 10).unwrap();
+    let opened = books.open_request((&key_id(KEY), REQUEST), CHANNEL, &ask(), TimeMs(0)).unwrap();
+    let settled = settlement(1, &opened, Nusd(70));
+    let Settlement { receipt, salt, key, billed, answered, .. } = settled.clone();
+    let Settlement { model_name, started_at, duration_ms, .. } = settled.clone();
+    let old = record::OldSettlement {
+        receipt,
+        salt,
+        key,
+        billed,
+        answered,
+        model_name,
+        started_at,
+        duration_ms,
+    };
+    books.append(&Record::OldSettled(Box::new(old))).unwrap();
+    drop(books);
+    let books = open(folder.path());
+    let receipt = books.receipt(RequestId([1; 16]), None).unwrap();
+    assert_eq!((receipt.receipt, receipt.bought), (settled.receipt, None));
+    assert_eq!(books.keys(TimeMs(0))[0].used, Nusd(70));
 }
 
 #[test]
@@ -199,7 +228,7 @@ fn a_request_of_two_parts_is_on_one_bill_when_it_ended() {
             books.open_request((&key_id(KEY), REQUEST), CHANNEL, &ask(), TimeMs(0)).unwrap();
         let mut part = settlement(1, &opened, Nusd(billed));
         part.receipt.acknowledgement.value.ended_at = TimeMs(ended_at);
-        books.settle(&opened, part, ENDED).unwrap();
+        books.settle(&opened.reserved, part, ENDED).unwrap();
     }
     let check = |books: &Books| {
         let id = RequestId([1; 16]);
@@ -228,7 +257,7 @@ fn broken_answers_cost_the_gateway_a_share_of_what_their_key_spent() {
         let mut part = settlement(number, &opened, Nusd(billed));
         let total = &mut part.receipt.acknowledgement.value.lane_total;
         *total = total.saturating_add(Nusd(lost));
-        books.settle(&opened, part, ENDED).unwrap();
+        books.settle(&opened.reserved, part, ENDED).unwrap();
     };
     lose(1, 0, 10_000_000);
     assert!(books.may_lose(&key_id(KEY), &REQUEST));

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use market::Patience;
+use market::{Candidate, Patience};
 use tokio::time::Instant;
 use types::{Address, ability::Lacking, inference::InferenceRequest, price::Price};
 use wire::serve::Refusal;
@@ -22,6 +22,7 @@ use crate::{
     session::Ending,
     shared::Shared,
     treasury,
+    upstreams::{Called, UpstreamRole, Upstreams},
 };
 
 /// Providers that are asked one after the other before the client is told that it failed.
@@ -31,10 +32,16 @@ const ORDERS_MAX: u16 = 16;
 /// How long a request sleeps at most before it looks for a provider again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// A provider to ask.
+/// How whoever was found is asked.
+pub(super) enum Way {
+    Provider(Chosen, Slot),
+    Upstream(Called),
+}
+
+/// Somebody to ask.
 pub(super) struct Found {
-    pub(super) chosen: Chosen,
-    pub(super) slot: Slot,
+    pub(super) way: Way,
+    pub(super) provider: Address,
     pub(super) price: Price,
     pub(super) context_tokens: u32,
     /// By what was measured of it, if somebody else could be asked.
@@ -45,8 +52,8 @@ pub(super) struct Found {
 
 /// The search of one request for a provider.
 pub(super) struct Search<'a> {
-    shared: &'a Arc<Shared>,
-    job: &'a Arc<Job>,
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) job: &'a Arc<Job>,
     need: market::Need,
     /// Somebody has begun the answer.
     continues: bool,
@@ -61,7 +68,9 @@ pub(super) struct Search<'a> {
     failures: u32,
     orders: u16,
     last_reason: Option<String>,
-    budget: Option<RequestFailure>,
+    /// What the client is told if nobody else can be asked: its budget does not suffice, or a service says that
+    /// the request is wrong.
+    otherwise: Option<RequestFailure>,
     queue_ends: Instant,
     /// For a request that another provider is late with.
     is_second: bool,
@@ -102,7 +111,7 @@ impl<'a> Search<'a> {
             failures: 0,
             orders: 0,
             last_reason: None,
-            budget: None,
+            otherwise: None,
             queue_ends: Instant::now() + queue,
             is_second: since.race.is_some(),
             waits: false,
@@ -143,18 +152,22 @@ impl<'a> Search<'a> {
         async move { Box::pin(begin(&shared, &job, request, since)).await }
     }
 
-    /// A provider to ask, waiting for one while all that could are busy.
+    /// Somebody to ask, waiting for a provider while all that could be asked are busy.
     pub(super) async fn provider(&mut self) -> Result<Found, RequestFailure> {
         let shared = self.shared;
         loop {
-            if self.failures >= ATTEMPTS_MAX || self.orders >= ORDERS_MAX {
-                return Err(self.give_up(None));
+            let is_over = self.failures >= ATTEMPTS_MAX || self.orders >= ORDERS_MAX;
+            if is_over {
+                let found = self.last_resort();
+                return found.map_err(|_| self.give_up(None));
             }
             let freed = shared.freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable();
-            let tried: Vec<Address> = self.excluded.iter().chain(&self.waiting).copied().collect();
-            let candidates = shared.directory.candidates(self.job.model, &tried, self.job.prefix);
+            let tried = self.tried();
+            let mut candidates =
+                shared.directory.candidates(self.job.model, &tried, self.job.prefix);
+            candidates.extend(self.upstreams(&tried, UpstreamRole::Policy));
             let now = shared.since_start();
             let choice =
                 market::choose(&self.job.needs.policy, now, &self.need, &candidates, random());
@@ -164,29 +177,15 @@ impl<'a> Search<'a> {
                 shared.directory.count(named, &candidates, &choice, self.is_second);
             }
             if let Some(candidate) = choice.taken.and_then(|index| candidates.get(index)) {
-                if let Some((chosen, slot)) = Directory::take(shared, candidate.provider) {
-                    let (record, prompt_tokens) = (&candidate.record, self.need.prompt_tokens);
-                    // Who is alone, or the last that is asked, is waited for: to give it up early would
-                    // help nobody.
-                    let may_fail = self.failures.saturating_add(1) < ATTEMPTS_MAX
-                        && self.orders.saturating_add(1) < ORDERS_MAX;
-                    let has_others = may_fail && choice.scored.len() > 1;
-                    let patience = record.patience(prompt_tokens).filter(|_| has_others);
-                    let patience = patience.map(|patience| match self.may_break {
-                        true => patience,
-                        false => Patience { inter_token_ms: u64::MAX, ..patience },
-                    });
-                    let slow_after = record.slow_after_ms(prompt_tokens).filter(|_| has_others);
-                    return Ok(Found {
-                        chosen,
-                        slot,
-                        price: candidate.price,
-                        context_tokens: candidate.context_tokens,
-                        patience,
-                        slow_after: slow_after.map(Duration::from_millis),
-                    });
+                if let Some(found) = self.found(candidate, choice.scored.len() > 1) {
+                    return Ok(found);
                 }
                 continue;
+            }
+            let mut choice = choice;
+            match self.last_resort() {
+                Ok(found) => return Ok(found),
+                Err(last) => choice.passed.extend(last.passed),
             }
             let retry_at = match self.waiting.is_empty() {
                 true => choice.retry_at(now),
@@ -207,10 +206,65 @@ impl<'a> Search<'a> {
         }
     }
 
+    fn tried(&self) -> Vec<Address> {
+        self.excluded.iter().chain(&self.waiting).copied().collect()
+    }
+
+    /// Services outside the network that may be asked. Not for the rest of an answer: nobody knows whether they have
+    /// the same weights.
+    fn upstreams(&self, tried: &[Address], role: UpstreamRole) -> Vec<Candidate> {
+        if self.continues || !self.job.needs.upstreams {
+            return Vec::new();
+        }
+        let named = (self.job.model_name.as_str(), self.job.model);
+        self.shared.upstreams.candidates(named, tried, role)
+    }
+
+    /// Somebody to ask when nobody else can be, or why there is none. Not for a request that somebody is only late with.
+    fn last_resort(&self) -> Result<Found, market::Choice> {
+        let candidates = match self.is_second {
+            true => Vec::new(),
+            false => self.upstreams(&self.tried(), UpstreamRole::LastResort),
+        };
+        let now = self.shared.since_start();
+        let choice = market::choose(&self.job.needs.policy, now, &self.need, &candidates, random());
+        let candidate = choice.taken.and_then(|index| candidates.get(index));
+        candidate.and_then(|candidate| self.found(candidate, false)).ok_or(choice)
+    }
+
+    /// Takes a slot of who was chosen, if it is still there.
+    fn found(&self, candidate: &Candidate, has_others: bool) -> Option<Found> {
+        let named = (self.job.model_name.as_str(), self.job.model);
+        let way = match Directory::take(self.shared, candidate.provider) {
+            Some((chosen, slot)) => Way::Provider(chosen, slot),
+            None => Way::Upstream(Upstreams::take(self.shared, candidate.provider, named)?),
+        };
+        let (record, prompt_tokens) = (&candidate.record, self.need.prompt_tokens);
+        // Who is alone, or the last that is asked, is waited for: to give it up early would
+        // help nobody.
+        let may_fail = self.failures.saturating_add(1) < ATTEMPTS_MAX
+            && self.orders.saturating_add(1) < ORDERS_MAX;
+        let has_others = may_fail && has_others;
+        let patience = record.patience(prompt_tokens).filter(|_| has_others);
+        let patience = patience.map(|patience| match self.may_break {
+            true => patience,
+            false => Patience { inter_token_ms: u64::MAX, ..patience },
+        });
+        let slow_after = record.slow_after_ms(prompt_tokens).filter(|_| has_others);
+        Some(Found {
+            way,
+            provider: candidate.provider,
+            price: candidate.price,
+            context_tokens: candidate.context_tokens,
+            patience,
+            slow_after: slow_after.map(Duration::from_millis),
+        })
+    }
+
     /// Why there is no provider, as the client is told.
     fn give_up(&mut self, choice: Option<&market::Choice>) -> RequestFailure {
-        if let Some(budget) = self.budget.take() {
-            return budget;
+        if let Some(failure) = self.otherwise.take() {
+            return failure;
         }
         let model = self.job.model_name.clone();
         let now = self.shared.since_start();
@@ -277,7 +331,7 @@ impl<'a> Search<'a> {
                 let Err((budget, left)) = more else { return Ok(()) };
                 // A cheaper provider may still do.
                 self.excluded.push(provider);
-                self.budget.get_or_insert(RequestFailure::Budget { budget, needed, left });
+                self.otherwise.get_or_insert(RequestFailure::Budget { budget, needed, left });
             }
             NotOpened::Short { short: Short::Room { needed }, .. } => {
                 treasury::top_up(self.shared, provider, needed);
@@ -319,7 +373,13 @@ impl<'a> Search<'a> {
             }
             Ending::Refused(Refusal::Request { field, problem }) => {
                 let (param, problem) = (Some(field.clone()), problem.clone());
-                return Err(RequestFailure::Invalid { param, problem });
+                let failure = RequestFailure::Invalid { param, problem };
+                if self.shared.upstreams.name_of(&provider).is_none() {
+                    return Err(failure);
+                }
+                // What a service outside the network does not take, a provider may.
+                self.exclude(provider, failure.to_string());
+                self.otherwise.get_or_insert(failure);
             }
             // It will be asked again when it said, if there is time.
             Ending::Refused(Refusal::Busy { .. }) => {}

@@ -8,8 +8,8 @@ use types::{RequestId, inference::TokenPiece, tools::ToolCall};
 use wire::api::{Answer, ApiError, BadRequest, Billing, Dialect, GenerationRequest, Head, ollama};
 
 use super::{
-    COST, MODEL, PROVIDER, Reply, api_error, errors::invalid, json, new_id, read_body, recognize,
-    refuse, routing, stream, text_value,
+    COST, MODEL, PROVIDER, Reply, UPSTREAM, api_error, errors::invalid, json, new_id, read_body,
+    recognize, refuse, routing, stream, text_value,
 };
 use crate::{
     answering::{Answering, Part},
@@ -97,7 +97,7 @@ fn loaded(
     id: RequestId,
     model: String,
 ) -> Result<Reply, Refused> {
-    if shared.directory.resolve(&model).is_none() {
+    if shared.resolve(&model).is_none() {
         return Err(dispatch::unknown_model(shared, model).into());
     }
     let head = Head { id, created: shared.now(), model: &model };
@@ -176,6 +176,9 @@ fn bill(reply: &mut Reply, billing: &Billing) {
     let headers = reply.headers_mut();
     headers.insert(COST, text_value(&billing.cost.to_string()));
     headers.insert(PROVIDER, text_value(&billing.provider.to_string()));
+    if let Some(upstream) = &billing.upstream {
+        headers.insert(UPSTREAM, text_value(upstream));
+    }
     headers.insert(MODEL, text_value(&billing.model.to_string()));
 }
 

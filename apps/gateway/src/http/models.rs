@@ -36,7 +36,7 @@ pub(super) async fn show(
         Ok(cards) => cards,
         Err(failure) => return refuse(OPENAI, id, &api_error(&failure)),
     };
-    let model = shared.directory.resolve(&name).map(|resolved| resolved.model);
+    let model = shared.resolve(&name);
     let card = cards.into_iter().find(|card| Some(card.model) == model);
     match card {
         Some(card) => json(StatusCode::OK, id, openai::model(&ModelCard { id: name, ..card })),
@@ -57,8 +57,7 @@ async fn cards_for(shared: &Shared, headers: &HeaderMap) -> Result<Vec<ModelCard
 fn cards(shared: &Shared) -> Vec<ModelCard> {
     let created_s = shared.now().0 / 1_000;
     let card = |view: ModelView| {
-        let resolved = shared.directory.resolve(&view.alias);
-        let is_meant = resolved.is_some_and(|resolved| resolved.model == view.model);
+        let is_meant = shared.resolve(&view.alias) == Some(view.model);
         ModelCard {
             id: if is_meant { view.alias } else { view.model.to_string() },
             model: view.model,
@@ -70,7 +69,7 @@ fn cards(shared: &Shared) -> Vec<ModelCard> {
             resold: view.resold,
         }
     };
-    shared.directory.models().into_iter().map(card).collect()
+    shared.models().into_iter().map(card).collect()
 }
 
 pub(super) async fn ollama_version() -> Reply {
@@ -117,7 +116,7 @@ pub(super) async fn ollama_show(State(shared): State<Arc<Shared>>, request: Requ
         Ok(name) => name,
         Err(error) => return refuse(OLLAMA, id, &error),
     };
-    let model = shared.directory.resolve(&name).map(|resolved| resolved.model);
+    let model = shared.resolve(&name);
     let card = cards.into_iter().find(|card| Some(card.model) == model);
     match card {
         Some(card) => {

@@ -21,6 +21,9 @@ struct Offered {
     model: String,
     model_id: ModelId,
     provider: Address,
+    /// It is this service outside the network, whose answers nobody verifies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<String>,
     price: Price,
     context_tokens: u32,
     slots: u32,
@@ -42,12 +45,23 @@ pub(super) async fn list(State(shared): State<Arc<Shared>>, headers: HeaderMap) 
             model: offer.alias,
             model_id: offer.model,
             provider: provider.operator,
+            upstream: None,
             price: offer.price,
             context_tokens: offer.context_tokens,
             slots: provider.slots,
             available,
         }));
     }
+    data.extend(shared.upstreams.offers(shared.since_start()).into_iter().map(|offer| Offered {
+        model: offer.serves.as_ref().to_owned(),
+        model_id: shared.resolve(&offer.serves).unwrap_or(offer.id),
+        provider: offer.address,
+        upstream: Some(offer.name.as_ref().to_owned()),
+        price: offer.price,
+        context_tokens: offer.context_tokens,
+        slots: offer.slots,
+        available: offer.available,
+    }));
     data.retain(|offered| limits.allows(&offered.model, &offered.model_id));
     data.sort_by(|a, b| {
         let order = |it: &Offered| {

@@ -26,6 +26,7 @@ const PINNED: HeaderName = HeaderName::from_static("x-peerwatt-pin-provider");
 const REGION: HeaderName = HeaderName::from_static("x-peerwatt-region");
 const CONTINUE: HeaderName = HeaderName::from_static("x-peerwatt-continue");
 const HEDGE: HeaderName = HeaderName::from_static("x-peerwatt-hedge");
+const UPSTREAMS: HeaderName = HeaderName::from_static("x-peerwatt-upstreams");
 const PRICE_MAX: HeaderName = HeaderName::from_static("x-peerwatt-max-price");
 
 /// Reads the headers. One that says something unknown is refused, as a field of the body would be.
@@ -69,6 +70,11 @@ pub(super) fn needs(headers: &HeaderMap) -> Result<Needs, RequestFailure> {
         Some("true") => needs.hedges = true,
         Some("false") => needs.hedges = false,
         Some(_) => return Err(bad(&HEDGE, "is true or false")),
+    }
+    match text(&UPSTREAMS)? {
+        None | Some("true") => {}
+        Some("false") => needs.upstreams = false,
+        Some(_) => return Err(bad(&UPSTREAMS, "is true or false")),
     }
     if let Some(price) = text(&PRICE_MAX)? {
         let Some(price) = price_max(price) else {

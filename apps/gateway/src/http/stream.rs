@@ -14,7 +14,9 @@ use http_body::Frame;
 use types::inference::TokenPiece;
 use wire::api::{Answer, Billing, Dialect, StreamWriter};
 
-use super::{COST, MODEL, PROVIDER, REQUEST_ID, Reply, api_error, generate::head, text_value};
+use super::{
+    COST, MODEL, PROVIDER, REQUEST_ID, Reply, UPSTREAM, api_error, generate::head, text_value,
+};
 use crate::{
     answering::{Answering, Ended, Part},
     dispatch::Job,
@@ -41,6 +43,7 @@ pub(super) fn reply(
     measured: Measured,
 ) -> Reply {
     let provider = text_value(&answering.provider().to_string());
+    let upstream = answering.upstream().map(|name| text_value(&name));
     let body = EventStream {
         writer: StreamWriter::new(dialect, head(job), wishes.include_usage),
         answering: Some(answering),
@@ -55,6 +58,9 @@ pub(super) fn reply(
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(REQUEST_ID, text_value(&job.request_id.to_string()));
     headers.insert(PROVIDER, provider);
+    if let Some(upstream) = upstream {
+        headers.insert(UPSTREAM, upstream);
+    }
     headers.insert(MODEL, text_value(&job.model.to_string()));
     if wishes.trailers {
         headers.insert(header::TRAILER, HeaderValue::from_name(COST));

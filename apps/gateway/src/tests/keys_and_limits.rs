@@ -264,9 +264,9 @@ async fn usage_is_exported_for_a_key_and_for_all() {
     let shown = shown.replace(&second, "SECOND");
     expect![[r#"
         content-type: text/csv; charset=utf-8
-        request_id,started_at,ended_at,key,model,model_id,provider,prompt_tokens,completion_tokens,counted,finish,cost_nusd,duration_ms
-        FIRST,2023-11-14T22:13:20Z,2023-11-14T22:13:20Z,tests,"a,""b""",db76ffd4048f4f49eb6c36b671bd1ffd8e7ceae50da38a958dd913b6727d1ac2,watt15d09gq0f86q03eqfsxveeg9t9rym3yyh08fr2v,9,5,token_ids,stop,960,0
-        SECOND,2023-11-14T22:13:20Z,2023-11-14T22:13:20Z,tests,dies-after-3-tokens,f7d27d5610cd34a967f979717d9e5aa485ad250f11a53e37864bd91c26309b1e,watt15d09gq0f86q03eqfsxveeg9t9rym3yyh08fr2v,9,3,token_ids,failed,760,0
+        request_id,started_at,ended_at,key,model,model_id,provider,upstream,prompt_tokens,completion_tokens,counted,finish,cost_nusd,duration_ms
+        FIRST,2023-11-14T22:13:20Z,2023-11-14T22:13:20Z,tests,"a,""b""",db76ffd4048f4f49eb6c36b671bd1ffd8e7ceae50da38a958dd913b6727d1ac2,watt15d09gq0f86q03eqfsxveeg9t9rym3yyh08fr2v,,9,5,token_ids,stop,960,0
+        SECOND,2023-11-14T22:13:20Z,2023-11-14T22:13:20Z,tests,dies-after-3-tokens,f7d27d5610cd34a967f979717d9e5aa485ad250f11a53e37864bd91c26309b1e,watt15d09gq0f86q03eqfsxveeg9t9rym3yyh08fr2v,,9,3,token_ids,failed,760,0
     "#]].assert_eq(&format!("{}{shown}", csv.headers));
     let all = world.operator("GET", "/admin/usage?key=tests", None).await.json();
     assert_eq!(all["data"].as_array().unwrap().len(), 2);

@@ -1,7 +1,7 @@
 //! A receipt: what provider and payer signed, whether the signatures hold, and the bill worked out
 //! again from the counts.
 
-use gateway::StoredReceipt;
+use gateway::{Bought, StoredReceipt};
 use keys::Ed25519;
 use maud::{Markup, html};
 use types::{
@@ -31,13 +31,15 @@ pub(crate) fn page(
     let ack = &receipt.acknowledgement.value;
     let main = html! {
         p.back { a href="/requests" { "← Requests" } }
-        (panel("checks", &format!("Receipt of request {}", ack.request_id), &checks(receipt)))
+        (panel("checks", &format!("Receipt of request {}", ack.request_id), &checks(stored)))
         @if !stored.earlier.is_empty() {
             (panel("earlier", "The parts before", &earlier(&stored.earlier)))
         }
         div.columns.even {
             div.column { (panel("bill", "The bill", &bill(ack, receipt.cost()))) }
-            div.column { (panel("split", "Who gets it", &split(receipt.cost(), ledger))) }
+            @if stored.bought.is_none() {
+                div.column { (panel("split", "Who gets it", &split(receipt.cost(), ledger))) }
+            }
         }
         (panel("statements", "What each side signed", &statements(receipt)))
         (panel("raw", "The receipt itself", &raw(stored)))
@@ -71,10 +73,15 @@ struct Check {
     what: String,
 }
 
-fn checks(receipt: &Receipt) -> Markup {
+fn checks(stored: &StoredReceipt) -> Markup {
+    let StoredReceipt { receipt, bought, .. } = stored;
     let verdict = receipt.verify(&Ed25519);
     html! {
         @match &verdict {
+            Ok(()) if let Some(Bought { upstream, model }) = bought => p.notice.waiting role="status" {
+                "Valid, with the gateway's statement only: its upstream " (show::foreign(upstream)) " answered, a service "
+                "outside the network, with its model " (show::foreign(model)) ". Nobody verifies the answer."
+            },
             Ok(()) if receipt.report.is_none() => p.notice.waiting role="status" {
                 "Valid, with the payer's statement only: the provider did not finish. "
                 "What it delivered is paid."
@@ -264,6 +271,7 @@ fn counted(method: CountMethod) -> String {
     match method {
         CountMethod::TokenIds => "token ids",
         CountMethod::Chunks => "chunks of the stream",
+        CountMethod::Told => "as the service said",
     }
     .to_owned()
 }

@@ -62,7 +62,7 @@ pub(crate) fn short_table(requests: &[RequestView], terms: Option<&Terms>) -> Ma
         .iter()
         .map(|request| {
             let mut row = common_cells(request);
-            row.push(match terms {
+            row.push(match terms.filter(|_| request.upstream.is_none()) {
                 Some(terms) => bar(&terms.split),
                 None => html! { "–" },
             });
@@ -123,7 +123,9 @@ pub(crate) fn page(
 
 fn long_rows(requests: &[RequestView], terms: Option<&Terms>) -> Vec<Vec<Markup>> {
     let row = |request: &RequestView| {
-        let parts = terms.and_then(|terms| terms.parts(request.cost));
+        // What is bought outside the network is not split.
+        let split = terms.filter(|_| request.upstream.is_none());
+        let parts = split.and_then(|terms| terms.parts(request.cost));
         let part = |choose: fn(&Parts) -> Watt| match &parts {
             Some(parts) => show::watt_exact(choose(parts)),
             None => html! { "–" },
@@ -149,7 +151,12 @@ fn common_cells(request: &RequestView) -> Vec<Markup> {
             }
         },
         html! { (show::foreign(&request.model)) (finish_mark(request.finish)) },
-        show::address(request.provider),
+        match &request.upstream {
+            Some(name) => {
+                html! { span title="a service outside the network; not verified" { (show::foreign(name)) } }
+            }
+            None => show::address(request.provider),
+        },
         html! {
             span title="tokens of the prompt, tokens of the answer" {
                 (show::count(request.prompt_tokens)) " → " (show::count(tokens))

@@ -9,8 +9,9 @@ use futures::{
     stream::{self, BoxStream},
 };
 use gateway::{
-    AccountSummary, ChannelSummary, ChatEvent, ChatRequest, ChatSummary, KeyLimits, KeyView,
-    ModelView, ProviderView, ReceiptLookupError, RequestFailure, RequestView, StoredReceipt,
+    AccountSummary, Bought, ChannelSummary, ChatEvent, ChatRequest, ChatSummary, KeyLimits,
+    KeyView, ModelView, ProviderView, ReceiptLookupError, RequestFailure, RequestView,
+    StoredReceipt,
 };
 use keys::SecretKey;
 use types::{
@@ -364,7 +365,8 @@ fn validator(name: u8, power: Option<u64>) -> ValidatorView {
 }
 
 /// Eight finished requests; in the second the sides disagree, the third has no report, the fourth
-/// was changed after it was signed, the fifth has a part before it of a provider that failed.
+/// was changed after it was signed, the fifth has a part before it of a provider that failed, the seventh is of a service
+/// outside the network.
 fn receipts() -> Vec<StoredReceipt> {
     let mut receipts: Vec<StoredReceipt> = (1..=8).map(stored_receipt).collect();
     if let Some(stored) = receipts.get_mut(1) {
@@ -385,6 +387,13 @@ fn receipts() -> Vec<StoredReceipt> {
     part.acknowledgement = Signed::new(ack, &chain_id(), &key(2));
     if let Some(stored) = receipts.get_mut(4) {
         stored.earlier = vec![part];
+    }
+    if let Some(stored) = receipts.get_mut(6) {
+        stored.receipt.report = None;
+        let mut ack = stored.receipt.acknowledgement.value.clone();
+        ack.report_hash = None;
+        stored.receipt.acknowledgement = Signed::new(ack, &chain_id(), &key(2));
+        stored.bought = Some(Bought { upstream: "cloud".into(), model: "<big>".into() });
     }
     receipts
 }
@@ -454,7 +463,7 @@ fn receipt_of(
     };
     let acknowledgement = Signed::new(ack, &chain_id(), &key(2));
     let receipt = Receipt { chain_id: chain_id(), report: Some(report), acknowledgement };
-    StoredReceipt { receipt, earlier: Vec::new(), salt: "00".repeat(16) }
+    StoredReceipt { receipt, earlier: Vec::new(), salt: "00".repeat(16), bought: None }
 }
 
 fn request_of(stored: &StoredReceipt) -> RequestView {
@@ -466,6 +475,7 @@ fn request_of(stored: &StoredReceipt) -> RequestView {
         model: "ember".to_owned(),
         model_id: ack.model,
         provider: ack.provider,
+        upstream: stored.bought.as_ref().map(|bought| bought.upstream.clone()),
         prompt_tokens: ack.prompt_tokens,
         completion_tokens: ack.delivered_tokens,
         cost: stored.receipt.cost(),

@@ -120,78 +120,78 @@ async fn the_last_requests() {
         "/",
         "requests",
         expect![[r#"
-        Last requests
-        The last requests, latest first
-        When
-        Model
-        Provider
-        Tokens
-        Speed
-        Cost
-        Split
-        2026-11-21 03:58:59 UTC
-        ember
-        watt1ysvxc…uy8v
-        31 → 57
-        63.3 tok/s
-        $0.000 007 250
-        provider 60 %, stakers 15 %, burned 15 %, treasury 10 %
-        2026-11-21 03:57:58 UTC
-        ember
-        watt1ysvxc…uy8v
-        32 → 121
-        67.2 tok/s
-        $0.000 013 700
-        provider 60 %, stakers 15 %, burned 15 %, treasury 10 %
-        2026-11-21 03:56:57 UTC
-        ember
-        failed
-        watt1ysvxc…uy8v
-        33 → 185
-        68.5 tok/s
-        $0.000 020 150
-        provider 60 %, stakers 15 %, burned 15 %, treasury 10 %
-        2026-11-21 03:55:56 UTC
-        ember
-        watt1ysvxc…uy8v
-        34 → 1
-        0.2 tok/s
-        $0.000 026 600
-        provider 60 %, stakers 15 %, burned 15 %, treasury 10 %
-        2026-11-21 03:54:55 UTC
-        ember
-        watt1ysvxc…uy8v
-        35 → 313
-        69.5 tok/s
-        $0.000 033 050
-        provider 60 %, stakers 15 %, burned 15 %, treasury 10 %
-        2026-11-21 03:53:54 UTC
-        ember
-        cut at limit
-        watt1ysvxc…uy8v
-        36 → 377
-        69.8 tok/s
-        $0.000 039 500
-        provider 60 %, stakers 15 %, burned 15 %, treasury 10 %
-        2026-11-21 03:52:53 UTC
-        ember
-        watt1ysvxc…uy8v
-        37 → 441
-        70.0 tok/s
-        $0.000 045 950
-        provider 60 %, stakers 15 %, burned 15 %, treasury 10 %
-        2026-11-21 03:51:52 UTC
-        ember
-        watt1ysvxc…uy8v
-        38 → 505
-        70.1 tok/s
-        $0.000 052 400
-        provider 60 %, stakers 15 %, burned 15 %, treasury 10 %
-        provider 60 %
-        stakers 15 %
-        burned 15 %
-        treasury 10 %
-        All requests"#]],
+            Last requests
+            The last requests, latest first
+            When
+            Model
+            Provider
+            Tokens
+            Speed
+            Cost
+            Split
+            2026-11-21 03:58:59 UTC
+            ember
+            watt1ysvxc…uy8v
+            31 → 57
+            63.3 tok/s
+            $0.000 007 250
+            provider 60 %, stakers 15 %, burned 15 %, treasury 10 %
+            2026-11-21 03:57:58 UTC
+            ember
+            watt1ysvxc…uy8v
+            32 → 121
+            67.2 tok/s
+            $0.000 013 700
+            provider 60 %, stakers 15 %, burned 15 %, treasury 10 %
+            2026-11-21 03:56:57 UTC
+            ember
+            failed
+            watt1ysvxc…uy8v
+            33 → 185
+            68.5 tok/s
+            $0.000 020 150
+            provider 60 %, stakers 15 %, burned 15 %, treasury 10 %
+            2026-11-21 03:55:56 UTC
+            ember
+            watt1ysvxc…uy8v
+            34 → 1
+            0.2 tok/s
+            $0.000 026 600
+            provider 60 %, stakers 15 %, burned 15 %, treasury 10 %
+            2026-11-21 03:54:55 UTC
+            ember
+            watt1ysvxc…uy8v
+            35 → 313
+            69.5 tok/s
+            $0.000 033 050
+            provider 60 %, stakers 15 %, burned 15 %, treasury 10 %
+            2026-11-21 03:53:54 UTC
+            ember
+            cut at limit
+            watt1ysvxc…uy8v
+            36 → 377
+            69.8 tok/s
+            $0.000 039 500
+            provider 60 %, stakers 15 %, burned 15 %, treasury 10 %
+            2026-11-21 03:52:53 UTC
+            ember
+            cloud
+            37 → 441
+            70.0 tok/s
+            $0.000 045 950
+            –
+            2026-11-21 03:51:52 UTC
+            ember
+            watt1ysvxc…uy8v
+            38 → 505
+            70.1 tok/s
+            $0.000 052 400
+            provider 60 %, stakers 15 %, burned 15 %, treasury 10 %
+            provider 60 %
+            stakers 15 %
+            burned 15 %
+            treasury 10 %
+            All requests"#]],
     )
     .await;
 }
@@ -527,6 +527,29 @@ async fn a_receipt_without_a_report_says_so() {
         the bill: $0.000 020 2 for these counts at this price, $0.000 020 2 charged
         Check it yourself:
         peerwatt receipt verify 03030303030303030303030303030303"#]]).await;
+}
+
+#[tokio::test]
+async fn a_receipt_of_a_service_outside_the_network_says_so() {
+    receipt_checks(
+        "07",
+        expect![[r#"
+        Receipt of request 07070707070707070707070707070707
+        Valid, with the gateway's statement only: its upstream
+        cloud
+        answered, a service outside the network, with its model
+        <big>
+        . Nobody verifies the answer.
+        holds:
+        the payer's signature, by key 8139770ea8…b394
+        holds:
+        the bill: $0.000 046 for these counts at this price, $0.000 046 charged
+        Check it yourself:
+        peerwatt receipt verify 07070707070707070707070707070707"#]],
+    )
+    .await;
+    let html = page(busy(), &format!("/requests/{}", "07".repeat(16))).await;
+    assert!(!html.contains("Who gets it"));
 }
 
 #[tokio::test]

@@ -45,6 +45,8 @@ pub struct Billing {
     pub cost: Nusd,
     /// Who gave the answer, or its end.
     pub provider: Address,
+    /// The service outside the network that it was, by a name of letters, digits, `-`, `_` and `.`; its answer is not verified.
+    pub upstream: Option<String>,
     /// Those that gave what came before, and failed.
     pub earlier: Vec<Address>,
     pub model: ModelId,
@@ -53,14 +55,17 @@ pub struct Billing {
 impl Billing {
     /// As one JSON object on one line.
     pub fn to_json(&self) -> String {
-        let Billing { request_id, cost, provider, earlier, model } = self;
+        let Billing { request_id, cost, provider, upstream, earlier, model } = self;
         let quoted: Vec<String> = earlier.iter().map(|earlier| format!(r#""{earlier}""#)).collect();
         let earlier = match quoted.is_empty() {
             true => String::new(),
             false => format!(r#","earlier_providers":[{}]"#, quoted.join(",")),
         };
+        let upstream = upstream
+            .as_ref()
+            .map_or_else(String::new, |name| format!(r#","upstream":"{name}","verified":false"#));
         format!(
-            r#"{{"request_id":"{request_id}","cost_nusd":"{cost}","provider":"{provider}"{earlier},"model_id":"{model}","receipt":"/v1/receipts/{request_id}"}}"#
+            r#"{{"request_id":"{request_id}","cost_nusd":"{cost}","provider":"{provider}"{upstream}{earlier},"model_id":"{model}","receipt":"/v1/receipts/{request_id}"}}"#
         )
     }
 }

@@ -13,6 +13,7 @@ pub(super) static BILLING: Billing = Billing {
     request_id: RequestId([0xab; 16]),
     cost: Nusd(1_234),
     provider: Address([1; 20]),
+    upstream: None,
     earlier: Vec::new(),
     model: ModelId([2; 32]),
 };
