@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use net::{ReceiveHalf, SendHalf};
 use tokio::{
     io::AsyncWrite,
@@ -58,6 +58,8 @@ pub(crate) enum Event {
     Call { name: String },
     /// More of its arguments; at least one character.
     Arguments { text: String },
+    /// All vectors that were asked for: little-endian 32-bit floats. Nobody is given some of them.
+    Vectors(Vec<Bytes>),
     /// The books of this attempt are closed. The last event.
     Closed(Box<Closed>),
 }
@@ -116,6 +118,8 @@ struct Inner {
     calls: bool,
     /// Tokens whose last character is not complete.
     held: Vec<TokenPiece>,
+    /// Those that have come, until all are there.
+    vectors: Vec<Bytes>,
     /// Something was given to the client.
     delivered: bool,
     closed: bool,
@@ -174,6 +178,7 @@ impl Attempt {
             span: Span::Text,
             calls: false,
             held: Vec::new(),
+            vectors: Vec::new(),
             delivered: false,
             closed: false,
             booked: None,
@@ -380,6 +385,10 @@ impl Inner {
         }
         self.first_token_ms.get_or_insert(now_ms);
         self.last_token_ms = now_ms;
+        if self.wants_vectors() {
+            self.vectors.extend(pieces.into_iter().map(|piece| Bytes::from(piece.bytes)));
+            return;
+        }
         if self.calls || pieces.iter().any(|piece| piece.span != Span::Text) {
             return self.deliver_calls(pieces);
         }
@@ -396,6 +405,8 @@ impl Inner {
                 self.span = piece.span;
             }
             match piece.span {
+                // The session lets none through.
+                Span::Vector => {}
                 Span::Text => self.deliver_text(vec![piece]),
                 Span::CallName => {
                     let name = String::from_utf8_lossy(&piece.bytes).into_owned();
@@ -426,7 +437,7 @@ impl Inner {
         let mut rest = String::new();
         self.text.finish(&mut rest);
         match self.span {
-            Span::CallName => {}
+            Span::CallName | Span::Vector => {}
             Span::CallArguments => self.arguments(rest),
             Span::Text if rest.is_empty() => {}
             Span::Text => {
@@ -470,6 +481,9 @@ impl Inner {
         if finished {
             self.finish_text();
         }
+        if finished && self.wants_vectors() {
+            self.events.push_back(Event::Vectors(std::mem::take(&mut self.vectors)));
+        }
         let held = u32::try_from(self.held.len()).unwrap_or(u32::MAX);
         let given = closing.delivered.saturating_sub(held);
         // An attempt that gave the client nothing is either replaced by another or answered with an
@@ -490,12 +504,14 @@ impl Inner {
             (true, true) => price.completion(given),
         };
         let prompt_tokens = if self.continues { 0 } else { closing.prompt_tokens };
+        // Vectors are no tokens.
+        let written = if self.wants_vectors() { 0 } else { given };
         let recorded = if closing.delivered == 0 && closing.report.is_none() {
             let channel = self.session.terms().channel;
             self.shared.books.cancel(&self.job.key, channel, &self.opened);
             self.reconcile(&closing.ending)
         } else {
-            let tokens = u64::from(prompt_tokens).saturating_add(given.into());
+            let tokens = u64::from(prompt_tokens).saturating_add(written.into());
             let tokens = if answered && given > 0 { tokens } else { 0 };
             self.settle(now_ms, &closing, (billed, tokens), answered)
         };
@@ -504,7 +520,7 @@ impl Inner {
             error.to_string()
         });
         if answered && given > 0 {
-            self.shared.metrics.delivered(prompt_tokens, given, billed);
+            self.shared.metrics.delivered(prompt_tokens, written, billed);
         }
         let outcome = self.observe(now_ms, &closing);
         self.trace(now_ms, &closing, outcome, billed);
@@ -514,6 +530,10 @@ impl Inner {
             billed,
             unrecorded,
         })));
+    }
+
+    fn wants_vectors(&self) -> bool {
+        self.session.terms().vectors.is_some()
     }
 
     /// Another attempt was faster: what comes of this one is not the client's.

@@ -1,6 +1,6 @@
 //! Where a request would go, and why nowhere else.
 
-use types::ability::Abilities;
+use types::ability::{Abilities, EmbeddingAbility};
 
 use crate::{
     dispatch::{self, Needs},
@@ -21,6 +21,17 @@ pub(crate) fn explain(
     let Some(resolved) = shared.directory.resolve(model) else {
         return Err(dispatch::unknown_model(shared, model.to_owned()));
     };
+    let candidates = shared.directory.candidates(resolved.model, &[], None);
+    let makes_vectors = |it: &market::Candidate| !it.abilities.completions;
+    let abilities = match !candidates.is_empty() && candidates.iter().all(makes_vectors) {
+        // Of a model that makes nothing else they are meant.
+        true => Abilities {
+            completions: false,
+            embeddings: abilities.embeddings.max(EmbeddingAbility::Fixed),
+            ..abilities
+        },
+        false => abilities,
+    };
     let need = market::Need {
         model: resolved.model,
         prompt_tokens,
@@ -32,7 +43,6 @@ pub(crate) fn explain(
         provider: needs.provider,
         region: needs.region.clone(),
     };
-    let candidates = shared.directory.candidates(need.model, &[], None);
     let policy = market::Policy { explore_ppm: 0, ..needs.policy };
     let now = shared.since_start();
     let choice = market::choose(&policy, now, &need, &candidates, dispatch::random());

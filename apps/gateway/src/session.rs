@@ -22,6 +22,7 @@ use types::{
     price::{Price, WINDOW_TOKENS},
     receipt::{Acknowledgement, ServiceReport, report_hash},
     sign::{Signed, Verified},
+    vector::{BadVector, Vectors},
 };
 use wire::serve::Refusal;
 
@@ -45,6 +46,8 @@ pub(crate) struct Terms {
     pub tokens_max: u32,
     /// Whether there is anything to call.
     pub tools: bool,
+    /// What the answer must be, if it is vectors.
+    pub vectors: Option<Vectors>,
     pub channel: ChannelId,
     pub lane: Lane,
     pub lane_total_before: Nusd,
@@ -181,6 +184,8 @@ pub(crate) enum Breach {
     Alternatives,
     #[error("a call that was not asked for, or a part of none")]
     Call,
+    #[error(transparent)]
+    Vectors(#[from] BadVector),
     #[error("more tokens than were ordered")]
     TooManyTokens,
     #[error("tokens beyond what its voucher covers")]
@@ -232,6 +237,8 @@ pub(crate) struct Session {
     ids_known: bool,
     /// Calls of tools that have begun.
     calls: usize,
+    /// Of vectors, those that have come.
+    vectors: Option<Vectors>,
     /// When the current wait ends.
     deadline_ms: u64,
 }
@@ -259,6 +266,7 @@ impl Session {
             leaves: Vec::new(),
             ids_known: true,
             calls: 0,
+            vectors: terms.vectors,
             deadline_ms: terms.waits.accept_ms,
             terms,
         };
@@ -340,8 +348,9 @@ impl Session {
         }
         let count = u32::try_from(pieces.len()).unwrap_or(u32::MAX);
         let delivered = self.delivered.saturating_add(count);
-        if let Err(breach) = self.check(&pieces, delivered, covered_before.max(self.covered)) {
-            return self.breach(breach, effects);
+        match self.check(&pieces, delivered, covered_before.max(self.covered)) {
+            Ok(vectors) => self.vectors = vectors,
+            Err(breach) => return self.breach(breach, effects),
         }
         for piece in &pieces {
             self.calls += usize::from(piece.span == Span::CallName);
@@ -359,7 +368,28 @@ impl Session {
         }
     }
 
-    fn check(&self, pieces: &[TokenPiece], delivered: u32, covered: u32) -> Result<(), Breach> {
+    /// Whether these pieces may come now, and what of vectors has come with them.
+    fn check(
+        &self,
+        pieces: &[TokenPiece],
+        delivered: u32,
+        covered: u32,
+    ) -> Result<Option<Vectors>, Breach> {
+        if delivered > self.terms.tokens_max {
+            return Err(Breach::TooManyTokens);
+        }
+        if delivered > covered {
+            return Err(Breach::BeyondCover);
+        }
+        let mut vectors = self.vectors;
+        match &mut vectors {
+            Some(vectors) => pieces.iter().try_for_each(|piece| vectors.take(piece))?,
+            None => self.check_tokens(pieces)?,
+        }
+        Ok(vectors)
+    }
+
+    fn check_tokens(&self, pieces: &[TokenPiece]) -> Result<(), Breach> {
         let mut calls = self.calls;
         for piece in pieces {
             let bytes = piece.bytes.len();
@@ -374,6 +404,7 @@ impl Session {
                     self.terms.tools && is_short && calls <= limits::TOOL_CALLS_MAX
                 }
                 Span::CallArguments => calls > 0,
+                Span::Vector => return Err(BadVector::Span.into()),
             };
             if !fits {
                 return Err(Breach::Call);
@@ -382,10 +413,7 @@ impl Session {
                 return Err(Breach::Alternatives);
             }
         }
-        if delivered > self.terms.tokens_max {
-            return Err(Breach::TooManyTokens);
-        }
-        if delivered > covered { Err(Breach::BeyondCover) } else { Ok(()) }
+        Ok(())
     }
 
     fn finish(&mut self, report: Verified<ServiceReport>, effects: &mut Vec<Effect>) {
@@ -406,6 +434,10 @@ impl Session {
             (_, finish @ (FinishReason::Stop | FinishReason::Length)) => Ending::Finished(finish),
             (_, FinishReason::Cancelled) => Ending::Failed(Failure::StoppedEarly),
             (_, FinishReason::Failed) => Ending::Failed(Failure::Engine),
+        };
+        let ending = match (ending, self.vectors.map(|vectors| vectors.whole())) {
+            (Ending::Finished(_), Some(Err(short))) => Ending::Failed(Breach::from(short).into()),
+            (ending, _) => ending,
         };
         self.close(ending, Some(report.into_signed()), effects);
     }

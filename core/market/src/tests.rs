@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 use types::{
     Address, ModelId, Nusd, TimeMs,
-    ability::{Abilities, ToolAbility},
+    ability::{Abilities, EmbeddingAbility, ToolAbility},
     price::Price,
 };
 
@@ -24,8 +24,14 @@ fn price(nusd_per_token: u128) -> Price {
     }
 }
 
-const ABLE: Abilities =
-    Abilities { logprobs: true, json: true, tools: ToolAbility::Forced, samplers: true };
+const ABLE: Abilities = Abilities {
+    completions: true,
+    embeddings: EmbeddingAbility::None,
+    logprobs: true,
+    json: true,
+    tools: ToolAbility::Forced,
+    samplers: true,
+};
 
 fn candidate(number: u8) -> Candidate {
     Candidate {

@@ -58,6 +58,7 @@ pub(super) fn opening(cover_tokens: u32, durable: Nusd) -> Opening {
         seed: None,
         prompt_tokens_estimate: ESTIMATE,
         prompt_tokens_max: 400,
+        vectors: None,
         tokens_max: None,
         voucher: voucher(1, cover_tokens).value,
         durable,
