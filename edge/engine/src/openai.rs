@@ -715,4 +715,23 @@ mod tests {
             prop_assert_eq!(String::from_utf8(delivered).unwrap(), whole);
         }
     }
+
+    #[test]
+    fn vectors_stand_in_the_order_of_their_texts() {
+        let check = |indices: [usize; 2], expected: Option<[f32; 2]>| {
+            let [first, second] = indices;
+            let answer = format!(
+                r#"{{"data":[{{"index":{first},"embedding":[1]}},{{"index":{second},"embedding":[2]}}]}}"#
+            );
+            let made = made(serde_json::from_str(&answer).unwrap());
+            let pieces = made.map(|made| made.pieces);
+            let expected =
+                expected.map(|numbers| numbers.map(|number| vectors::piece_of(&[number])));
+            assert_eq!(pieces.as_deref(), expected.as_ref().map(|pieces| pieces.as_slice()));
+        };
+        check([0, 1], Some([1.0, 2.0]));
+        check([1, 0], Some([2.0, 1.0]));
+        check([0, 0], None);
+        check([1, 2], None);
+    }
 }

@@ -46,13 +46,57 @@ async fn vectors_are_given_in_every_dialect() {
         let body = body.replace("MODEL", r#""model": "embed-any""#);
         expect.assert_eq(&world.ask(world.request(path, &body)).await.shown());
     };
-    check("/v1/embeddings", r#"{MODEL, "input": "Hello"}"#, expect![]).await;
+    check("/v1/embeddings", r#"{MODEL, "input": "Hello"}"#, expect![[r#"
+        200
+        content-type: application/json
+        x-peerwatt-cost-nusd: 460
+
+        {"object":"list","data":[{"object":"embedding","index":0,"embedding":[5.0,0.0,0.5]}],"model":"embed-any","usage":{"prompt_tokens":9,"total_tokens":9}}
+    "#]]).await;
     let base64 = r#"{MODEL, "input": ["a", "bc"], "encoding_format": "base64", "dimensions": 2}"#;
-    check("/v1/embeddings", base64, expect![]).await;
-    check("/api/embed", r#"{MODEL, "input": ["a", "bc"]}"#, expect![]).await;
-    check("/api/embeddings", r#"{MODEL, "prompt": "Hello"}"#, expect![]).await;
-    check("/api/embed", r#"{MODEL}"#, expect![]).await;
-    check("/api/embeddings", r#"{MODEL, "prompt": ""}"#, expect![]).await;
+    check("/v1/embeddings", base64, expect![[r#"
+        200
+        content-type: application/json
+        x-peerwatt-cost-nusd: 460
+
+        {"object":"list","data":[{"object":"embedding","index":0,"embedding":"AACAPwAAAAA="},{"object":"embedding","index":1,"embedding":"AAAAQAAAgD8="}],"model":"embed-any","usage":{"prompt_tokens":9,"total_tokens":9}}
+    "#]]).await;
+    check("/api/embed", r#"{MODEL, "input": ["a", "bc"]}"#, expect![[r#"
+        200
+        content-type: application/json
+        x-peerwatt-cost-nusd: 460
+
+        {"model":"embed-any","embeddings":[[1.0,0.0,0.5],[2.0,1.0,0.5]],"total_duration":0,"load_duration":0,"prompt_eval_count":9,"peerwatt":{"request_id":"ID","cost_nusd":"460","provider":"watt15d09gq0f86q03eqfsxveeg9t9rym3yyh08fr2v","model_id":"3ad6f15c50bd7042a976ebd2a7e57f2d1373da693afdd15f8bdb99c72a6fd3c3","receipt":"/v1/receipts/ID"}}
+    "#]]).await;
+    check("/api/embeddings", r#"{MODEL, "prompt": "Hello"}"#, expect![[r#"
+        200
+        content-type: application/json
+        x-peerwatt-cost-nusd: 460
+
+        {"embedding":[5.0,0.0,0.5],"peerwatt":{"request_id":"ID","cost_nusd":"460","provider":"watt15d09gq0f86q03eqfsxveeg9t9rym3yyh08fr2v","model_id":"3ad6f15c50bd7042a976ebd2a7e57f2d1373da693afdd15f8bdb99c72a6fd3c3","receipt":"/v1/receipts/ID"}}
+    "#]]).await;
+    check(
+        "/api/embed",
+        r#"{MODEL}"#,
+        expect![[r#"
+        200
+        content-type: application/json
+
+        {"model":"embed-any","embeddings":[]}
+    "#]],
+    )
+    .await;
+    check(
+        "/api/embeddings",
+        r#"{MODEL, "prompt": ""}"#,
+        expect![[r#"
+        200
+        content-type: application/json
+
+        {"embedding":[]}
+    "#]],
+    )
+    .await;
     let paid = Nusd(4 * COST.0);
     check_books(&world, &[&double], paid, paid).await;
 }
@@ -103,14 +147,38 @@ async fn hostile_vectors_are_a_breach() {
         world.gateway.idle().await;
         assert_eq!(world.spent().await, (Nusd::ZERO, Nusd::ZERO), "{fault}");
     };
-    check("embed-few", expect![]).await;
-    check("embed-many", expect![]).await;
-    check("embed-nan", expect![]).await;
-    check("embed-infinite", expect![]).await;
-    check("embed-uneven", expect![]).await;
-    check("embed-flat", expect![]).await;
-    check("embed-wide", expect![]).await;
-    check("embed-writes", expect![]).await;
+    check(
+        "embed-few",
+        expect!["502: the provider failed: it broke the protocol: 1 vectors of 2 inputs"],
+    )
+    .await;
+    check(
+        "embed-many",
+        expect!["502: the provider failed: it broke the protocol: more tokens than were ordered"],
+    )
+    .await;
+    check(
+        "embed-nan",
+        expect!["502: the provider failed: it broke the protocol: a number that is not finite"],
+    )
+    .await;
+    check(
+        "embed-infinite",
+        expect!["502: the provider failed: it broke the protocol: a number that is not finite"],
+    )
+    .await;
+    check("embed-uneven", expect!["502: the provider failed: it broke the protocol: a vector of 4 numbers among those of 3"]).await;
+    check(
+        "embed-flat",
+        expect!["502: the provider failed: it broke the protocol: a vector of 0 bytes"],
+    )
+    .await;
+    check(
+        "embed-wide",
+        expect!["502: the provider failed: it broke the protocol: a vector of 32772 bytes"],
+    )
+    .await;
+    check("embed-writes", expect!["502: the provider failed: it broke the protocol: something that is no vector, or a vector that nobody asked for"]).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,7 +187,7 @@ async fn a_vector_in_a_chat_is_a_breach() {
     let _double = world.provider(11, &["story=vector-in-a-chat"]).await;
     let answer = world.chat("story", "").await;
     let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
-    expect![].assert_eq(&message);
+    expect!["the provider failed: it broke the protocol: something that is no vector, or a vector that nobody asked for"].assert_eq(&message);
 }
 
 #[tokio::test(start_paused = true)]
@@ -148,17 +216,29 @@ async fn what_a_model_does_not_make_is_refused() {
         expect.assert_eq(&format!("{} {error}", answer.status));
     };
     let chat = r#"{"model": "embed", "messages": [{"role": "user", "content": "Hello"}]}"#;
-    check("/v1/chat/completions", chat, expect![]).await;
-    check("/api/generate", r#"{"model": "embed", "prompt": "Hello"}"#, expect![]).await;
+    check("/v1/chat/completions", chat, expect![[r#"400 "model": no provider of `embed` can do this: it makes embeddings and nothing else; ask it for embeddings, or another model"#]]).await;
+    check("/api/generate", r#"{"model": "embed", "prompt": "Hello"}"#, expect!["400 no provider of `embed` can do this: it makes embeddings and nothing else; ask it for embeddings, or another model"]).await;
     let plain = r#"{"model": "plain", "input": "Hello"}"#;
-    check("/v1/embeddings", plain, expect![]).await;
-    check("/api/embed", plain, expect![]).await;
+    check("/v1/embeddings", plain, expect![[r#"400 "model": no provider of `plain` can do this: no embeddings; ask a model whose embeddings GET /v1/models shows"#]]).await;
+    check("/api/embed", plain, expect!["400 no provider of `plain` can do this: no embeddings; ask a model whose embeddings GET /v1/models shows"]).await;
     let sized = r#"{"model": "embed", "input": "Hello", "dimensions": 4}"#;
-    check("/v1/embeddings", sized, expect![]).await;
-    check("/v1/embeddings", r#"{"model": "embed", "input": [1, 2]}"#, expect![]).await;
-    check("/v1/embeddings", r#"{"model": "none", "input": "a"}"#, expect![]).await;
+    check("/v1/embeddings", sized, expect![[r#"400 "dimensions": no provider of `embed` can do this: no choice of the embeddings' dimensions; leave `dimensions` out"#]]).await;
+    check("/v1/embeddings", r#"{"model": "embed", "input": [1, 2]}"#, expect![[r#"400 "input[0]": input[0]: token ids are of the vocabulary that they were made with; send text"#]]).await;
+    check(
+        "/v1/embeddings",
+        r#"{"model": "none", "input": "a"}"#,
+        expect![[
+            r#"404 "model": the model `none` is not offered here; offered now: embed, plain, story"#
+        ]],
+    )
+    .await;
     let long = format!(r#"{{"model": "embed", "input": {}}}"#, inputs(&[1, 40_000]));
-    check("/v1/embeddings", &long, expect![]).await;
+    check(
+        "/v1/embeddings",
+        &long,
+        expect!["400 null: the prompt is longer than the context of `embed`; shorten it"],
+    )
+    .await;
 }
 
 /// Each text is read for itself: together they may be longer than the context.
@@ -210,25 +290,35 @@ async fn lists_say_who_embeds() {
         )
     };
     let able: String = models["data"].as_array().unwrap().iter().map(able).collect();
-    expect![].assert_eq(&able);
+    expect![[r#"
+        "embed" completions false embeddings "fixed"
+        "embed-any" completions false embeddings "sized"
+        "plain" completions true embeddings "none"
+    "#]]
+    .assert_eq(&able);
     let show = world.ask(world.request("/api/show", r#"{"model": "embed"}"#)).await.json();
-    expect![].assert_eq(&show["capabilities"].to_string());
+    expect![[r#"["embedding"]"#]].assert_eq(&show["capabilities"].to_string());
     // Of a model that only embeds, embeddings are meant.
     for question in ["model=embed", "model=embed&embeddings=fixed", "model=plain"] {
         let route = world.get(&format!("/v1/route?{question}")).await.json();
         assert_eq!(route["candidates"][0]["passed"], serde_json::Value::Null, "{question}");
     }
     let route = world.get("/v1/route?model=plain&embeddings=fixed").await.json();
-    expect![].assert_eq(&route["candidates"][0]["passed"].to_string());
+    expect![[r#""no embeddings""#]].assert_eq(&route["candidates"][0]["passed"].to_string());
     let figures = crate::metrics::render(&world.gateway.shared);
     assert!(!figures.contains("api=\"embeddings\""));
     world.embed("embed", &[1], "").await;
     let figures = crate::metrics::render(&world.gateway.shared);
     let of_it =
         |line: &&str| line.contains("api=\"embeddings\"") || line.contains("peerwatt_tokens");
-    let of_it: Vec<&str> =
+    let mut of_it: Vec<&str> =
         figures.lines().filter(|line| !line.starts_with('#')).filter(of_it).collect();
-    expect![].assert_eq(&of_it.join("\n"));
+    of_it.sort_unstable();
+    expect![[r#"
+        peerwatt_requests_total{api="embeddings",outcome="answered"} 1
+        peerwatt_tokens_total{gen_ai_token_type="output"} 0
+        peerwatt_tokens_total{gen_ai_token_type="input"} 9"#]]
+    .assert_eq(&of_it.join("\n"));
 }
 
 also_on_postgres! {

@@ -202,7 +202,7 @@ async fn every_refusal_has_openais_form() {
         world.ask(plain("GET", "/v1/models", "Bearer x")).await,
         world.ask(plain("GET", "/v1/chat/completions", &good)).await,
         world.ask(plain("DELETE", "/v1/models", &good)).await,
-        world.ask(plain("POST", "/v1/embeddings", &good)).await,
+        world.ask(plain("POST", "/v1/moderations", &good)).await,
         world.ask(plain("GET", "/v1/receipts/7", &good)).await,
         world.ask(plain("GET", "/v1/receipts/00000000000000000000000000000000", &good)).await,
         world.ask(world.request("/v1/chat/completions", "{")).await,
@@ -242,7 +242,7 @@ async fn every_refusal_has_openais_form() {
         404
         content-type: application/json
 
-        {"error":{"message":"there is no /v1/embeddings here; docs/spec/gateway-api.md lists what there is","type":"invalid_request_error","param":null,"code":"not_found"}}
+        {"error":{"message":"there is no /v1/moderations here; docs/spec/gateway-api.md lists what there is","type":"invalid_request_error","param":null,"code":"not_found"}}
         400
         content-type: application/json
 

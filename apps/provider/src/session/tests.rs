@@ -1,6 +1,7 @@
 //! Billing rules and flow control as tables: inputs, and everything that follows from them.
 
 mod length;
+mod vectors;
 
 use engine::Usage;
 use expect_test::{Expect, expect};
