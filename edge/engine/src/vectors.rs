@@ -75,6 +75,11 @@ pub(crate) async fn ask<T: DeserializeOwned>(
         Err(BadVector::TooLong) => {
             return Err(EngineError::BadRequest { reason: BadVector::TooLong.to_string() });
         }
+        // Ollama makes no longer ones than the model does, whatever is asked for.
+        Err(BadVector::Dimensions { dimensions, .. }) if inputs.dimensions.is_some() => {
+            let reason = format!("the model makes {dimensions} dimensions at most");
+            return Err(EngineError::BadRequest { reason });
+        }
         Err(bad) => return Err(protocol(url, &bad.to_string())),
     }
     Ok(hand_on(made, FinishReason::Stop, cancel, active))

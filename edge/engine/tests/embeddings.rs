@@ -73,48 +73,113 @@ async fn ollama_makes_vectors_with_models_that_are_made_for_it() {
     let answer = r#"{"model":"m","embeddings":[[1,-2.5],[0.1,3e-9]],"total_duration":1,"prompt_eval_count":7}"#;
     let (stub, engine) = ollama("0.12.11", Reply::json(answer)).await;
     let models = engine.models().await.unwrap();
-    expect![].assert_debug_eq(&models[0].abilities);
-    check(&engine, embed(&["a", "b"]), expect![]).await;
-    expect![].assert_eq(&stub.asked("/api/embed").body);
-    check(&engine, sized(&["a", "b"], Some(2), true), expect![]).await;
-    expect![].assert_eq(&stub.asked("/api/embed").body);
-    check(&engine, chat("Hi"), expect![]).await;
+    expect![[r#"
+        Abilities {
+            completions: false,
+            embeddings: Sized,
+            logprobs: false,
+            json: false,
+            tools: None,
+            samplers: false,
+        }
+    "#]]
+    .assert_debug_eq(&models[0].abilities);
+    check(&engine, embed(&["a", "b"]), expect![[r#"["vector [1.0, -2.5]", "vector [0.1, 3e-9]"] Stop, prompt Some(7), completion Some(2), Chunks"#]]).await;
+    expect![[r#"{"model":"nomic-embed-text:latest","input":["a","b"],"truncate":false,"options":{"num_ctx":2048}}"#]].assert_eq(&stub.asked("/api/embed").body);
+    check(&engine, sized(&["a", "b"], Some(2), true), expect![[r#"["vector [1.0, -2.5]", "vector [0.1, 3e-9]"] Stop, prompt Some(7), completion Some(2), Chunks"#]]).await;
+    expect![[r#"{"model":"nomic-embed-text:latest","input":["a","b"],"truncate":true,"dimensions":2,"options":{"num_ctx":2048}}"#]].assert_eq(&stub.asked("/api/embed").body);
+    check(
+        &engine,
+        chat("Hi"),
+        expect!["the model cannot do this here: it makes embeddings and nothing else"],
+    )
+    .await;
     // One vector for two texts, and none of the dimensions that were asked for.
-    check(&engine, embed(&["a"]), expect![]).await;
-    check(&engine, sized(&["a", "b"], Some(3), false), expect![]).await;
+    check(&engine, embed(&["a"]), expect!["nonsense: more vectors than there are inputs"]).await;
+    check(
+        &engine,
+        sized(&["a", "b"], Some(3), false),
+        expect!["the request does not fit the model: the model makes 2 dimensions at most"],
+    )
+    .await;
     let (_stub, old) = ollama("0.11.10", Reply::json(answer)).await;
-    check(&old, sized(&["a", "b"], Some(2), false), expect![]).await;
+    check(
+        &old,
+        sized(&["a", "b"], Some(2), false),
+        expect!["the model cannot do this here: no choice of the embeddings' dimensions"],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn what_ollama_cannot_take_is_the_clients_to_change() {
     let long = Reply::error(400, r#"{"error":"input length exceeds maximum context length"}"#);
     let (_stub, engine) = ollama("0.12.11", long).await;
-    check(&engine, embed(&["a"]), expect![]).await;
+    check(
+        &engine,
+        embed(&["a"]),
+        expect!["the request does not fit the model: input length exceeds maximum context length"],
+    )
+    .await;
     let (_stub, engine) = ollama("0.12.11", Reply::error(500, r#"{"error":"no memory"}"#)).await;
-    check(&engine, embed(&["a"]), expect![]).await;
+    check(&engine, embed(&["a"]), expect!["500: no memory"]).await;
     let (_stub, engine) = ollama("0.12.11", Reply::json(r#"{"embeddings":[[1e39]]}"#)).await;
-    check(&engine, embed(&["a"]), expect![]).await;
+    check(&engine, embed(&["a"]), expect!["nonsense: a number that is not finite"]).await;
     let (_stub, engine) = ollama("0.12.11", Reply::json("<html>")).await;
-    check(&engine, embed(&["a"]), expect![]).await;
+    check(&engine, embed(&["a"]), expect!["nonsense: expected value at line 1 column 1"]).await;
 }
 
 #[tokio::test]
 async fn servers_with_openais_api_are_asked_whether_they_make_vectors() {
     let (stub, engine) = openai("llamacpp", Reply::json(ONE)).await;
-    expect![].assert_debug_eq(&engine.models().await.unwrap()[0].abilities);
+    expect![[r#"
+        Abilities {
+            completions: false,
+            embeddings: Fixed,
+            logprobs: false,
+            json: false,
+            tools: None,
+            samplers: false,
+        }
+    "#]]
+    .assert_debug_eq(&engine.models().await.unwrap()[0].abilities);
     assert_eq!(stub.count("/v1/embeddings"), 1, "once");
-    check(&engine, embed(&["a"]), expect![]).await;
-    expect![].assert_eq(&stub.asked("/v1/embeddings").body);
-    check(&engine, sized(&["a"], Some(2), false), expect![]).await;
-    check(&engine, chat("Hi"), expect![]).await;
+    check(
+        &engine,
+        embed(&["a"]),
+        expect![[r#"["vector [1.0, -2.0]"] Stop, prompt Some(3), completion Some(1), Chunks"#]],
+    )
+    .await;
+    expect![[r#"{"model":"bge-m3","input":["a"],"encoding_format":"base64"}"#]]
+        .assert_eq(&stub.asked("/v1/embeddings").body);
+    check(
+        &engine,
+        sized(&["a"], Some(2), false),
+        expect!["the model cannot do this here: no choice of the embeddings' dimensions"],
+    )
+    .await;
+    check(
+        &engine,
+        chat("Hi"),
+        expect!["the model cannot do this here: it makes embeddings and nothing else"],
+    )
+    .await;
     let (stub, engine) = openai("vllm", Reply::json(ONE)).await;
-    check(&engine, sized(&["a"], None, true), expect![]).await;
-    expect![].assert_eq(&stub.asked("/v1/embeddings").body);
+    check(
+        &engine,
+        sized(&["a"], None, true),
+        expect![[r#"["vector [1.0, -2.0]"] Stop, prompt Some(3), completion Some(1), Chunks"#]],
+    )
+    .await;
+    expect![[
+        r#"{"model":"bge-m3","input":["a"],"encoding_format":"base64","truncate_prompt_tokens":-1}"#
+    ]]
+    .assert_eq(&stub.asked("/v1/embeddings").body);
     let refusal = r#"{"error":{"code":501,"message":"This server does not support embeddings."}}"#;
     for owner in ["llamacpp", "vllm"] {
         let (_stub, engine) = openai(owner, Reply::error(501, refusal)).await;
-        check(&engine, embed(&["a"]), expect![]).await;
+        check(&engine, embed(&["a"]), expect!["the model cannot do this here: no embeddings"])
+            .await;
         assert!(engine.models().await.unwrap()[0].abilities.completions);
     }
     // Of others nothing is known, and asking may cost.
@@ -140,7 +205,7 @@ async fn a_request_that_is_cancelled_leaves_the_server() {
         cancel.cancel();
     });
     let mut events = begun.unwrap().events;
-    expect![].assert_eq(&format!("{:?}", events.recv().await.unwrap()));
+    expect!["Done { finish: Cancelled, usage: Usage { prompt_tokens: None, completion_tokens: Some(0), counted: Chunks } }"].assert_eq(&format!("{:?}", events.recv().await.unwrap()));
     stub.body_dropped().await;
     assert_eq!(engine.load().active, 0);
 }

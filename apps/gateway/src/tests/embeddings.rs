@@ -316,8 +316,8 @@ async fn lists_say_who_embeds() {
     of_it.sort_unstable();
     expect![[r#"
         peerwatt_requests_total{api="embeddings",outcome="answered"} 1
-        peerwatt_tokens_total{gen_ai_token_type="output"} 0
-        peerwatt_tokens_total{gen_ai_token_type="input"} 9"#]]
+        peerwatt_tokens_total{gen_ai_token_type="input"} 9
+        peerwatt_tokens_total{gen_ai_token_type="output"} 0"#]]
     .assert_eq(&of_it.join("\n"));
 }
 

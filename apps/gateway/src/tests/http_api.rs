@@ -152,7 +152,7 @@ async fn models_are_listed_by_name_and_pinned_by_id() {
             200
             content-type: application/json
 
-            {"object":"list","data":[{"id":"refuses","object":"model","created":1700000000,"owned_by":"peerwatt","peerwatt":{"model_id":"520011ae027bd5b3028166a9fdbc60019e69933cee422b67023ec252bce8d33e","providers":1,"context_tokens":4096,"logprobs":true,"json":true,"tools":"forced","samplers":true,"resold":false,"price":{"request_nusd":"10","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}},{"id":"story","object":"model","created":1700000000,"owned_by":"peerwatt","peerwatt":{"model_id":"c478361e6869af25970682a2c53967adbc8a46e9429efdc64b96351cfd52e13f","providers":1,"context_tokens":4096,"logprobs":true,"json":true,"tools":"forced","samplers":true,"resold":false,"price":{"request_nusd":"10","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}}]}
+            {"object":"list","data":[{"id":"refuses","object":"model","created":1700000000,"owned_by":"peerwatt","peerwatt":{"model_id":"520011ae027bd5b3028166a9fdbc60019e69933cee422b67023ec252bce8d33e","providers":1,"context_tokens":4096,"completions":true,"embeddings":"none","logprobs":true,"json":true,"tools":"forced","samplers":true,"resold":false,"price":{"request_nusd":"10","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}},{"id":"story","object":"model","created":1700000000,"owned_by":"peerwatt","peerwatt":{"model_id":"c478361e6869af25970682a2c53967adbc8a46e9429efdc64b96351cfd52e13f","providers":1,"context_tokens":4096,"completions":true,"embeddings":"none","logprobs":true,"json":true,"tools":"forced","samplers":true,"resold":false,"price":{"request_nusd":"10","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}}]}
         "#]],
     );
     let id = double::model("story");
@@ -162,7 +162,7 @@ async fn models_are_listed_by_name_and_pinned_by_id() {
             200
             content-type: application/json
 
-            {"id":"c478361e6869af25970682a2c53967adbc8a46e9429efdc64b96351cfd52e13f","object":"model","created":1700000000,"owned_by":"peerwatt","peerwatt":{"model_id":"c478361e6869af25970682a2c53967adbc8a46e9429efdc64b96351cfd52e13f","providers":1,"context_tokens":4096,"logprobs":true,"json":true,"tools":"forced","samplers":true,"resold":false,"price":{"request_nusd":"10","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}}
+            {"id":"c478361e6869af25970682a2c53967adbc8a46e9429efdc64b96351cfd52e13f","object":"model","created":1700000000,"owned_by":"peerwatt","peerwatt":{"model_id":"c478361e6869af25970682a2c53967adbc8a46e9429efdc64b96351cfd52e13f","providers":1,"context_tokens":4096,"completions":true,"embeddings":"none","logprobs":true,"json":true,"tools":"forced","samplers":true,"resold":false,"price":{"request_nusd":"10","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}}
         "#]],
     );
     check(

@@ -46,7 +46,20 @@ fn vectors_cost_what_is_read() {
             (1, vectors(&[&[5.0, 6.0]])),
             (1, acknowledged()),
         ],
-        expect![],
+        expect![[r#"
+            Durable
+            Started
+                accept, prompt Some(100)
+            Engine
+                delta of 2
+            Engine
+                stop engine
+                delta of 1
+                report Stop: 100 + 3 tokens for +100
+            Acknowledged
+                persist 1 acknowledgement
+                done: Acknowledged
+        "#]],
     );
 }
 
@@ -54,7 +67,16 @@ fn vectors_cost_what_is_read() {
 fn the_first_vector_waits_for_its_cover_to_be_durable() {
     let mut session = session(1, BEFORE);
     let inputs = vec![(0, started()), (1, vectors(&[&[1.0]])), (1, durable())];
-    expect![].assert_eq(&play(&mut session, inputs));
+    expect![[r#"
+        Started
+            accept, prompt Some(100)
+        Engine
+            stop engine
+            sync 0
+        Durable
+            delta of 1
+            report Stop: 100 + 1 tokens for +100
+    "#]].assert_eq(&play(&mut session, inputs));
 }
 
 #[test]
@@ -63,12 +85,57 @@ fn what_is_no_vector_ends_the_answer_as_failed() {
     let made = |inputs: Vec<Input>| {
         begin().into_iter().chain(inputs.into_iter().map(|input| (1, input))).collect::<Vec<_>>()
     };
-    check_vectors(2, made(vec![vectors(&[&[1.0], &[f32::NAN]])]), expect![]);
-    check_vectors(2, made(vec![vectors(&[&[1.0], &[1.0, 2.0]])]), expect![]);
-    check_vectors(2, made(vec![vectors(&[&[]])]), expect![]);
-    check_vectors(2, made(vec![tokens(2)]), expect![]);
+    check_vectors(2, made(vec![vectors(&[&[1.0], &[f32::NAN]])]), expect![[r#"
+        Durable
+        Started
+            accept, prompt Some(100)
+        Engine
+            stop engine
+            delta of 1
+            report Failed: 100 + 1 tokens for +100
+    "#]]);
+    check_vectors(2, made(vec![vectors(&[&[1.0], &[1.0, 2.0]])]), expect![[r#"
+        Durable
+        Started
+            accept, prompt Some(100)
+        Engine
+            stop engine
+            delta of 1
+            report Failed: 100 + 1 tokens for +100
+    "#]]);
+    check_vectors(2, made(vec![vectors(&[&[]])]), expect![[r#"
+        Durable
+        Started
+            accept, prompt Some(100)
+        Engine
+            stop engine
+            report Failed: 100 + 0 tokens for +0
+    "#]]);
+    check_vectors(2, made(vec![tokens(2)]), expect![[r#"
+        Durable
+        Started
+            accept, prompt Some(100)
+        Engine
+            stop engine
+            report Failed: 100 + 0 tokens for +0
+    "#]]);
     let few = vec![vectors(&[&[1.0]]), done(FinishReason::Stop, Some(ESTIMATE))];
-    check_vectors(2, made(few), expect![]);
+    check_vectors(2, made(few), expect![[r#"
+        Durable
+        Started
+            accept, prompt Some(100)
+        Engine
+            delta of 1
+        Engine
+            report Failed: 100 + 1 tokens for +100
+    "#]]);
     // In an answer of text there are none.
-    check(64, made(vec![vectors(&[&[1.0]])]), expect![]);
+    check(64, made(vec![vectors(&[&[1.0]])]), expect![[r#"
+        Durable
+        Started
+            accept, prompt Some(100)
+        Engine
+            stop engine
+            report Failed: 100 + 0 tokens for +0
+    "#]]);
 }

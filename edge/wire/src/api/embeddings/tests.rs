@@ -41,7 +41,11 @@ fn openais_requests() {
             r#"{"model": "m", "input": ["a", "b"], "encoding_format": "base64", "dimensions": 256, "user": "u1"}"#,
             r#"{"model": "m", "input": ["a"], "encoding_format": "float", "dimensions": null, "user": null}"#,
         ],
-        expect![],
+        expect![[r#"
+            m Float Inputs { texts: ["a \"ü\""], dimensions: None, truncate: false }
+            m Base64 Inputs { texts: ["a", "b"], dimensions: Some(256), truncate: false }
+            m Float Inputs { texts: ["a"], dimensions: None, truncate: false }
+        "#]],
     );
 }
 
@@ -66,13 +70,29 @@ fn openais_requests_that_are_refused() {
             r#"{"model": "m", "input": "a", "input_type": "query"}"#,
             r#"{"model": "m", "input": "a"} x"#,
         ],
-        expect![],
+        expect![[r#"
+            model: model: give the name of a model; GET /v1/models lists them
+            input: input: give a text, or a list of texts
+            input: input: 1 to 2048 texts
+            input: input: an empty text has no vector
+            input: input: an empty text has no vector
+            input[0]: input[0]: token ids are of the vocabulary that they were made with; send text
+            input[1]: input[1]: token ids are of the vocabulary that they were made with; send text
+            input[1]: input[1]: invalid type: null, expected a text
+            input: input: invalid type: map, expected a text or a list of texts
+            dimensions: dimensions: 1 to 8192
+            dimensions: dimensions: 1 to 8192
+            dimensions: dimensions: invalid value: integer `-1`, expected u32
+            encoding_format: encoding_format: unknown variant `int8`, expected `float` or `base64`
+            input_type: input_type: unknown field `input_type`
+            -: the body is not valid JSON: trailing characters at line 1 column 30
+        "#]],
     );
     let many = format!(r#"{{"model": "m", "input": {:?}}}"#, vec!["a"; limits::INPUTS_MAX + 1]);
-    expect![].assert_eq(&shown(Endpoint::OpenAi, &many));
+    expect!["input: input: 1 to 2048 texts"].assert_eq(&shown(Endpoint::OpenAi, &many));
     let long = "a".repeat(limits::PROMPT_BYTES_MAX / 2 + 1);
     let long = format!(r#"{{"model": "m", "input": ["{long}", "{long}"]}}"#);
-    expect![].assert_eq(&shown(Endpoint::OpenAi, &long));
+    expect!["input: input: at most 4194304 bytes of text"].assert_eq(&shown(Endpoint::OpenAi, &long));
 }
 
 #[test]
@@ -92,7 +112,18 @@ fn ollamas_requests() {
             r#"{"model": "m", "input": "a", "options": {"speed": 9}}"#,
             r#"{"model": "m", "input": "a", "prompt": "b"}"#,
         ],
-        expect![],
+        expect![[r#"
+            m Float Inputs { texts: ["a"], dimensions: None, truncate: false }
+            m Float Inputs { texts: ["a", "b"], dimensions: Some(4), truncate: true } in 512
+            m Float Inputs { texts: ["a"], dimensions: None, truncate: false }
+            load m
+            load m
+            load m
+            model: model: give the name of a model; GET /v1/models lists them
+            input: input: an empty text has no vector
+            options: options: unknown field `speed`
+            prompt: prompt: unknown field `prompt`
+        "#]],
     );
     check(
         Endpoint::OllamaSingle,
@@ -102,7 +133,12 @@ fn ollamas_requests() {
             r#"{"model": "m", "prompt": ["a"]}"#,
             r#"{"model": "m", "input": "a"}"#,
         ],
-        expect![],
+        expect![[r#"
+            m Float Inputs { texts: ["a"], dimensions: None, truncate: false } in 512
+            load m
+            prompt: prompt: invalid type: sequence, expected a string
+            input: input: unknown field `input`
+        "#]],
     );
 }
 
@@ -117,13 +153,13 @@ fn body(endpoint: Endpoint, encoding: Encoding, vectors: &[&[f32]]) -> Vec<u8> {
 fn answers() {
     let vectors: [&[f32]; 2] = [&[0.1, -1.0, 1e-40], &[16_777_216.0, f32::MAX, -0.0]];
     let of = |endpoint, encoding| body(endpoint, encoding, &vectors);
-    check_json(&of(Endpoint::OpenAi, Encoding::Float), expect![]);
-    check_json(&of(Endpoint::OpenAi, Encoding::Base64), expect![]);
-    check_json(&of(Endpoint::Ollama, Encoding::Float), expect![]);
+    check_json(&of(Endpoint::OpenAi, Encoding::Float), expect![[r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.1,-1.0,1e-40]},{"object":"embedding","index":1,"embedding":[16777216.0,3.4028235e38,-0.0]}],"model":"llama \"8b\"","usage":{"prompt_tokens":12,"total_tokens":12}}"#]]);
+    check_json(&of(Endpoint::OpenAi, Encoding::Base64), expect![[r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":"zczMPQAAgL/CFgEA"},{"object":"embedding","index":1,"embedding":"AACAS///f38AAACA"}],"model":"llama \"8b\"","usage":{"prompt_tokens":12,"total_tokens":12}}"#]]);
+    check_json(&of(Endpoint::Ollama, Encoding::Float), expect![[r#"{"model":"llama \"8b\"","embeddings":[[0.1,-1.0,1e-40],[16777216.0,3.4028235e38,-0.0]],"total_duration":150000000,"load_duration":0,"prompt_eval_count":12,"peerwatt":{"request_id":"abababababababababababababababab","cost_nusd":"1234","provider":"watt1qyqszqgpqyqszqgpqyqszqgpqyqszqgpmvwvrw","model_id":"0202020202020202020202020202020202020202020202020202020202020202","receipt":"/v1/receipts/abababababababababababababababab"}}"#]]);
     let single = body(Endpoint::OllamaSingle, Encoding::Float, &vectors[..1]);
-    check_json(&single, expect![]);
-    check_json(&loaded(Endpoint::Ollama, head()), expect![]);
-    check_json(&loaded(Endpoint::OllamaSingle, head()), expect![]);
+    check_json(&single, expect![[r#"{"embedding":[0.1,-1.0,1e-40],"peerwatt":{"request_id":"abababababababababababababababab","cost_nusd":"1234","provider":"watt1qyqszqgpqyqszqgpqyqszqgpqyqszqgpmvwvrw","model_id":"0202020202020202020202020202020202020202020202020202020202020202","receipt":"/v1/receipts/abababababababababababababababab"}}"#]]);
+    check_json(&loaded(Endpoint::Ollama, head()), expect![[r#"{"model":"llama \"8b\"","embeddings":[]}"#]]);
+    check_json(&loaded(Endpoint::OllamaSingle, head()), expect![[r#"{"embedding":[]}"#]]);
 }
 
 proptest! {
