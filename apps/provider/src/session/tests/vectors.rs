@@ -76,7 +76,8 @@ fn the_first_vector_waits_for_its_cover_to_be_durable() {
         Durable
             delta of 1
             report Stop: 100 + 1 tokens for +100
-    "#]].assert_eq(&play(&mut session, inputs));
+    "#]]
+    .assert_eq(&play(&mut session, inputs));
 }
 
 #[test]
@@ -85,7 +86,10 @@ fn what_is_no_vector_ends_the_answer_as_failed() {
     let made = |inputs: Vec<Input>| {
         begin().into_iter().chain(inputs.into_iter().map(|input| (1, input))).collect::<Vec<_>>()
     };
-    check_vectors(2, made(vec![vectors(&[&[1.0], &[f32::NAN]])]), expect![[r#"
+    check_vectors(
+        2,
+        made(vec![vectors(&[&[1.0], &[f32::NAN]])]),
+        expect![[r#"
         Durable
         Started
             accept, prompt Some(100)
@@ -93,8 +97,12 @@ fn what_is_no_vector_ends_the_answer_as_failed() {
             stop engine
             delta of 1
             report Failed: 100 + 1 tokens for +100
-    "#]]);
-    check_vectors(2, made(vec![vectors(&[&[1.0], &[1.0, 2.0]])]), expect![[r#"
+    "#]],
+    );
+    check_vectors(
+        2,
+        made(vec![vectors(&[&[1.0], &[1.0, 2.0]])]),
+        expect![[r#"
         Durable
         Started
             accept, prompt Some(100)
@@ -102,25 +110,37 @@ fn what_is_no_vector_ends_the_answer_as_failed() {
             stop engine
             delta of 1
             report Failed: 100 + 1 tokens for +100
-    "#]]);
-    check_vectors(2, made(vec![vectors(&[&[]])]), expect![[r#"
+    "#]],
+    );
+    check_vectors(
+        2,
+        made(vec![vectors(&[&[]])]),
+        expect![[r#"
         Durable
         Started
             accept, prompt Some(100)
         Engine
             stop engine
             report Failed: 100 + 0 tokens for +0
-    "#]]);
-    check_vectors(2, made(vec![tokens(2)]), expect![[r#"
+    "#]],
+    );
+    check_vectors(
+        2,
+        made(vec![tokens(2)]),
+        expect![[r#"
         Durable
         Started
             accept, prompt Some(100)
         Engine
             stop engine
             report Failed: 100 + 0 tokens for +0
-    "#]]);
+    "#]],
+    );
     let few = vec![vectors(&[&[1.0]]), done(FinishReason::Stop, Some(ESTIMATE))];
-    check_vectors(2, made(few), expect![[r#"
+    check_vectors(
+        2,
+        made(few),
+        expect![[r#"
         Durable
         Started
             accept, prompt Some(100)
@@ -128,14 +148,19 @@ fn what_is_no_vector_ends_the_answer_as_failed() {
             delta of 1
         Engine
             report Failed: 100 + 1 tokens for +100
-    "#]]);
+    "#]],
+    );
     // In an answer of text there are none.
-    check(64, made(vec![vectors(&[&[1.0]])]), expect![[r#"
+    check(
+        64,
+        made(vec![vectors(&[&[1.0]])]),
+        expect![[r#"
         Durable
         Started
             accept, prompt Some(100)
         Engine
             stop engine
             report Failed: 100 + 0 tokens for +0
-    "#]]);
+    "#]],
+    );
 }

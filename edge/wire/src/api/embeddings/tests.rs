@@ -92,7 +92,8 @@ fn openais_requests_that_are_refused() {
     expect!["input: input: 1 to 2048 texts"].assert_eq(&shown(Endpoint::OpenAi, &many));
     let long = "a".repeat(limits::PROMPT_BYTES_MAX / 2 + 1);
     let long = format!(r#"{{"model": "m", "input": ["{long}", "{long}"]}}"#);
-    expect!["input: input: at most 4194304 bytes of text"].assert_eq(&shown(Endpoint::OpenAi, &long));
+    expect!["input: input: at most 4194304 bytes of text"]
+        .assert_eq(&shown(Endpoint::OpenAi, &long));
 }
 
 #[test]
@@ -153,12 +154,35 @@ fn body(endpoint: Endpoint, encoding: Encoding, vectors: &[&[f32]]) -> Vec<u8> {
 fn answers() {
     let vectors: [&[f32]; 2] = [&[0.1, -1.0, 1e-40], &[16_777_216.0, f32::MAX, -0.0]];
     let of = |endpoint, encoding| body(endpoint, encoding, &vectors);
-    check_json(&of(Endpoint::OpenAi, Encoding::Float), expect![[r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.1,-1.0,1e-40]},{"object":"embedding","index":1,"embedding":[16777216.0,3.4028235e38,-0.0]}],"model":"llama \"8b\"","usage":{"prompt_tokens":12,"total_tokens":12}}"#]]);
-    check_json(&of(Endpoint::OpenAi, Encoding::Base64), expect![[r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":"zczMPQAAgL/CFgEA"},{"object":"embedding","index":1,"embedding":"AACAS///f38AAACA"}],"model":"llama \"8b\"","usage":{"prompt_tokens":12,"total_tokens":12}}"#]]);
-    check_json(&of(Endpoint::Ollama, Encoding::Float), expect![[r#"{"model":"llama \"8b\"","embeddings":[[0.1,-1.0,1e-40],[16777216.0,3.4028235e38,-0.0]],"total_duration":150000000,"load_duration":0,"prompt_eval_count":12,"peerwatt":{"request_id":"abababababababababababababababab","cost_nusd":"1234","provider":"watt1qyqszqgpqyqszqgpqyqszqgpqyqszqgpmvwvrw","model_id":"0202020202020202020202020202020202020202020202020202020202020202","receipt":"/v1/receipts/abababababababababababababababab"}}"#]]);
+    check_json(
+        &of(Endpoint::OpenAi, Encoding::Float),
+        expect![[
+            r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.1,-1.0,1e-40]},{"object":"embedding","index":1,"embedding":[16777216.0,3.4028235e38,-0.0]}],"model":"llama \"8b\"","usage":{"prompt_tokens":12,"total_tokens":12}}"#
+        ]],
+    );
+    check_json(
+        &of(Endpoint::OpenAi, Encoding::Base64),
+        expect![[
+            r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":"zczMPQAAgL/CFgEA"},{"object":"embedding","index":1,"embedding":"AACAS///f38AAACA"}],"model":"llama \"8b\"","usage":{"prompt_tokens":12,"total_tokens":12}}"#
+        ]],
+    );
+    check_json(
+        &of(Endpoint::Ollama, Encoding::Float),
+        expect![[
+            r#"{"model":"llama \"8b\"","embeddings":[[0.1,-1.0,1e-40],[16777216.0,3.4028235e38,-0.0]],"total_duration":150000000,"load_duration":0,"prompt_eval_count":12,"peerwatt":{"request_id":"abababababababababababababababab","cost_nusd":"1234","provider":"watt1qyqszqgpqyqszqgpqyqszqgpqyqszqgpmvwvrw","model_id":"0202020202020202020202020202020202020202020202020202020202020202","receipt":"/v1/receipts/abababababababababababababababab"}}"#
+        ]],
+    );
     let single = body(Endpoint::OllamaSingle, Encoding::Float, &vectors[..1]);
-    check_json(&single, expect![[r#"{"embedding":[0.1,-1.0,1e-40],"peerwatt":{"request_id":"abababababababababababababababab","cost_nusd":"1234","provider":"watt1qyqszqgpqyqszqgpqyqszqgpqyqszqgpmvwvrw","model_id":"0202020202020202020202020202020202020202020202020202020202020202","receipt":"/v1/receipts/abababababababababababababababab"}}"#]]);
-    check_json(&loaded(Endpoint::Ollama, head()), expect![[r#"{"model":"llama \"8b\"","embeddings":[]}"#]]);
+    check_json(
+        &single,
+        expect![[
+            r#"{"embedding":[0.1,-1.0,1e-40],"peerwatt":{"request_id":"abababababababababababababababab","cost_nusd":"1234","provider":"watt1qyqszqgpqyqszqgpqyqszqgpqyqszqgpmvwvrw","model_id":"0202020202020202020202020202020202020202020202020202020202020202","receipt":"/v1/receipts/abababababababababababababababab"}}"#
+        ]],
+    );
+    check_json(
+        &loaded(Endpoint::Ollama, head()),
+        expect![[r#"{"model":"llama \"8b\"","embeddings":[]}"#]],
+    );
     check_json(&loaded(Endpoint::OllamaSingle, head()), expect![[r#"{"embedding":[]}"#]]);
 }
 
