@@ -1,5 +1,5 @@
 //! The JavaScript clients that people already have, against `peerwatt up` with the model that ships with
-//! the binary; for tools, with one that calls them.
+//! the binary; for tools and embeddings, with those that call and make them.
 //!
 //! They are installed from npm into a cache folder (`sdk/package-lock.json` pins them); without a
 //! network or Node the tests are skipped with the reason. What is asserted stands in `sdk/*.mjs`.
@@ -46,4 +46,11 @@ async fn the_ai_sdk() {
 async fn tools_by_every_javascript_client() {
     let arguments = ["--dummy-engine", "--keyless"];
     check("tools_by_every_javascript_client", "tools.mjs", &arguments, "dummy/calls").await;
+}
+
+#[tokio::test]
+async fn embeddings_by_every_javascript_client() {
+    let arguments = ["--dummy-engine", "--keyless"];
+    let test = "embeddings_by_every_javascript_client";
+    check(test, "embeddings.mjs", &arguments, "dummy/embed").await;
 }

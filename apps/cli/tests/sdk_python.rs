@@ -13,6 +13,7 @@
 //! - `anthropic_messages.py`: Anthropic's SDK.
 //! - `langchain_chat.py`, `litellm_sdk.py`: through each of these APIs.
 //! - `tools.py`: tools by each of these clients, with a model that calls them.
+//! - `embeddings.py`: embeddings likewise, with a model that makes them.
 
 mod support;
 
@@ -80,6 +81,12 @@ async fn langchain() {
 async fn tools_by_every_python_client() {
     let test = "tools_by_every_python_client";
     check(test, "tools.py", &["--dummy-engine", "--keyless"], "dummy/calls").await;
+}
+
+#[tokio::test]
+async fn embeddings_by_every_python_client() {
+    let test = "embeddings_by_every_python_client";
+    check(test, "embeddings.py", &["--dummy-engine", "--keyless"], "dummy/embed").await;
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use types::{
     Address, Nusd,
     inference::{Begun, FinishReason, InferenceRequest, TokenPiece},
@@ -39,6 +40,8 @@ pub(crate) enum Part {
     Call(ToolCall),
     /// More of its arguments; at least one character.
     Arguments { text: String },
+    /// All that were asked for; little-endian 32-bit floats.
+    Vectors(Vec<Bytes>),
     /// What comes now is another provider's.
     Continued { by: Address },
     /// The books are closed. The last part.
@@ -148,6 +151,7 @@ impl Answering {
                         return Poll::Ready(Part::Call(call));
                     }
                     Event::Arguments { text } => return Poll::Ready(Part::Arguments { text }),
+                    Event::Vectors(vectors) => return Poll::Ready(Part::Vectors(vectors)),
                     Event::Closed(closed) => {
                         if let Some(ended) = self.closed(&closed) {
                             return Poll::Ready(ended);

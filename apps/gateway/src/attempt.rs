@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
 use types::{Address, Nusd, inference::TokenPiece, receipt::Receipt, sign::Signed};
 use wire::serve::{Refusal, ToProvider};
@@ -44,6 +45,8 @@ pub(crate) enum Event {
     Call { name: String },
     /// More of its arguments; at least one character.
     Arguments { text: String },
+    /// All vectors that were asked for: little-endian 32-bit floats. Nobody is given some of them.
+    Vectors(Vec<Bytes>),
     /// The books of this attempt are closed. The last event.
     Closed(Box<Closed>),
 }
@@ -123,6 +126,7 @@ impl Attempt {
     pub(crate) fn new(beginning: Beginning) -> Attempt {
         let Beginning { shared, job, reserved, line, session, continues, race, began } = beginning;
         let first_ms = session.deadline_ms().unwrap_or_default();
+        let wants_vectors = session.terms().vectors.is_some();
         let inner = Inner {
             shared,
             job,
@@ -138,7 +142,7 @@ impl Attempt {
             timer: Box::pin(tokio::time::sleep_until(began + Duration::from_millis(first_ms))),
             session,
             effects: Vec::with_capacity(4),
-            delivery: Delivery::default(),
+            delivery: Delivery::of(wants_vectors),
             closed: false,
             booked: None,
         };
@@ -326,13 +330,15 @@ impl Inner {
             (true, true) => price.completion(given),
         };
         let prompt_tokens = if self.continues { 0 } else { closing.prompt_tokens };
+        // Vectors are no tokens.
+        let written = if self.wants_vectors() { 0 } else { given };
         let recorded = if closing.delivered == 0 && closing.report.is_none() {
             let Terms { channel, lane, lane_total_before, .. } = *self.session.terms();
             let lane = (channel, lane, lane_total_before);
             self.shared.books.cancel(&self.job.key, lane, &self.reserved);
             self.reconcile(&closing.ending)
         } else {
-            let tokens = u64::from(prompt_tokens).saturating_add(given.into());
+            let tokens = u64::from(prompt_tokens).saturating_add(written.into());
             let tokens = if answered && given > 0 { tokens } else { 0 };
             self.settle(now_ms, &closing, (billed, tokens), answered)
         };
@@ -341,7 +347,7 @@ impl Inner {
             error.to_string()
         });
         if answered && given > 0 {
-            self.shared.metrics.delivered(prompt_tokens, given, billed);
+            self.shared.metrics.delivered(prompt_tokens, written, billed);
         }
         let outcome = self.observe(now_ms, &closing);
         self.trace(now_ms, &closing, outcome, billed);
@@ -351,6 +357,10 @@ impl Inner {
             billed,
             unrecorded,
         })));
+    }
+
+    fn wants_vectors(&self) -> bool {
+        self.session.terms().vectors.is_some()
     }
 
     /// Another attempt was faster: what comes of this one is not the client's.

@@ -76,7 +76,7 @@ impl Size {
         Size {
             estimate: request.prompt_tokens_estimate(),
             max: request.prompt_tokens_max(),
-            min: u32::try_from(request.text_bytes() / BYTES_PER_TOKEN_MAX).unwrap_or(u32::MAX),
+            min: u32::try_from(request.context_bytes() / BYTES_PER_TOKEN_MAX).unwrap_or(u32::MAX),
         }
     }
 }
@@ -132,9 +132,10 @@ impl Job {
         self.needs.place
     }
 
-    /// JSON that another engine goes on with may be none, and neither may a call.
+    /// JSON that another engine goes on with may be none, and neither may a call. Vectors come whole.
     pub(crate) fn may_continue(&self) -> bool {
-        self.needs.continues && !self.abilities.json && self.abilities.tools == ToolAbility::None
+        let Abilities { completions, json, tools, .. } = self.abilities;
+        self.needs.continues && completions && !json && tools == ToolAbility::None
     }
 }
 
@@ -199,7 +200,7 @@ fn bounds(
     request: &InferenceRequest,
     needs: &Needs,
 ) -> (Nusd, Nusd) {
-    let size = Size::of(request);
+    let (size, needed) = (Size::of(request), Abilities::needed(request));
     let mut candidates = shared.directory.candidates(model, &[], None);
     if needs.upstreams {
         for role in [UpstreamRole::Policy, UpstreamRole::LastResort] {
@@ -207,21 +208,26 @@ fn bounds(
         }
     }
     let fits = |it: &&market::Candidate| {
-        needs.price_max.is_none_or(|max| it.price.within(&max))
+        needs.price_max.is_none_or(|max| needed.price(it.price).within(&max))
             && needs.provider.is_none_or(|provider| it.provider == provider)
     };
     let bounds = candidates.iter().filter(fits).map(|candidate| {
         let ask = Ask {
-            price: candidate.price,
+            price: needed.price(candidate.price),
             prompt_tokens_max: size.max,
             tokens_max: request.tokens_max,
-            context_tokens: candidate.context_tokens,
+            context_tokens: answer_room(&needed, candidate.context_tokens),
             budget_left: Nusd::ZERO,
         };
         ask.bounds()
     });
     let either = |(least, most): (Nusd, Nusd), it: (Nusd, Nusd)| (least.min(it.0), most.max(it.1));
     bounds.reduce(either).unwrap_or_default()
+}
+
+/// What bounds an answer where nobody else does: the context, but not the number of vectors.
+fn answer_room(needed: &Abilities, context_tokens: u32) -> u32 {
+    if needed.completions { context_tokens } else { u32::MAX }
 }
 
 /// Why a key cannot be used for a request.

@@ -320,8 +320,11 @@ async fn relay(mut answering: Answering, job: Arc<Job>, sender: mpsc::Sender<Cha
                 }
                 continue;
             }
-            // It gives no tools.
-            Part::Call { .. } | Part::Arguments { .. } | Part::Continued { .. } => continue,
+            // It gives no tools, and asks for text.
+            Part::Call { .. }
+            | Part::Arguments { .. }
+            | Part::Vectors(_)
+            | Part::Continued { .. } => continue,
             Part::Ended(ended) => *ended,
         };
         let last = match outcome {

@@ -1,6 +1,7 @@
 //! The HTTP APIs (`docs/spec/gateway-api.md`): OpenAI's, Ollama's and Anthropic's, over one gateway.
 
 mod admin;
+mod embed;
 mod errors;
 mod generate;
 mod models;
@@ -22,7 +23,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, header, uri::Authority};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use types::RequestId;
-use wire::api::{ApiError, Dialect, ollama, openai};
+use wire::api::{ApiError, Dialect, embeddings::Endpoint, ollama, openai};
 
 pub(crate) use self::errors::api_error;
 use self::errors::invalid;
@@ -54,7 +55,16 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         };
         post(answer).fallback(wrong_method)
     };
+    let embeds = |endpoint: Endpoint| {
+        let answer = move |State(shared): State<Arc<Shared>>, request: Request| {
+            embed::embed(shared, endpoint, request)
+        };
+        post(answer).fallback(wrong_method)
+    };
     Router::new()
+        .route("/v1/embeddings", embeds(Endpoint::OpenAi))
+        .route("/api/embed", embeds(Endpoint::Ollama))
+        .route("/api/embeddings", embeds(Endpoint::OllamaSingle))
         .route("/v1/chat/completions", generates(OPENAI))
         .route("/v1/completions", generates(Dialect::OpenAi(openai::Kind::Text)))
         .route("/v1/responses", generates(Dialect::Responses))

@@ -22,7 +22,7 @@ use prometheus_client::{
 };
 use tokio::time::Instant;
 use types::RequestId;
-use wire::api::{Dialect, ollama, openai};
+use wire::api::{Dialect, embeddings::Endpoint, ollama, openai};
 
 use crate::{shared::Shared, traces::RequestSpan};
 
@@ -154,15 +154,15 @@ struct Inner {
 impl Measured {
     pub(crate) fn begin(
         shared: &Arc<Shared>,
-        dialect: Dialect,
+        api: Api,
         id: RequestId,
         headers: &HeaderMap,
     ) -> Measured {
         let tracer = shared.tracer.as_ref();
-        let span = tracer.and_then(|it| it.request(shared.now(), dialect, id, headers));
+        let span = tracer.and_then(|it| it.request(shared.now(), api, id, headers));
         Measured(Arc::new(Inner {
             shared: Arc::clone(shared),
-            api: api(dialect),
+            api: api.name,
             began: Instant::now(),
             first_text_us: AtomicU64::new(0),
             ended: AtomicBool::new(false),
@@ -236,14 +236,36 @@ impl Drop for Inner {
     }
 }
 
-pub(crate) fn api(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::OpenAi(openai::Kind::Chat) => "chat_completions",
-        Dialect::OpenAi(openai::Kind::Text) => "completions",
-        Dialect::Responses => "responses",
-        Dialect::Ollama(ollama::Kind::Chat) => "ollama_chat",
-        Dialect::Ollama(ollama::Kind::Generate) => "ollama_generate",
-        Dialect::Anthropic => "messages",
+/// An endpoint, as figures and traces name it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Api {
+    pub name: &'static str,
+    /// In the words of the semantic conventions for generative AI.
+    pub operation: &'static str,
+}
+
+impl From<Dialect> for Api {
+    fn from(dialect: Dialect) -> Api {
+        let (name, operation) = match dialect {
+            Dialect::OpenAi(openai::Kind::Chat) => ("chat_completions", "chat"),
+            Dialect::OpenAi(openai::Kind::Text) => ("completions", "text_completion"),
+            Dialect::Responses => ("responses", "chat"),
+            Dialect::Ollama(ollama::Kind::Chat) => ("ollama_chat", "chat"),
+            Dialect::Ollama(ollama::Kind::Generate) => ("ollama_generate", "text_completion"),
+            Dialect::Anthropic => ("messages", "chat"),
+        };
+        Api { name, operation }
+    }
+}
+
+impl From<Endpoint> for Api {
+    fn from(endpoint: Endpoint) -> Api {
+        let name = match endpoint {
+            Endpoint::OpenAi => "embeddings",
+            Endpoint::Ollama => "ollama_embed",
+            Endpoint::OllamaSingle => "ollama_embeddings",
+        };
+        Api { name, operation: "embeddings" }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where a request would go, and why nowhere else.
 
-use types::ability::Abilities;
+use types::ability::{Abilities, EmbeddingAbility};
 
 use crate::{
     dispatch::{self, Needs},
@@ -22,6 +22,23 @@ pub(crate) fn explain(
     let Some(id) = shared.resolve(model) else {
         return Err(dispatch::unknown_model(shared, model.to_owned()));
     };
+    let upstreams = |role| match needs.upstreams {
+        true => shared.upstreams.candidates((model, id), &[], role),
+        false => Vec::new(),
+    };
+    let mut candidates = shared.directory.candidates(id, &[], None);
+    candidates.extend(upstreams(UpstreamRole::Policy));
+    let last = upstreams(UpstreamRole::LastResort);
+    let makes_vectors = |it: &market::Candidate| !it.abilities.completions;
+    let abilities = match !candidates.is_empty() && candidates.iter().all(makes_vectors) {
+        // Of a model that makes nothing else they are meant.
+        true => Abilities {
+            completions: false,
+            embeddings: abilities.embeddings.max(EmbeddingAbility::Fixed),
+            ..abilities
+        },
+        false => abilities,
+    };
     let need = market::Need {
         model: id,
         prompt_tokens,
@@ -38,13 +55,6 @@ pub(crate) fn explain(
     let choose = |candidates: &[market::Candidate]| {
         market::choose(&policy, now, &need, candidates, dispatch::random())
     };
-    let upstreams = |role| match needs.upstreams {
-        true => shared.upstreams.candidates((model, id), &[], role),
-        false => Vec::new(),
-    };
-    let mut candidates = shared.directory.candidates(id, &[], None);
-    candidates.extend(upstreams(UpstreamRole::Policy));
-    let last = upstreams(UpstreamRole::LastResort);
     let mut choice = choose(&candidates);
     let mut views = views(shared, &candidates, &choice);
     let mut taken = choice.taken.and_then(|index| candidates.get(index));

@@ -22,6 +22,7 @@ use types::{
     price::{Price, WINDOW_TOKENS},
     receipt::{Acknowledgement, ServiceReport, report_hash},
     sign::{Signed, Verified},
+    vector::{BadVector, Vectors},
 };
 use wire::serve::Refusal;
 
@@ -51,6 +52,8 @@ pub(crate) struct Terms {
     /// Of a service outside the network, which is not paid in a channel: nothing is promised, and what it counts
     /// is taken where it is possible.
     pub bought: bool,
+    /// What the answer must be, if it is vectors.
+    pub vectors: Option<Vectors>,
     pub channel: ChannelId,
     pub lane: Lane,
     pub lane_total_before: Nusd,
@@ -193,6 +196,8 @@ pub(crate) enum Breach {
     Alternatives,
     #[error("a call that was not asked for, or a part of none")]
     Call,
+    #[error(transparent)]
+    Vectors(#[from] BadVector),
     #[error("more tokens than were ordered")]
     TooManyTokens,
     #[error("tokens beyond what its voucher covers")]
@@ -245,6 +250,8 @@ pub(crate) struct Session {
     counted: CountMethod,
     /// Calls of tools that have begun.
     calls: usize,
+    /// Of vectors, those that have come.
+    vectors: Option<Vectors>,
     /// When the current wait ends.
     deadline_ms: u64,
 }
@@ -273,6 +280,7 @@ impl Session {
             leaves: Vec::new(),
             counted: CountMethod::TokenIds,
             calls: 0,
+            vectors: terms.vectors,
             deadline_ms: terms.waits.accept_ms,
             terms,
         };
@@ -357,8 +365,9 @@ impl Session {
         }
         let count = u32::try_from(pieces.len()).unwrap_or(u32::MAX);
         let delivered = self.delivered.saturating_add(count);
-        if let Err(breach) = self.check(&pieces, delivered, covered_before.max(self.covered)) {
-            return self.breach(breach, effects);
+        match self.check(&pieces, delivered, covered_before.max(self.covered)) {
+            Ok(vectors) => self.vectors = vectors,
+            Err(breach) => return self.breach(breach, effects),
         }
         for piece in &pieces {
             self.calls += usize::from(piece.span == Span::CallName);
@@ -379,7 +388,28 @@ impl Session {
         }
     }
 
-    fn check(&self, pieces: &[TokenPiece], delivered: u32, covered: u32) -> Result<(), Breach> {
+    /// Whether these pieces may come now, and what of vectors has come with them.
+    fn check(
+        &self,
+        pieces: &[TokenPiece],
+        delivered: u32,
+        covered: u32,
+    ) -> Result<Option<Vectors>, Breach> {
+        if delivered > self.terms.tokens_max {
+            return Err(Breach::TooManyTokens);
+        }
+        if delivered > covered {
+            return Err(Breach::BeyondCover);
+        }
+        let mut vectors = self.vectors;
+        match &mut vectors {
+            Some(vectors) => pieces.iter().try_for_each(|piece| vectors.take(piece))?,
+            None => self.check_tokens(pieces)?,
+        }
+        Ok(vectors)
+    }
+
+    fn check_tokens(&self, pieces: &[TokenPiece]) -> Result<(), Breach> {
         let mut calls = self.calls;
         for piece in pieces {
             let bytes = piece.bytes.len();
@@ -394,6 +424,7 @@ impl Session {
                     self.terms.tools && is_short && calls <= limits::TOOL_CALLS_MAX
                 }
                 Span::CallArguments => calls > 0,
+                Span::Vector => return Err(BadVector::Span.into()),
             };
             if !fits {
                 return Err(Breach::Call);
@@ -402,10 +433,7 @@ impl Session {
                 return Err(Breach::Alternatives);
             }
         }
-        if delivered > self.terms.tokens_max {
-            return Err(Breach::TooManyTokens);
-        }
-        if delivered > covered { Err(Breach::BeyondCover) } else { Ok(()) }
+        Ok(())
     }
 
     fn finish(&mut self, report: Verified<ServiceReport>, effects: &mut Vec<Effect>) {
@@ -426,6 +454,10 @@ impl Session {
             (_, finish @ (FinishReason::Stop | FinishReason::Length)) => Ending::Finished(finish),
             (_, FinishReason::Cancelled) => Ending::Failed(Failure::StoppedEarly),
             (_, FinishReason::Failed) => Ending::Failed(Failure::Engine),
+        };
+        let ending = match (ending, self.vectors.map(|vectors| vectors.whole())) {
+            (Ending::Finished(_), Some(Err(short))) => Ending::Failed(Breach::from(short).into()),
+            (ending, _) => ending,
         };
         self.close(ending, Some(report.into_signed()), effects);
     }
@@ -514,7 +546,8 @@ impl Session {
         report: Option<Signed<ServiceReport>>,
         effects: &mut Vec<Effect>,
     ) {
-        if self.terms.bought && self.counted == CountMethod::Chunks {
+        if self.terms.bought && self.terms.vectors.is_none() && self.counted == CountMethod::Chunks
+        {
             // Some services put a sentence into a chunk, and who leaves before the end is not told the count.
             self.count_at_least(self.bytes / BYTES_PER_TOKEN_MAX);
         }

@@ -10,6 +10,7 @@ mod chaos;
 mod continuation;
 mod dialects;
 mod double;
+mod embeddings;
 mod faults;
 mod fleet;
 mod hedging;

@@ -22,16 +22,16 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 use types::{
     Address, Nusd, RequestId, TimeMs,
-    inference::{FinishReason, InferenceRequest},
+    inference::{FinishReason, InferenceRequest, Prompt},
 };
 use wire::{
-    api::{Billing, Dialect, Usage, ollama, openai},
+    api::{Billing, Usage},
     otlp::{Attribute, CollectorClient, ExportRequest, Span, SpanEvent, SpanKind},
 };
 
 use crate::{
     config::GatewayConfig,
-    metrics::api,
+    metrics::Api,
     session::{Closing, Ending, Terms},
 };
 
@@ -82,7 +82,7 @@ impl Tracer {
     pub(crate) fn request(
         &self,
         now: TimeMs,
-        dialect: Dialect,
+        api: Api,
         id: RequestId,
         headers: &HeaderMap,
     ) -> Option<RequestSpan> {
@@ -93,7 +93,7 @@ impl Tracer {
         // Without a trace of its client, a request can be found by its own id.
         let trace = parent.map_or(id.0, |parent| parent.place.trace);
         let place = Place { trace, span: span_id() };
-        let operation = operation(dialect);
+        let Api { name, operation } = api;
         let mut span = Span {
             trace_id: trace.to_vec(),
             span_id: place.span.to_vec(),
@@ -106,7 +106,7 @@ impl Tracer {
         span.set("gen_ai.operation.name", operation);
         span.set("gen_ai.provider.name", "peerwatt");
         span.set("gen_ai.response.id", id.to_string());
-        span.set("peerwatt.api", api(dialect));
+        span.set("peerwatt.api", name);
         let host: Option<Authority> =
             headers.get(HOST).and_then(|value| value.to_str().ok()?.parse().ok());
         if let Some(host) = host {
@@ -218,6 +218,12 @@ impl RequestSpan {
         span.name = format!("{} {model}", self.operation);
         span.set("gen_ai.request.model", model);
         span.set("gen_ai.request.stream", stream);
+        if let Prompt::Inputs(inputs) = &request.prompt {
+            if let Some(count) = inputs.dimensions {
+                span.set("gen_ai.embeddings.dimension.count", count);
+            }
+            return;
+        }
         let form = if request.form.is_some() { "json" } else { "text" };
         span.set("gen_ai.output.type", form);
         if let Some(tokens) = request.tokens_max {
@@ -324,18 +330,6 @@ fn span_id() -> [u8; 8] {
     let mut bytes = [0; 8];
     let _ = getrandom::fill(&mut bytes);
     bytes
-}
-
-fn operation(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::OpenAi(openai::Kind::Chat)
-        | Dialect::Responses
-        | Dialect::Ollama(ollama::Kind::Chat)
-        | Dialect::Anthropic => "chat",
-        Dialect::OpenAi(openai::Kind::Text) | Dialect::Ollama(ollama::Kind::Generate) => {
-            "text_completion"
-        }
-    }
 }
 
 fn finish_name(finish: FinishReason) -> &'static str {

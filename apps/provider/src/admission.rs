@@ -3,6 +3,7 @@
 
 use types::{
     Address, ChainId, Lane, Nusd, TimeMs,
+    ability::Abilities,
     channel::Voucher,
     limits,
     offer::ModelOffer,
@@ -75,8 +76,9 @@ pub(crate) fn check_order<'a>(
     }
     check_signed(open, desk)?;
     let offer = offer(order.model).ok_or(Refusal::UnknownModel)?;
-    if !offer.price.within(&order.price) {
-        return Err(Refusal::Price { asked: offer.price });
+    let asked = Abilities::needed(&open.request).price(offer.price);
+    if !asked.within(&order.price) {
+        return Err(Refusal::Price { asked });
     }
     let first = open.request.tokens_max.unwrap_or(WINDOW_TOKENS).min(WINDOW_TOKENS);
     let cost = order.price.charge(open.request.prompt_tokens_estimate(), first);

@@ -213,6 +213,7 @@ async fn try_admit(shared: &Shared, open: Open) -> Result<Admitted<'_>, Refusal>
         prompt_tokens_estimate: request.prompt_tokens_estimate(),
         prompt_tokens_max: request.prompt_tokens_max(),
         tokens_max: request.tokens_max,
+        vectors: request.prompt.vectors(),
         voucher: terms.voucher.value,
         durable,
     };

@@ -24,11 +24,12 @@ use engine::EngineEvent;
 use types::{
     Address, Nusd, TimeMs,
     channel::Voucher,
-    inference::{FinishReason, TokenPiece},
+    inference::{FinishReason, Span, TokenPiece},
     limits,
     price::WINDOW_TOKENS,
     receipt::{Acknowledgement, ServiceReport},
     sign::Signed,
+    vector::Vectors,
 };
 use wire::serve::{Order, Refusal};
 
@@ -158,6 +159,8 @@ pub(crate) struct Opening {
     pub(crate) prompt_tokens_estimate: u32,
     pub(crate) prompt_tokens_max: u32,
     pub(crate) tokens_max: Option<u32>,
+    /// What the answer must be, if it is vectors.
+    pub(crate) vectors: Option<Vectors>,
     pub(crate) voucher: Voucher,
     /// Promised on the lane by vouchers that are durable.
     pub(crate) durable: Nusd,
@@ -338,7 +341,7 @@ impl Session {
             self.accept(None, effects);
         }
         if matches!(self.engine, EngineState::LastWord { until } if now >= until) {
-            self.stop_engine(FinishReason::Length, effects);
+            self.stop_engine(self.finish_of_all(), effects);
         }
         if now >= self.started_at.plus_ms(self.opening.order.timeout_ms) {
             self.close(FinishReason::Failed, effects);
@@ -408,30 +411,42 @@ impl Session {
     }
 
     fn token(&mut self, now: TimeMs, mut piece: TokenPiece, effects: &mut Vec<Effect>) {
-        if piece.bytes.is_empty() {
-            return;
+        let fits = match &mut self.opening.vectors {
+            Some(vectors) => vectors.take(&piece).is_ok(),
+            None if piece.bytes.is_empty() => return,
+            None => piece.span != Span::Vector && piece.bytes.len() <= limits::TOKEN_BYTES_MAX,
+        };
+        if !fits {
+            return self.stop_engine(FinishReason::Failed, effects);
         }
         piece.alternatives.truncate(usize::from(limits::TOP_LOGPROBS_MAX));
         piece.alternatives.retain(|other| other.bytes.len() <= limits::TOKEN_BYTES_MAX);
-        if piece.bytes.len() > limits::TOKEN_BYTES_MAX {
-            return self.stop_engine(FinishReason::Failed, effects);
-        }
         self.queue.push_back(piece);
         let made = self.delivered().saturating_add(u32::try_from(self.queue.len()).unwrap_or(0));
         let tokens_max = self.opening.tokens_max.unwrap_or(limits::COMPLETION_TOKENS_MAX);
         if made >= tokens_max && self.prompt_told.is_some() {
-            self.stop_engine(FinishReason::Length, effects);
+            self.stop_engine(self.finish_of_all(), effects);
         } else if made >= tokens_max {
             self.engine = EngineState::LastWord { until: now.plus_ms(LAST_WORD_WAIT_MS) };
         }
     }
 
+    /// How an answer ends of which all that was ordered is made: vectors are whole then.
+    fn finish_of_all(&self) -> FinishReason {
+        if self.opening.vectors.is_some() { FinishReason::Stop } else { FinishReason::Length }
+    }
+
     fn engine_ended(&mut self, finish: FinishReason) {
+        let is_short = self.opening.vectors.is_some_and(|vectors| vectors.whole().is_err());
+        let finish = match finish {
+            FinishReason::Stop | FinishReason::Length if is_short => FinishReason::Failed,
+            finish => finish,
+        };
         self.engine = match (self.engine, finish) {
             (EngineState::Ended(finish), _) => EngineState::Ended(finish),
             // All that was ordered is made.
             (EngineState::LastWord { .. }, FinishReason::Failed | FinishReason::Cancelled) => {
-                EngineState::Ended(FinishReason::Length)
+                EngineState::Ended(self.finish_of_all())
             }
             (_, finish) => EngineState::Ended(finish),
         };

@@ -26,7 +26,7 @@ const ROWS_MAX: usize = 4_096;
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 const FILE: &str = "why";
 /// The form of the file; another one is not read.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// As of a moment, where a provider is connected and what gateways did with it.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]

@@ -316,7 +316,10 @@ fn obstacle(now: TimeMs, need: &Need, candidate: &Candidate) -> Option<Reason> {
             need.region.as_ref().is_some_and(|region| !is_in(&candidate.region, region)),
             Reason::Region,
         ),
-        (need.price_max.is_some_and(|max| !candidate.price.within(&max)), Reason::Price),
+        (
+            need.price_max.is_some_and(|max| !need.abilities.price(candidate.price).within(&max)),
+            Reason::Price,
+        ),
         (!candidate.payable, Reason::Unfunded),
     ];
     if let Some((_, reason)) = checks.into_iter().find(|(applies, _)| *applies) {
@@ -350,7 +353,8 @@ fn scores(policy: &Policy, need: &Need, eligible: &[(usize, &Candidate)]) -> Vec
     let fastest_ms =
         eligible.iter().filter_map(|(_, candidate)| expected(candidate)).min().unwrap_or_default();
     let score = |&(index, candidate): &(usize, &Candidate)| {
-        let cost = candidate.price.charge(need.prompt_tokens, tokens);
+        let price = need.abilities.price(candidate.price);
+        let cost = price.charge(need.prompt_tokens, tokens);
         // A machine that runs as many requests as it has slots makes each take about twice as long.
         let slots = u128::from(candidate.slots.max(1));
         let loaded = slots.saturating_add(u128::from(candidate.in_flight));

@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 use types::{
     Address, ModelId, Nusd, TimeMs,
-    ability::{Abilities, ToolAbility},
+    ability::{Abilities, EmbeddingAbility, ToolAbility},
     price::Price,
 };
 
@@ -24,8 +24,14 @@ fn price(nusd_per_token: u128) -> Price {
     }
 }
 
-const ABLE: Abilities =
-    Abilities { logprobs: true, json: true, tools: ToolAbility::Forced, samplers: true };
+const ABLE: Abilities = Abilities {
+    completions: true,
+    embeddings: EmbeddingAbility::None,
+    logprobs: true,
+    json: true,
+    tools: ToolAbility::Forced,
+    samplers: true,
+};
 
 fn candidate(number: u8) -> Candidate {
     Candidate {
@@ -370,4 +376,27 @@ fn patience_is_measured_by_prompt_size_and_not_borrowed() {
     assert_eq!(provider.record.slow_after_ms(100), Some(4_002));
     assert_eq!(provider.record.patience(9_000), None);
     assert_eq!(candidate(2).record.patience(100), None);
+}
+
+/// Whoever asks less for a text may ask more for its vector.
+#[test]
+fn vectors_are_priced_by_the_prompt_alone() {
+    let mut dear_prompt = candidate(1);
+    let mut dear_answer = candidate(2);
+    let price = |prompt, completion| Price {
+        request_nusd: Nusd::ZERO,
+        prompt_nusd_per_mtok: Nusd(prompt),
+        completion_nusd_per_mtok: Nusd(completion),
+    };
+    (dear_prompt.price, dear_answer.price) = (price(2_000_000_000, 0), price(0, 9_000_000_000));
+    let candidates = [dear_prompt, dear_answer].map(|mut candidate| {
+        candidate.abilities.embeddings = EmbeddingAbility::Fixed;
+        candidate
+    });
+    let embeddings = EmbeddingAbility::Fixed;
+    let abilities = Abilities { completions: false, embeddings, ..Abilities::default() };
+    let need = Need { abilities, price_max: Some(price(2_000_000_000, 0)), ..need() };
+    let choice = choose(&Policy::CHEAPEST, NOW, &need, &candidates, RANDOM);
+    assert_eq!(choice.taken, Some(1), "{choice:?}");
+    assert_eq!(choice.scored.iter().map(|it| it.cost).min(), Some(Nusd::ZERO));
 }

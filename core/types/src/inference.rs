@@ -1,4 +1,4 @@
-//! The one internal form of a request for text and of its answer, independent of any HTTP dialect.
+//! The one internal form of a request for text or vectors and of its answer, independent of any HTTP dialect.
 //!
 //! Sampling parameters are fixed-point millionths: they are hashed and signed, and floats are not.
 
@@ -9,6 +9,7 @@ use crate::{
     hash::{Hash32, merkle_leaf, sha256},
     limits,
     tools::{ToolCall, Tools, is_id},
+    vector::Vectors,
 };
 
 /// Who speaks in a chat.
@@ -78,11 +79,24 @@ impl ChatMessage {
     }
 }
 
-/// What is continued: a chat that the model's template renders, or text as it stands.
+/// Texts of which vectors are made, one of each.
+#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub struct Inputs {
+    /// 1 to [`limits::INPUTS_MAX`], none of them empty.
+    pub texts: Vec<String>,
+    /// Numbers of each vector. `None`: as many as the model makes.
+    pub dimensions: Option<u32>,
+    /// What does not fit into the model's context may be cut off, by an engine that can.
+    pub truncate: bool,
+}
+
+/// What is read. It is continued, a chat that the model's template renders or text as it stands; or it
+/// becomes vectors.
 #[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
 pub enum Prompt {
     Chat(Vec<ChatMessage>),
     Text(String),
+    Inputs(Inputs),
 }
 
 impl Prompt {
@@ -92,7 +106,15 @@ impl Prompt {
             |message: &ChatMessage| message.role == Role::Tool || !message.calls.is_empty();
         match self {
             Prompt::Chat(messages) => messages.iter().any(is_of_tools),
-            Prompt::Text(_) => false,
+            Prompt::Text(_) | Prompt::Inputs(_) => false,
+        }
+    }
+
+    /// The vectors that are wanted, if any are.
+    pub fn vectors(&self) -> Option<Vectors> {
+        match self {
+            Prompt::Chat(_) | Prompt::Text(_) => None,
+            Prompt::Inputs(inputs) => Some(Vectors::of(inputs)),
         }
     }
 
@@ -104,27 +126,46 @@ impl Prompt {
                 messages.iter().map(ChatMessage::text_bytes).fold(0, usize::saturating_add)
             }
             Prompt::Text(text) => text.len(),
+            Prompt::Inputs(inputs) => {
+                inputs.texts.iter().map(String::len).fold(0, usize::saturating_add)
+            }
+        }
+    }
+
+    /// Bytes of what must fit into the context at once. Each input is read for itself, and one that may be
+    /// cut always fits.
+    pub fn context_bytes(&self) -> usize {
+        match self {
+            Prompt::Chat(_) | Prompt::Text(_) => self.text_bytes(),
+            Prompt::Inputs(inputs) if inputs.truncate => 0,
+            Prompt::Inputs(inputs) => inputs.texts.iter().map(String::len).max().unwrap_or(0),
         }
     }
 
     /// The most prompt tokens a provider may bill for it: one per byte, and 64 for the template
-    /// plus 16 for each message's markers and 32 for each call's.
+    /// plus 16 for each message's or input's markers and 32 for each call's.
     pub fn tokens_max(&self) -> u32 {
         let marked =
             |message: &ChatMessage| message.calls.len().saturating_mul(2).saturating_add(1);
         let messages = match self {
             Prompt::Chat(messages) => messages.iter().map(marked).fold(0, usize::saturating_add),
             Prompt::Text(_) => 1,
+            Prompt::Inputs(inputs) => inputs.texts.len(),
         };
         let bound =
             messages.saturating_mul(16).saturating_add(64).saturating_add(self.text_bytes());
         u32::try_from(bound).unwrap_or(u32::MAX)
     }
 
-    /// What the payer assumes before the provider has said: a token per three bytes and the markers.
+    /// What the payer assumes before the provider has said: a token per three bytes and the markers, of
+    /// which each input has two.
     pub fn tokens_estimate(&self) -> u32 {
-        let bytes = u32::try_from(self.text_bytes()).unwrap_or(u32::MAX);
-        (bytes / 3).saturating_add(32)
+        let markers = match self {
+            Prompt::Chat(_) | Prompt::Text(_) => 0,
+            Prompt::Inputs(inputs) => inputs.texts.len().saturating_mul(2),
+        };
+        let tokens = (self.text_bytes() / 3).saturating_add(markers);
+        u32::try_from(tokens).unwrap_or(u32::MAX).saturating_add(32)
     }
 
     /// The salted digest that stands for the prompt on a receipt.
@@ -173,12 +214,13 @@ pub struct Begun {
     pub ids: Vec<u32>,
 }
 
-/// A request to continue a prompt.
+/// A request to continue a prompt, or for vectors.
 #[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
 pub struct InferenceRequest {
     pub prompt: Prompt,
     pub sampling: Sampling,
     /// 1 to [`limits::COMPLETION_TOKENS_MAX`]. `None`: until the model ends or its context is full.
+    /// Of vectors, which come a piece each: their number.
     pub tokens_max: Option<u32>,
     /// The answer ends before the first of these.
     pub stop: Vec<String>,
@@ -205,10 +247,14 @@ const TOOL_TOKENS: u32 = 64;
 impl InferenceRequest {
     /// A request for an answer to `prompt`, and nothing else.
     pub fn of(prompt: Prompt) -> InferenceRequest {
+        let tokens_max = match &prompt {
+            Prompt::Chat(_) | Prompt::Text(_) => None,
+            Prompt::Inputs(inputs) => Some(u32::try_from(inputs.texts.len()).unwrap_or(u32::MAX)),
+        };
         InferenceRequest {
             prompt,
             sampling: Sampling::default(),
-            tokens_max: None,
+            tokens_max,
             stop: Vec::new(),
             logprobs: None,
             begun: None,
@@ -221,6 +267,14 @@ impl InferenceRequest {
     pub fn text_bytes(&self) -> usize {
         self.prompt
             .text_bytes()
+            .saturating_add(self.begun_bytes())
+            .saturating_add(self.tools_bytes())
+    }
+
+    /// Bytes of what must fit into the context together.
+    pub fn context_bytes(&self) -> usize {
+        self.prompt
+            .context_bytes()
             .saturating_add(self.begun_bytes())
             .saturating_add(self.tools_bytes())
     }
@@ -266,6 +320,9 @@ impl InferenceRequest {
             }
             messages.iter().try_for_each(ChatMessage::check)?;
         }
+        if let Prompt::Inputs(inputs) = &self.prompt {
+            self.check_inputs(inputs)?;
+        }
         if let Some(tools) = &self.tools {
             tools.check()?;
             if matches!(self.prompt, Prompt::Text(_)) {
@@ -303,6 +360,34 @@ impl InferenceRequest {
             return bad("top_logprobs", format!("0 to {}", limits::TOP_LOGPROBS_MAX));
         }
         self.sampling.check()
+    }
+
+    fn check_inputs(&self, inputs: &Inputs) -> Result<(), RequestError> {
+        let bad = |field, problem: String| Err(RequestError { field, problem });
+        let most = limits::INPUTS_MAX;
+        if !(1..=most).contains(&inputs.texts.len()) {
+            return bad("input", format!("1 to {most} texts"));
+        }
+        if inputs.texts.iter().any(String::is_empty) {
+            return bad("input", "an empty text has no vector".into());
+        }
+        let dimensions_max = limits::VECTOR_DIMENSIONS_MAX;
+        let fits = |count: u32| {
+            usize::try_from(count).is_ok_and(|count| (1..=dimensions_max).contains(&count))
+        };
+        if inputs.dimensions.is_some_and(|count| !fits(count)) {
+            return bad("dimensions", format!("1 to {dimensions_max}"));
+        }
+        let InferenceRequest { prompt: _, sampling, tokens_max, .. } = self;
+        let InferenceRequest { stop, logprobs, begun, form, tools, .. } = self;
+        let draws = *sampling != Sampling::default() || !stop.is_empty() || logprobs.is_some();
+        if draws || begun.is_some() || form.is_some() || tools.is_some() {
+            return bad("input", "vectors are neither drawn nor written".into());
+        }
+        match tokens_max.and_then(|count| usize::try_from(count).ok()) {
+            Some(count) if count == inputs.texts.len() => Ok(()),
+            _ => bad("max_tokens", "one piece for each input".into()),
+        }
     }
 }
 
@@ -355,9 +440,12 @@ pub enum Span {
     CallName,
     /// The arguments of the call that began last.
     CallArguments,
+    /// A whole vector, see [`crate::vector`].
+    Vector,
 }
 
-/// One delivered token: its bytes, which need not be whole characters, and what the engine says of it.
+/// One delivered token: its bytes, which need not be whole characters, and what the engine says of it. Or
+/// one delivered vector.
 #[derive(Clone, PartialEq, Eq, Debug, Default, BorshSerialize, BorshDeserialize)]
 pub struct TokenPiece {
     pub span: Span,

@@ -34,6 +34,7 @@ pub mod inference;
 pub mod offer;
 pub mod receipt;
 pub mod tools;
+pub mod vector;
 
 pub mod block;
 pub mod consensus;

@@ -45,6 +45,12 @@ pub const TOOL_CALLS_MAX: usize = 128;
 pub const COMPLETION_TOKENS_MAX: u32 = 131_072;
 /// Bytes of one delivered token. Real vocabularies stay below 200.
 pub const TOKEN_BYTES_MAX: usize = 1_024;
+/// Texts of one request for vectors (OpenAI: 2 048).
+pub const INPUTS_MAX: usize = 2_048;
+/// Numbers of one vector. The largest models of today make 4 096.
+pub const VECTOR_DIMENSIONS_MAX: usize = 8_192;
+/// Bytes of all vectors of one answer, which are held until the last one is there: 2 048 of 2 048 numbers.
+pub const VECTORS_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The most that `top_k` may say; more than any vocabulary.
 pub const TOP_K_MAX: u32 = 1_000_000;
 /// Alternatives reported with a token (OpenAI: `top_logprobs` up to 20).

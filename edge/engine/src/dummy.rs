@@ -16,10 +16,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use types::{
     ModelId,
-    ability::{Abilities, ToolAbility},
+    ability::{Abilities, EmbeddingAbility, ToolAbility},
     hash::sha256,
     inference::{
-        Alternative, CountMethod, FinishReason, InferenceRequest, Prompt, Role, Span, TokenPiece,
+        Alternative, CountMethod, FinishReason, InferenceRequest, Inputs, Prompt, Role, Span,
+        TokenPiece,
     },
     offer::EngineKind,
     tools::ToolChoice,
@@ -29,10 +30,11 @@ use crate::{
     Engine, EngineError, EngineEvent, EngineModel, Generation, Load, STREAM_EVENTS_MAX, Usage,
     active::Active,
     stop::{Step, StopMachine},
+    vectors::{self, Made},
 };
 
 /// Every model with a fixed name. `dummy/N` for a number N is one too, see [`Behaviour::Burst`].
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     "dummy/echo",
     "dummy/slow",
     "dummy/dies-after-3-tokens",
@@ -44,6 +46,7 @@ pub const NAMES: [&str; 11] = [
     "dummy/long",
     "dummy/64",
     "dummy/calls",
+    "dummy/embed",
 ];
 
 /// Tokens that the context of every dummy model holds.
@@ -52,6 +55,8 @@ const CONTEXT_TOKENS: u32 = 131_072;
 const LONG_TOKENS: u32 = 4_096;
 /// Tokens of `dummy/paced` unless the request wants fewer.
 const PACED_TOKENS: u32 = 64;
+/// Numbers of a vector of `dummy/embed` unless the request wants others.
+const DIMENSIONS: u32 = 8;
 
 /// What a dummy model does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,6 +82,8 @@ pub enum Behaviour {
     /// Calls the first tool, or the one that was asked for, with what the last message says; an answer to the
     /// result of a call, and to a request without tools, is like that of `Echo`.
     Calls,
+    /// Makes vectors and nothing else: the same of the same text, anywhere.
+    Embed,
     /// This many tokens as fast as they are read: `dummy/64`, also spelled `dummy/fast-64`.
     Burst(u32),
 }
@@ -95,6 +102,7 @@ impl Behaviour {
             "no-ids" => Behaviour::NoIds,
             "long" => Behaviour::Long,
             "calls" => Behaviour::Calls,
+            "embed" => Behaviour::Embed,
             other => {
                 let count = other.strip_prefix("fast-").unwrap_or(other).parse().ok()?;
                 (1..=CONTEXT_TOKENS).contains(&count).then_some(Behaviour::Burst(count))?
@@ -105,6 +113,10 @@ impl Behaviour {
 
 impl Behaviour {
     fn abilities(self) -> Abilities {
+        if self == Behaviour::Embed {
+            let embeddings = EmbeddingAbility::Sized;
+            return Abilities { completions: false, embeddings, ..Abilities::default() };
+        }
         Abilities {
             logprobs: self != Behaviour::NoIds,
             tools: match self {
@@ -207,6 +219,11 @@ impl Engine for DummyEngine {
             let url = "dummy".to_owned();
             return Err(EngineError::Refused { url, status: 503, message, retry_after_ms: None });
         }
+        if let Prompt::Inputs(inputs) = &request.prompt {
+            let active = Active::count(&self.active);
+            let made = embed(inputs)?;
+            return Ok(vectors::hand_on(made, FinishReason::Stop, cancel, active));
+        }
         let prompt_tokens = words(&prompt_text(&request.prompt)).len();
         let prompt_tokens = u32::try_from(prompt_tokens).unwrap_or(u32::MAX).max(1);
         let context_tokens = CONTEXT_TOKENS;
@@ -233,6 +250,32 @@ impl Engine for DummyEngine {
     fn load(&self) -> Load {
         Load { slots: self.options.slots, active: self.active.load(Ordering::Relaxed) }
     }
+}
+
+/// A vector of each text, and as many tokens as they have words.
+fn embed(inputs: &Inputs) -> Result<Made, EngineError> {
+    let tokens = |text: &String| u32::try_from(words(text).len()).unwrap_or(u32::MAX);
+    let longest = inputs.texts.iter().map(tokens).max().unwrap_or(0);
+    if longest > CONTEXT_TOKENS && !inputs.truncate {
+        return Err(EngineError::ContextFull {
+            prompt_tokens: longest,
+            context_tokens: CONTEXT_TOKENS,
+        });
+    }
+    let read = |text: &String| tokens(text).min(CONTEXT_TOKENS);
+    let dimensions = inputs.dimensions.unwrap_or(DIMENSIONS);
+    let number = |text: &str, place: u32| {
+        let [byte, ..] = sha256(&[text.as_bytes(), &place.to_be_bytes()]).0;
+        (f32::from(byte) - 127.5) / 128.0
+    };
+    let vector = |text: &String| {
+        let numbers: Vec<f32> = (0..dimensions).map(|place| number(text, place)).collect();
+        vectors::piece_of(&numbers)
+    };
+    Ok(Made {
+        pieces: inputs.texts.iter().map(vector).collect(),
+        prompt_tokens: Some(inputs.texts.iter().map(read).fold(0, u32::saturating_add)),
+    })
 }
 
 /// One request being answered.
@@ -280,7 +323,7 @@ impl Script {
         let count = match self.behaviour {
             Behaviour::Echo | Behaviour::Slow | Behaviour::NoIds | Behaviour::Calls => echo.len(),
             Behaviour::DiesAfter3 | Behaviour::StallsAfter3 => 3,
-            Behaviour::Empty | Behaviour::Refuses => 0,
+            Behaviour::Empty | Behaviour::Refuses | Behaviour::Embed => 0,
             Behaviour::Paced => PACED_TOKENS as usize,
             Behaviour::Long => LONG_TOKENS as usize,
             Behaviour::Burst(count) => count as usize,
@@ -388,6 +431,7 @@ fn prompt_text(prompt: &Prompt) -> String {
             messages.iter().map(|message| message.content.as_str()).collect::<Vec<_>>().join(" ")
         }
         Prompt::Text(text) => text.clone(),
+        Prompt::Inputs(inputs) => inputs.texts.join(" "),
     }
 }
 
@@ -397,6 +441,7 @@ fn last_text(prompt: &Prompt) -> String {
             messages.last().map(|message| message.content.clone()).unwrap_or_default()
         }
         Prompt::Text(text) => text.clone(),
+        Prompt::Inputs(inputs) => inputs.texts.last().cloned().unwrap_or_default(),
     }
 }
 

@@ -324,6 +324,7 @@ impl Loaded {
         }
         let mut text = match prompt {
             Prompt::Text(text) => text.clone(),
+            Prompt::Inputs(_) => return Err(EngineError::Unsupported { what: "embeddings" }),
             Prompt::Chat(messages) => self.template.render(messages).map_err(|error| {
                 let reason = first_line(&error.to_string());
                 EngineError::BadRequest { reason: format!("its chat template says: {reason}") }

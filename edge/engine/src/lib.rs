@@ -1,7 +1,7 @@
 //! Inference engines behind one trait: the embedded one (candle), Ollama, any OpenAI-compatible
 //! server or service, and a dummy whose model names are behaviours.
 //!
-//! An engine makes tokens. It knows nothing of prices, channels or peers.
+//! An engine makes tokens, or vectors of texts. It knows nothing of prices, channels or peers.
 
 mod discover;
 mod embedded;
@@ -14,6 +14,7 @@ mod active;
 mod lines;
 mod remote;
 mod stop;
+mod vectors;
 
 use std::sync::Arc;
 

@@ -15,31 +15,35 @@ use reqwest::RequestBuilder;
 use tokio_util::sync::CancellationToken;
 use types::{
     Hash32, ModelId,
-    ability::{Abilities, ToolAbility},
+    ability::{Abilities, EmbeddingAbility, ToolAbility},
     hash::sha256,
     inference::{
-        Alternative, AnswerForm, ChatMessage, FinishReason, InferenceRequest, Prompt, Role, Span,
-        TokenPiece,
+        Alternative, AnswerForm, ChatMessage, FinishReason, InferenceRequest, Inputs, Prompt, Role,
+        Span, TokenPiece,
     },
     limits,
     offer::EngineKind,
     tools,
 };
 use wire::upstream::ollama::{
-    CalledFunction, ChatRequest, Chunk, ChunkCall, Common, GenerateRequest, Logprob, Message,
-    Options, Show, ShowRequest, TaggedModel, Tags, ToolCall, Version,
+    CalledFunction, ChatRequest, Chunk, ChunkCall, Common, EmbedOptions, EmbedRequest, Embeddings,
+    GenerateRequest, Logprob, Message, Options, Show, ShowRequest, TaggedModel, Tags, ToolCall,
+    Version,
 };
 
 use crate::{
     Engine, EngineError, EngineModel, Generation, Load, bounded_name,
     lines::Lines,
     remote::{self, Decode, Part, QUESTION_TIMEOUT, StreamError, chunk_pieces},
+    vectors::{self, Made},
 };
 
 /// The first version with `truncate` and `shift`: before, long prompts are cut silently.
 const NEVER_CUTS: [u32; 3] = [0, 12, 6];
 /// The first version with log-probabilities.
 const HAS_LOGPROBS: [u32; 3] = [0, 12, 11];
+/// The first version that is told of how many dimensions vectors are to be.
+const HAS_DIMENSIONS: [u32; 3] = [0, 11, 11];
 /// Descriptions of models asked for at once.
 const SHOWS_AT_ONCE: usize = 4;
 
@@ -110,13 +114,10 @@ impl OllamaEngine {
         let request = self.client.post(format!("{}/api/show", self.base));
         let request = request.json(&ShowRequest { model: &tagged.name });
         let show: Show = remote::ask(&self.base, request, QUESTION_TIMEOUT).await?;
-        let generates = show.capabilities.is_empty()
-            || show.capabilities.iter().any(|capability| capability == "completion");
-        if !generates {
-            return Ok(None);
-        }
-        let model = model(&tagged, &show, self.options.context_tokens_max, self.has_logprobs());
-        Ok(Some(model))
+        let abilities = abilities(&show.capabilities, self.numbers);
+        let describe =
+            |abilities| model(&tagged, &show, self.options.context_tokens_max, abilities);
+        Ok(abilities.map(describe))
     }
 
     fn has_logprobs(&self) -> bool {
@@ -134,7 +135,12 @@ impl OllamaEngine {
             return Err(EngineError::Unsupported { what });
         }
         model.check(request)?;
-        if self.numbers < NEVER_CUTS && request.prompt_tokens_max() > model.context_tokens {
+        // Texts to embed were never cut unasked.
+        let is_text = request.prompt.vectors().is_none();
+        if is_text
+            && self.numbers < NEVER_CUTS
+            && request.prompt_tokens_max() > model.context_tokens
+        {
             let what = "prompts that may exceed the context, which this version cuts silently; \
                 update Ollama to 0.12.6 or later";
             return Err(EngineError::Unsupported { what });
@@ -169,7 +175,16 @@ impl OllamaEngine {
                 let body = GenerateRequest { model, prompt, raw: true, common };
                 self.client.post(format!("{}/api/generate", self.base)).json(&body)
             }
+            Prompt::Inputs(inputs) => self.embed_request(model, inputs, common.options.num_ctx),
         })
+    }
+
+    fn embed_request(&self, model: &str, inputs: &Inputs, num_ctx: u32) -> RequestBuilder {
+        let Inputs { texts: input, dimensions, truncate } = inputs;
+        let options = EmbedOptions { num_ctx };
+        let (truncate, dimensions) = (*truncate, *dimensions);
+        let body = EmbedRequest { model, input, truncate, dimensions, options };
+        self.client.post(format!("{}/api/embed", self.base)).json(&body)
     }
 }
 
@@ -209,6 +224,15 @@ impl Engine for OllamaEngine {
         let found = found.ok_or(EngineError::UnknownModel { model })?;
         self.check(&found, &request)?;
         let sent = self.request(&found, &request)?;
+        if let Prompt::Inputs(inputs) = &request.prompt {
+            let made = |answer: Embeddings| {
+                Some(Made {
+                    pieces: answer.embeddings.iter().map(|it| vectors::piece_of(it)).collect(),
+                    prompt_tokens: answer.prompt_eval_count,
+                })
+            };
+            return vectors::ask(&self.base, sent, inputs, cancel, &self.active, made).await;
+        }
         let decode = OllamaStream {
             lines: Lines::default(),
             logprobs: request.logprobs,
@@ -233,11 +257,35 @@ fn numbers(version: &str) -> [u32; 3] {
     [(); 3].map(|()| parts.next().unwrap_or(0))
 }
 
+/// What a model can do of which the server tells these capabilities; `None` if it is of no use here.
+fn abilities(capabilities: &[String], numbers: [u32; 3]) -> Option<Abilities> {
+    let has = |name: &str| capabilities.iter().any(|capability| capability == name);
+    let completions = capabilities.is_empty() || has("completion");
+    let embeddings = match (has("embedding"), numbers >= HAS_DIMENSIONS) {
+        (false, _) => EmbeddingAbility::None,
+        (true, false) => EmbeddingAbility::Fixed,
+        (true, true) => EmbeddingAbility::Sized,
+    };
+    if !completions {
+        let abilities = Abilities { completions, embeddings, ..Abilities::default() };
+        return (embeddings != EmbeddingAbility::None).then_some(abilities);
+    }
+    Some(Abilities {
+        completions,
+        embeddings,
+        logprobs: numbers >= HAS_LOGPROBS,
+        json: true,
+        // It cannot be told that a tool must be called.
+        tools: if has("tools") { ToolAbility::Auto } else { ToolAbility::None },
+        samplers: true,
+    })
+}
+
 fn model(
     tagged: &TaggedModel,
     show: &Show,
     context_tokens_max: u32,
-    logprobs: bool,
+    abilities: Abilities,
 ) -> EngineModel {
     let weights = show.weights_sha256().and_then(|digest| digest.parse::<Hash32>().ok());
     let described = || match tagged.digest.trim_start_matches("sha256:").parse() {
@@ -250,20 +298,13 @@ fn model(
     };
     let context_tokens = show.context_tokens().and_then(|tokens| u32::try_from(tokens).ok());
     let digest = weights.unwrap_or_else(described);
-    let has_tools = show.capabilities.iter().any(|capability| capability == "tools");
     EngineModel {
         id: ModelId::of(&digest, &template),
         alias: bounded_name(&tagged.name),
         weights: digest,
         weights_known: weights.is_some(),
         context_tokens: context_tokens.unwrap_or(u32::MAX).min(context_tokens_max),
-        // It cannot be told that a tool must be called.
-        abilities: Abilities {
-            logprobs,
-            json: true,
-            tools: if has_tools { ToolAbility::Auto } else { ToolAbility::None },
-            samplers: true,
-        },
+        abilities,
     }
 }
 

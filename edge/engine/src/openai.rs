@@ -13,25 +13,28 @@ use reqwest::RequestBuilder;
 use tokio_util::sync::CancellationToken;
 use types::{
     Hash32, ModelId,
-    ability::{Abilities, ToolAbility},
+    ability::{Abilities, EmbeddingAbility, ToolAbility},
     hash::sha256,
     inference::{
-        Alternative, AnswerForm, ChatMessage, FinishReason, InferenceRequest, Prompt, Role, Span,
-        TokenPiece,
+        Alternative, AnswerForm, ChatMessage, FinishReason, InferenceRequest, Inputs, Prompt, Role,
+        Span, TokenPiece,
     },
     limits,
     offer::EngineKind,
     tools::{self, ToolChoice},
+    vector::Vectors,
 };
 use wire::upstream::openai::{
-    CallDelta, CalledFunction, ChatRequest, Chunk, Common, CompletionRequest, Logprob, Message,
-    Model, Models, Props, ServerError, StreamOptions, ToolCall, Version,
+    CallDelta, CalledFunction, ChatRequest, Chunk, Common, CompletionRequest, EmbeddingRequest,
+    Embeddings, Logprob, Message, Model, Models, Props, ServerError, StreamOptions, ToolCall,
+    Version,
 };
 
 use crate::{
     Engine, EngineError, EngineModel, Generation, Load, bounded_name,
     lines::Events,
     remote::{self, Decode, Part, QUESTION_TIMEOUT, StreamError, chunk_pieces, is_missing},
+    vectors::{self, Made},
 };
 
 /// Tokens told of before the text that they make. llama-server holds back at most a stop sequence.
@@ -155,7 +158,8 @@ impl OpenAiEngine {
         if let Some(name) = engine.options.models.iter().find(|name| !lists(name)).cloned() {
             return Err(EngineError::Unlisted { url: engine.base, name });
         }
-        engine.remember(&models, props.as_ref());
+        let embeds = engine.embeds(&models, timeout).await?;
+        engine.remember(&models, props.as_ref(), embeds);
         Ok(engine)
     }
 
@@ -196,15 +200,35 @@ impl OpenAiEngine {
         }
     }
 
-    fn remember(&self, models: &Models, props: Option<&Props>) -> Vec<EngineModel> {
-        let model = |model: &Model| Known {
-            name: model.id.clone(),
-            model: describe(model, props, &self.options, self.family),
-        };
+    /// Those of the server's models that may be used here.
+    fn wanted<'a>(&'a self, models: &'a Models) -> impl Iterator<Item = &'a Model> {
         let wanted = &self.options.models;
         let is_wanted = |model: &&Model| wanted.is_empty() || wanted.contains(&model.id);
-        let listed = models.data.iter().filter(is_wanted).take(limits::OFFER_MODELS_MAX);
-        let known: Vec<Known> = listed.map(model).collect();
+        models.data.iter().filter(is_wanted).take(limits::OFFER_MODELS_MAX)
+    }
+
+    /// Whether the server makes vectors, found out by having it make one: neither llama-server nor vLLM tells.
+    /// Other servers are not asked; what a service would do with it costs money.
+    async fn embeds(&self, models: &Models, timeout: Duration) -> Result<bool, EngineError> {
+        let Some(model) = self.wanted(models).next() else { return Ok(false) };
+        if self.family == Family::Other || self.options.resold {
+            return Ok(false);
+        }
+        let inputs = Inputs { texts: vec!["a".to_owned()], dimensions: None, truncate: false };
+        let request = self.embed_request(&model.id, &inputs);
+        match remote::ask(&self.base, request, timeout).await {
+            Ok(answer) => Ok(made(answer).is_some_and(|made| is_whole(&inputs, &made))),
+            Err(EngineError::Refused { .. } | EngineError::Protocol { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn remember(&self, models: &Models, props: Option<&Props>, embeds: bool) -> Vec<EngineModel> {
+        let model = |model: &Model| Known {
+            name: model.id.clone(),
+            model: describe(model, props, &self.options, (self.family, embeds)),
+        };
+        let known: Vec<Known> = self.wanted(models).map(model).collect();
         let models = known.iter().map(|known| known.model.clone()).collect();
         *self.lock() = known;
         models
@@ -256,9 +280,37 @@ impl OpenAiEngine {
                 let body = CompletionRequest { model, prompt, logprobs: asked, common };
                 self.client.post(format!("{}/v1/completions", self.base)).json(&body)
             }
+            Prompt::Inputs(inputs) => return Ok(self.embed_request(model, inputs)),
         };
         Ok(self.with_key(sent))
     }
+
+    fn embed_request(&self, model: &str, inputs: &Inputs) -> RequestBuilder {
+        let cuts = inputs.truncate && self.family == Family::Vllm;
+        let body = EmbeddingRequest {
+            model,
+            input: &inputs.texts,
+            encoding_format: "base64",
+            truncate_prompt_tokens: cuts.then_some(-1),
+        };
+        self.with_key(self.client.post(format!("{}/v1/embeddings", self.base)).json(&body))
+    }
+}
+
+/// The vectors of an answer, in the order of their inputs.
+fn made(answer: Embeddings) -> Option<Made> {
+    let Embeddings { mut data, usage } = answer;
+    data.sort_by_key(|one| one.index);
+    let pieces = data.into_iter().enumerate().map(|(place, one)| {
+        (one.index == place).then(|| one.embedding.into_bytes().map(vectors::piece))?
+    });
+    let prompt_tokens = usage.and_then(|usage| usage.prompt_tokens);
+    Some(Made { pieces: pieces.collect::<Option<_>>()?, prompt_tokens })
+}
+
+fn is_whole(inputs: &Inputs, made: &Made) -> bool {
+    let mut vectors = Vectors::of(inputs);
+    made.pieces.iter().all(|piece| vectors.take(piece).is_ok()) && vectors.whole().is_ok()
 }
 
 fn message(message: &ChatMessage) -> Message<'_> {
@@ -313,7 +365,16 @@ impl Engine for OpenAiEngine {
             Family::LlamaServer => self.props(QUESTION_TIMEOUT).await?,
             Family::Vllm | Family::Other => None,
         };
-        Ok(self.remember(&models, props.as_ref()))
+        let known: Vec<(String, bool)> = {
+            let known = self.lock();
+            known.iter().map(|it| (it.name.clone(), !it.model.abilities.completions)).collect()
+        };
+        let names = known.iter().map(|(name, _)| name);
+        let embeds = match known.first() {
+            Some((_, embeds)) if names.eq(self.wanted(&models).map(|model| &model.id)) => *embeds,
+            _ => self.embeds(&models, QUESTION_TIMEOUT).await?,
+        };
+        Ok(self.remember(&models, props.as_ref(), embeds))
     }
 
     async fn generate(
@@ -333,6 +394,9 @@ impl Engine for OpenAiEngine {
             return Err(EngineError::Unsupported { what: "structured output of a raw prompt" });
         }
         let sent = self.request(&known, &request)?;
+        if let Prompt::Inputs(inputs) = &request.prompt {
+            return vectors::ask(&self.base, sent, inputs, cancel, &self.active, made).await;
+        }
         let decode = OpenAiStream::new(request.logprobs);
         remote::stream(&self.base, sent, &request, cancel, &self.active, decode).await
     }
@@ -346,7 +410,7 @@ fn describe(
     model: &Model,
     props: Option<&Props>,
     options: &OpenAiOptions,
-    family: Family,
+    (family, embeds): (Family, bool),
 ) -> EngineModel {
     // llama-server's names are paths unless it was given one: the rest is nobody's business.
     let name = model.id.rsplit(['/', '\\']).next().filter(|_| family == Family::LlamaServer);
@@ -367,6 +431,12 @@ fn describe(
             .max(1),
         abilities: match options.resold && family == Family::Other {
             true => Abilities { json: true, tools: ToolAbility::Forced, ..Abilities::default() },
+            false if embeds => Abilities {
+                // llama-server would write too, but not with a model that is made for vectors.
+                completions: false,
+                embeddings: EmbeddingAbility::Fixed,
+                ..Abilities::default()
+            },
             false => abilities(props, family),
         },
     }
@@ -387,7 +457,7 @@ fn abilities(props: Option<&Props>, family: Family) -> Abilities {
         Family::LlamaServer | Family::Other => ToolAbility::None,
     };
     let known = family != Family::Other;
-    Abilities { logprobs: known, json: known, tools, samplers: known }
+    Abilities { logprobs: known, json: known, tools, samplers: known, ..Abilities::default() }
 }
 
 /// These servers do not tell the digest of the file: this is one of what they tell instead, which
@@ -411,7 +481,7 @@ fn common<'a>(known: &Known, request: &'a InferenceRequest, family: Family) -> C
     // Of a raw prompt vLLM continues 16 tokens unless told, so it is told what surely fits.
     let room = || known.model.context_tokens.saturating_sub(request.prompt_tokens_max()).max(16);
     let max_tokens = match &request.prompt {
-        Prompt::Chat(_) => request.tokens_max,
+        Prompt::Chat(_) | Prompt::Inputs(_) => request.tokens_max,
         Prompt::Text(_) => Some(request.tokens_max.unwrap_or_else(room)),
     };
     let repeat_penalty = |whose: Family| {
@@ -650,5 +720,24 @@ mod tests {
             let whole: String = steps.iter().map(|(text, _)| text.as_str()).collect();
             prop_assert_eq!(String::from_utf8(delivered).unwrap(), whole);
         }
+    }
+
+    #[test]
+    fn vectors_stand_in_the_order_of_their_texts() {
+        let check = |indices: [usize; 2], expected: Option<[f32; 2]>| {
+            let [first, second] = indices;
+            let answer = format!(
+                r#"{{"data":[{{"index":{first},"embedding":[1]}},{{"index":{second},"embedding":[2]}}]}}"#
+            );
+            let made = made(serde_json::from_str(&answer).unwrap());
+            let pieces = made.map(|made| made.pieces);
+            let expected =
+                expected.map(|numbers| numbers.map(|number| vectors::piece_of(&[number])));
+            assert_eq!(pieces.as_deref(), expected.as_ref().map(|pieces| pieces.as_slice()));
+        };
+        check([0, 1], Some([1.0, 2.0]));
+        check([1, 0], Some([2.0, 1.0]));
+        check([0, 0], None);
+        check([1, 2], None);
     }
 }

@@ -117,7 +117,7 @@ pub(crate) async fn stream(
 }
 
 /// The response, if it is one of success.
-async fn accepted(url: &str, response: Response) -> Result<Response, EngineError> {
+pub(crate) async fn accepted(url: &str, response: Response) -> Result<Response, EngineError> {
     let status = response.status();
     if status.is_success() {
         return Ok(response);
@@ -148,7 +148,7 @@ pub(crate) fn is_missing(error: &EngineError) -> bool {
     }
 }
 
-async fn read_body(mut response: Response, bytes_max: usize) -> Option<Vec<u8>> {
+pub(crate) async fn read_body(mut response: Response, bytes_max: usize) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.ok()? {
         if body.len().saturating_add(chunk.len()) > bytes_max {
@@ -159,7 +159,7 @@ async fn read_body(mut response: Response, bytes_max: usize) -> Option<Vec<u8>> 
     Some(body)
 }
 
-fn unreachable(url: &str, error: reqwest::Error) -> EngineError {
+pub(crate) fn unreachable(url: &str, error: reqwest::Error) -> EngineError {
     EngineError::Unreachable { url: url.to_owned(), source: Box::new(error.without_url()) }
 }
 

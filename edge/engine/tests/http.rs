@@ -120,6 +120,8 @@ async fn ollamas_models_are_known_by_the_digest_of_their_weights() {
                     weights_known: true,
                     context_tokens: 8192,
                     abilities: Abilities {
+                        completions: true,
+                        embeddings: None,
                         logprobs: true,
                         json: true,
                         tools: Auto,
@@ -468,6 +470,8 @@ async fn a_llama_server_describes_its_model_without_its_path() {
                     weights_known: false,
                     context_tokens: 512,
                     abilities: Abilities {
+                        completions: true,
+                        embeddings: None,
                         logprobs: true,
                         json: true,
                         tools: None,
@@ -688,6 +692,8 @@ async fn a_key_is_sent_and_not_shown() {
                     weights_known: false,
                     context_tokens: 4096,
                     abilities: Abilities {
+                        completions: true,
+                        embeddings: None,
                         logprobs: false,
                         json: false,
                         tools: None,

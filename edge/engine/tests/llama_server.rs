@@ -16,8 +16,10 @@ use support::{
 };
 use tokio_util::sync::CancellationToken;
 use types::{
-    ability::{Lacking, ToolAbility},
-    inference::{CountMethod, FinishReason, InferenceRequest, Sampling},
+    ability::{EmbeddingAbility, Lacking, ToolAbility},
+    inference::{
+        CountMethod, FinishReason, InferenceRequest, Inputs, Prompt, Sampling, TokenPiece,
+    },
 };
 
 /// Below the package's folder, in which cargo runs its tests.
@@ -33,6 +35,9 @@ params.port = int(sys.argv[2])
 params.n_ctx = int(sys.argv[3])
 params.n_parallel = 1
 params.cpuparams.n_threads = 1
+if sys.argv[4] == 'embeddings':
+    params.embedding = True
+    params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
 server = xllamacpp.Server(params)
 sys.stdin.read()
 os._exit(0)
@@ -47,12 +52,13 @@ struct Server {
     _program: Program,
 }
 
-async fn serve() -> anyhow::Result<Server> {
+/// One that answers, or one that makes vectors.
+async fn serve(what: &str) -> anyhow::Result<Server> {
     let python = Python::with("xllamacpp", &["xllamacpp"])?;
     // Free now; nothing else on a test machine takes it in the moment before the server does.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (port, context) = (port.to_string(), CONTEXT_TOKENS.to_string());
-    let mut program = python.start(SERVER, &[MODEL, &port, &context]);
+    let mut program = python.start(SERVER, &[MODEL, &port, &context, what]);
     let url = format!("http://127.0.0.1:{port}");
     let client = wire::http_client().unwrap();
     let mut tick = tokio::time::interval(Duration::from_millis(50));
@@ -72,7 +78,7 @@ async fn serve() -> anyhow::Result<Server> {
 
 #[tokio::test]
 async fn llama_cpp_serves_and_agrees_with_the_embedded_engine() {
-    let server = match serve().await {
+    let server = match serve("completions").await {
         Ok(server) => server,
         Err(reason) => {
             let mut out = std::io::stdout().lock();
@@ -87,6 +93,51 @@ async fn llama_cpp_serves_and_agrees_with_the_embedded_engine() {
     stops_and_cancels(&server).await;
     refuses_a_prompt_that_does_not_fit(&server).await;
     agrees_with_the_embedded_engine(&server).await;
+}
+
+#[tokio::test]
+async fn llama_cpp_makes_vectors() {
+    let server = match serve("embeddings").await {
+        Ok(server) => server,
+        Err(reason) => {
+            let mut out = std::io::stdout().lock();
+            writeln!(out, "skipped: no llama.cpp server: {reason:#}").unwrap();
+            return;
+        }
+    };
+    let models = server.engine.models().await.unwrap();
+    let [model] = models.as_slice() else { panic!("{models:?}") };
+    assert_eq!(model.abilities.embeddings, EmbeddingAbility::Fixed);
+    assert!(!model.abilities.completions);
+    let ask = |texts: &[&str]| {
+        let texts = texts.iter().map(|text| (*text).to_owned()).collect();
+        InferenceRequest::of(Prompt::Inputs(Inputs { texts, dimensions: None, truncate: false }))
+    };
+    let request = ask(&["a fox", "a hen and a fox", "a fox"]);
+    let answer = run(&server.engine, model.id, request).await;
+    assert_eq!(answer.finish(), FinishReason::Stop);
+    let numbers = |piece: &TokenPiece| -> Vec<f32> {
+        piece.bytes.as_chunks().0.iter().copied().map(f32::from_le_bytes).collect()
+    };
+    let vectors: Vec<Vec<f32>> = answer.pieces.iter().map(numbers).collect();
+    assert_eq!((vectors.len(), vectors[0].len()), (3, 128));
+    let near = |one: &[f32], other: &[f32]| {
+        one.iter().zip(other).all(|(one, other)| (one - other).abs() < 1e-3)
+    };
+    assert!(near(&vectors[0], &vectors[2]) && !near(&vectors[0], &vectors[1]));
+    let square: f32 = vectors[1].iter().map(|number| number * number).sum();
+    assert!((square - 1.0).abs() < 1e-3, "{square}");
+    let EngineEvent::Done { usage, .. } = &answer.last else { panic!("{answer:?}") };
+    assert!(usage.prompt_tokens.is_some_and(|tokens| (6..40).contains(&tokens)), "{usage:?}");
+
+    let refused = async |request| {
+        let begun = server.engine.generate(model.id, request, CancellationToken::new()).await;
+        begun.unwrap_err()
+    };
+    let long = refused(ask(&["a fox", &"fox ".repeat(600)])).await;
+    assert!(matches!(long, EngineError::BadRequest { .. }), "{long:?}");
+    let chat = refused(chat("Hello.")).await;
+    assert!(matches!(chat, EngineError::Lacking { what: Lacking::Completions }), "{chat:?}");
 }
 
 async fn describes_itself(server: &Server) {

@@ -1,13 +1,17 @@
 //! The frames between gateway and provider, and the JSON of clients and engines.
 
 use ::wire::{
-    api::{Dialect, ollama as ollama_api, openai},
+    api::{
+        Dialect,
+        embeddings::{self, Endpoint},
+        ollama as ollama_api, openai,
+    },
     frame,
     serve::{
         self, Accepted, LaneState, Open, Order, Refusal, Refused, Tally, ToGateway,
         ToGatewayControl, ToProvider, ToProviderControl,
     },
-    upstream::ollama,
+    upstream::{ollama, openai as openai_server},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::BytesMut;
@@ -18,8 +22,8 @@ use types::{
     ability::{Abilities, ToolAbility},
     channel::Voucher,
     inference::{
-        Alternative, AnswerForm, Begun, ChatMessage, InferenceRequest, Prompt, Role, Sampling,
-        Span, TokenPiece,
+        Alternative, AnswerForm, Begun, ChatMessage, InferenceRequest, Inputs, Prompt, Role,
+        Sampling, Span, TokenPiece,
     },
     offer::{EngineKind, ModelOffer, Offer},
     price::Price,
@@ -61,6 +65,9 @@ pub(crate) fn to_gateway(bytes: &[u8]) -> bool {
     let request = frames(bytes, serve::TO_GATEWAY_FRAME_BYTES_MAX, |message| match message {
         ToGateway::Delta { pieces, .. } => {
             let _: Vec<Hash32> = pieces.iter().map(TokenPiece::transcript_leaf).collect();
+            let Some(mut vectors) = inputs().vectors() else { return };
+            let taken = pieces.iter().filter(|piece| vectors.take(piece).is_ok()).count();
+            assert!(taken <= 2, "more vectors than inputs");
         }
         ToGateway::Accepted(_)
         | ToGateway::Refused(_)
@@ -90,6 +97,12 @@ pub(crate) fn to_provider(bytes: &[u8]) -> bool {
         | ToProvider::Sync { .. } => {}
     });
     control || request
+}
+
+/// Two texts.
+fn inputs() -> Prompt {
+    let texts = vec!["one".to_owned(), "two".to_owned()];
+    Prompt::Inputs(Inputs { texts, dimensions: None, truncate: false })
 }
 
 fn framed<T: BorshSerialize>(messages: &[T]) -> Vec<Vec<u8>> {
@@ -137,12 +150,15 @@ pub(crate) fn to_gateway_seeds() -> Vec<Vec<u8>> {
         logprob_micros: Some(-1),
         alternatives: vec![alternative],
     };
+    let bytes = [0, 0, 0x80, 0x3f].repeat(3);
+    let vector = TokenPiece { span: Span::Vector, bytes, ..TokenPiece::default() };
     let accepted = Accepted { order, prompt_tokens: Some(3), at: TimeMs(5) };
     let refused = Refused { order, reason: Refusal::LaneDiffers(lane.clone()), at: TimeMs(5) };
     seeds.extend(framed(&[
         ToGateway::Accepted(signed(accepted, PROVIDER)),
         ToGateway::Refused(signed(refused, PROVIDER)),
         ToGateway::Delta { pieces: vec![piece.clone(), piece], prompt_tokens: Some(3) },
+        ToGateway::Delta { pieces: vec![vector.clone(), vector], prompt_tokens: None },
         ToGateway::Final(Box::new(signed(statements::report(5), PROVIDER))),
         ToGateway::Lanes(vec![lane]),
     ]));
@@ -199,9 +215,16 @@ pub(crate) fn to_provider_seeds() -> Vec<Vec<u8>> {
         timeout_ms: 60_000,
     };
     let order = signed(order, PAYER);
+    let embed = Open {
+        order: order.clone(),
+        salt,
+        request: InferenceRequest::of(inputs()),
+        voucher: voucher(),
+    };
     let acknowledgement = signed(statements::acknowledgement(5, None), PAYER);
     let mut seeds = framed(&[
         ToProvider::Open(Box::new(Open { order, salt, request, voucher: voucher() })),
+        ToProvider::Open(Box::new(embed)),
         ToProvider::Voucher(voucher()),
         ToProvider::Cancel,
         ToProvider::Acknowledge(acknowledgement),
@@ -231,10 +254,24 @@ pub(crate) fn api(bytes: &[u8]) -> bool {
     let Some((first, body)) = bytes.split_first() else { return false };
     let dialect = DIALECTS[usize::from(*first) % DIALECTS.len()];
     let _ = ollama_api::show_name(body);
-    let Ok(request) = dialect.parse(body) else { return false };
+    let embeds = embeds(body);
+    let Ok(request) = dialect.parse(body) else { return embeds };
     assert_eq!(request.request.check(), Ok(()));
     assert!(!request.model.is_empty());
     true
+}
+
+/// Whether it is a request for vectors at some endpoint.
+fn embeds(body: &[u8]) -> bool {
+    let endpoints = [Endpoint::OpenAi, Endpoint::Ollama, Endpoint::OllamaSingle];
+    let asked = endpoints.map(|endpoint| embeddings::parse(endpoint, body));
+    for asked in asked.iter().flatten() {
+        if let embeddings::Asked::Embeddings(asked) = asked {
+            assert_eq!(asked.request.check(), Ok(()));
+            assert!(asked.request.prompt.vectors().is_some());
+        }
+    }
+    asked.iter().any(Result::is_ok)
 }
 
 pub(crate) fn api_seeds() -> Vec<Vec<u8>> {
@@ -255,7 +292,11 @@ pub(crate) fn api_seeds() -> Vec<Vec<u8>> {
     let messages = br#"{"model":"tiny","max_tokens":16,"system":[{"type":"text","text":"short"}],
         "messages":[{"role":"user","content":"hi"}],"stop_sequences":["x"],"thinking":
         {"type":"disabled"},"metadata":{"user_id":"u"}}"#;
-    let bodies: [&[u8]; 6] = [chat, text, response, ollama_chat, generate, messages];
+    let embeddings =
+        br#"{"model":"tiny","input":["a","b"],"encoding_format":"base64","dimensions":3}"#;
+    let embed = br#"{"model":"tiny","input":"a","truncate":true,"options":{"num_ctx":64}}"#;
+    let bodies: [&[u8]; 8] =
+        [chat, text, response, ollama_chat, generate, messages, embeddings, embed];
     (0u8..).zip(bodies).map(|(dialect, body)| [&[dialect], body].concat()).collect()
 }
 
@@ -271,6 +312,17 @@ pub(crate) fn ollama(bytes: &[u8]) -> bool {
         | parses::<ollama::Chunk>(bytes)
         | parses::<ollama::Tags>(bytes)
         | parses::<ollama::Version>(bytes)
+        | parses::<ollama::Embeddings>(bytes)
+        | vectors(bytes)
+}
+
+/// The same of servers with OpenAI's API.
+fn vectors(bytes: &[u8]) -> bool {
+    let answer = serde_json::from_slice::<openai_server::Embeddings>(bytes);
+    for one in answer.iter().flat_map(|answer| &answer.data) {
+        let _ = one.embedding.clone().into_bytes();
+    }
+    answer.is_ok()
 }
 
 fn parses<T: DeserializeOwned>(bytes: &[u8]) -> bool {
@@ -286,5 +338,8 @@ pub(crate) fn ollama_seeds() -> Vec<Vec<u8>> {
     let chunk = r#"{"message":{"content":"hi"},"done":true,"done_reason":"stop","eval_count":2,
         "logprobs":[{"token":"hi","logprob":-0.1,"bytes":[104,105],"top_logprobs":[]}]}"#;
     let tags = r#"{"models":[{"name":"tiny:latest","digest":"ab","remote_host":null}]}"#;
-    [show.as_str(), chunk, tags, r#"{"version":"0.12.6"}"#].map(Vec::from).to_vec()
+    let embeddings = r#"{"embeddings":[[0.5,-1e-9]],"prompt_eval_count":2}"#;
+    let vectors = r#"{"data":[{"index":0,"embedding":"AACAPw=="}],"usage":{"prompt_tokens":2}}"#;
+    let version = r#"{"version":"0.12.6"}"#;
+    [show.as_str(), chunk, tags, version, embeddings, vectors].map(Vec::from).to_vec()
 }

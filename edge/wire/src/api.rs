@@ -4,6 +4,7 @@
 //! never dropped silently. How an engine is asked is [`crate::upstream`]'s business.
 
 pub mod anthropic;
+pub mod embeddings;
 pub mod ollama;
 pub mod openai;
 pub mod responses;

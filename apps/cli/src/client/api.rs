@@ -40,6 +40,14 @@ pub(crate) struct Model {
     pub(crate) peerwatt: Option<serde_json::Value>,
 }
 
+impl Model {
+    /// Whether it can be talked to; other servers do not say.
+    pub(crate) fn completes(&self) -> bool {
+        let told = self.peerwatt.as_ref().and_then(|detail| detail["completions"].as_bool());
+        told.unwrap_or(true)
+    }
+}
+
 #[derive(Deserialize)]
 struct ModelList {
     data: Vec<Model>,

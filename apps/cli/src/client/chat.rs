@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use super::api::Api;
+use super::api::{Api, Model};
 use crate::{
     args::{ChatArgs, Common},
     home::Home,
@@ -31,7 +31,8 @@ pub(crate) async fn run(common: Common, args: ChatArgs, output: Output) -> anyho
         Some(model) => model.clone(),
         None => {
             let models = api.models().await?;
-            models.into_iter().next().context("the gateway lists no models yet")?.id
+            let mut models = models.into_iter().filter(Model::completes);
+            models.next().context("the gateway lists no model to talk to yet")?.id
         }
     };
     let mut messages = Vec::new();

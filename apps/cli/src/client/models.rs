@@ -23,11 +23,14 @@ pub(crate) async fn run(
             let nusd = detail["price"][name].as_str().and_then(|text| text.parse().ok());
             nusd.map_or("?".to_owned(), types::Nusd::to_decimal)
         };
+        let out = match model.completes() {
+            true => format!("{:>8} USD out", price("completion_nusd_per_mtok")),
+            false => "embeddings".to_owned(),
+        };
         let text = format!(
-            "{:<32} {:>8} USD in, {:>8} USD out per million tokens",
+            "{:<32} {:>8} USD in, {out} per million tokens",
             model.id,
             price("prompt_nusd_per_mtok"),
-            price("completion_nusd_per_mtok"),
         );
         output.result(&model, text)?;
     }

@@ -188,6 +188,12 @@ fn advice(reason: PassedFor) -> &'static str {
         PassedFor::Tried => {
             "asked before for the same request: see its log for why that did not do"
         }
+        PassedFor::Completions => {
+            "text was wanted of a model that makes embeddings only: nothing here changes that"
+        }
+        PassedFor::Embeddings => {
+            "embeddings, or a dimension of them, were wanted: offer a model made for them, on an engine that says so"
+        }
         PassedFor::Logprobs => {
             "log-probabilities were wanted: offer the model with an engine that tells them"
         }

@@ -124,7 +124,8 @@ fn announce(gateway: &GatewayPart, output: Output) -> anyhow::Result<()> {
         return output.line(ready);
     }
     let models = handle.models();
-    let model = models.first().map_or("MODEL", |model| model.alias.as_str());
+    let model = models.iter().find(|model| model.abilities.completions);
+    let model = model.map_or("MODEL", |model| model.alias.as_str());
     output.line(format_args!(
         "
   base URL   {base_url}

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use types::inference::{Span, TokenPiece};
 
 use super::Event;
@@ -21,11 +22,21 @@ pub(super) struct Delivery {
     calls: bool,
     /// Tokens whose last character is not complete.
     held: Vec<TokenPiece>,
+    /// Those that have come, until all are there, if it is vectors that are asked for.
+    vectors: Option<Vec<Bytes>>,
 }
 
 impl Delivery {
+    pub(super) fn of(wants_vectors: bool) -> Delivery {
+        Delivery { vectors: wants_vectors.then(Vec::new), ..Delivery::default() }
+    }
+
     /// Takes tokens in, in order.
     pub(super) fn take(&mut self, pieces: Vec<TokenPiece>) {
+        if let Some(vectors) = &mut self.vectors {
+            vectors.extend(pieces.into_iter().map(|piece| Bytes::from(piece.bytes)));
+            return;
+        }
         if self.calls || pieces.iter().any(|piece| piece.span != Span::Text) {
             return self.take_calls(pieces);
         }
@@ -37,12 +48,15 @@ impl Delivery {
         u32::try_from(self.held.len()).unwrap_or(u32::MAX)
     }
 
-    /// Shows half a character as such.
+    /// Gives what was kept back of a whole answer: all vectors, or half a character as such.
     pub(super) fn finish(&mut self) {
+        if let Some(vectors) = self.vectors.take() {
+            return self.events.push_back(Event::Vectors(vectors));
+        }
         let mut rest = String::new();
         self.text.finish(&mut rest);
         match self.span {
-            Span::CallName => {}
+            Span::CallName | Span::Vector => {}
             Span::CallArguments => self.arguments(rest),
             Span::Text if rest.is_empty() => {}
             Span::Text => {
@@ -63,6 +77,8 @@ impl Delivery {
                 self.span = piece.span;
             }
             match piece.span {
+                // The session lets none through.
+                Span::Vector => {}
                 Span::Text => self.take_text(vec![piece]),
                 Span::CallName => {
                     let name = String::from_utf8_lossy(&piece.bytes).into_owned();

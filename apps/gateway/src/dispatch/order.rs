@@ -64,6 +64,7 @@ impl Search<'_> {
             prompt_tokens_max: size.max,
             tokens_max: 0,
             tools: request.tools.is_some(),
+            vectors: request.prompt.vectors(),
             bought: false,
             channel: ChannelId([0; 32]),
             lane: Lane(0),

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use types::{Address, ability::Lacking, inference::InferenceRequest, price::Price};
 use wire::serve::Refusal;
 
-use super::{Job, Needs, Since, Size, begin, random};
+use super::{Job, Needs, Since, Size, answer_room, begin, random};
 use crate::{
     attempt::{Attempt, Event, Race, explain},
     books::NotOpened,
@@ -254,8 +254,8 @@ impl<'a> Search<'a> {
         Some(Found {
             way,
             provider: candidate.provider,
-            price: candidate.price,
-            context_tokens: candidate.context_tokens,
+            price: self.need.abilities.price(candidate.price),
+            context_tokens: answer_room(&self.need.abilities, candidate.context_tokens),
             patience,
             slow_after: slow_after.map(Duration::from_millis),
         })
@@ -354,7 +354,10 @@ impl<'a> Search<'a> {
     ) -> Result<Option<Attempt>, RequestFailure> {
         let closed = match attempt.event().await {
             Event::Closed(closed) => closed,
-            event @ (Event::Tokens { .. } | Event::Call { .. } | Event::Arguments { .. }) => {
+            event @ (Event::Tokens { .. }
+            | Event::Call { .. }
+            | Event::Arguments { .. }
+            | Event::Vectors(_)) => {
                 attempt.unread(event);
                 return Ok(Some(attempt));
             }

@@ -23,23 +23,38 @@ use crate::{
 /// Every endpoint that generates: read, let in, find a provider, answer.
 pub(super) async fn generate(shared: Arc<Shared>, dialect: Dialect, request: Request) -> Reply {
     let id = new_id();
-    let measured = Measured::begin(&shared, dialect, id, request.headers());
-    let error = match answer(&shared, dialect, id, request, &measured).await {
-        Ok(reply) => return reply,
-        Err(Refused::Failure(failure)) => {
-            tracing::info!(request = %id, %failure, "http.refused");
-            api_error(&failure)
-        }
-        Err(Refused::Error(error)) => error,
-    };
-    measured.failed(error.code.unwrap_or(error.kind));
-    refuse(dialect, id, &error)
+    let measured = Measured::begin(&shared, dialect.into(), id, request.headers());
+    match answer(&shared, dialect, id, request, &measured).await {
+        Ok(reply) => reply,
+        Err(refused) => refused.tell(dialect, id, &measured),
+    }
 }
 
 /// Why there is no answer.
-enum Refused {
+pub(super) enum Refused {
     Failure(RequestFailure),
     Error(ApiError),
+}
+
+impl Refused {
+    /// Counts it and tells the client.
+    pub(super) fn tell(self, dialect: Dialect, id: RequestId, measured: &Measured) -> Reply {
+        let error = match self {
+            Refused::Failure(failure) => {
+                tracing::info!(request = %id, %failure, "http.refused");
+                api_error(&failure)
+            }
+            Refused::Error(error) => error,
+        };
+        measured.failed(error.code.unwrap_or(error.kind));
+        refuse(dialect, id, &error)
+    }
+}
+
+impl From<BadRequest> for Refused {
+    fn from(bad: BadRequest) -> Refused {
+        Refused::Error(invalid(400, bad.message, bad.param, None))
+    }
 }
 
 impl From<RequestFailure> for Refused {
@@ -58,9 +73,8 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let key = recognize(shared, &parts.headers).await?;
     let body = read_body(shared, body).await.map_err(Refused::Error)?;
-    let bad = |bad: BadRequest| Refused::Error(invalid(400, bad.message, bad.param, None));
     let asked = match dialect {
-        Dialect::Ollama(kind) => match ollama::parse(kind, &body).map_err(bad)? {
+        Dialect::Ollama(kind) => match ollama::parse(kind, &body)? {
             ollama::Asked::Generation(asked) => *asked,
             ollama::Asked::Loading { model } => {
                 let reply = loaded(shared, kind, id, model)?;
@@ -68,9 +82,7 @@ async fn answer(
                 return Ok(reply);
             }
         },
-        Dialect::OpenAi(_) | Dialect::Responses | Dialect::Anthropic => {
-            dialect.parse(&body).map_err(bad)?
-        }
+        Dialect::OpenAi(_) | Dialect::Responses | Dialect::Anthropic => dialect.parse(&body)?,
     };
     drop(body);
     let GenerationRequest { model, request, stream, include_usage, context_tokens_min } = asked;
@@ -131,7 +143,7 @@ async fn plain(
                     call.arguments += &text;
                 }
             }
-            Part::Continued { .. } => {}
+            Part::Continued { .. } | Part::Vectors(_) => {}
             Part::Ended(ended) => break *ended,
         }
     };
@@ -143,12 +155,7 @@ async fn plain(
     let finish = match ended.outcome {
         Ok(finish) => finish,
         Err(failure) => {
-            // What was delivered before it failed is paid, and the client is told.
-            let error = api_error(&failure);
-            measured.failed(error.code.unwrap_or(error.kind));
-            let mut reply = refuse(dialect, job.request_id, &error);
-            bill(&mut reply, &billing);
-            return Ok(reply);
+            return Ok(broken(&failure, dialect, job.request_id, &billing, measured));
         }
     };
     measured.answered(usage.completion_tokens);
@@ -168,11 +175,26 @@ async fn plain(
     Ok(reply)
 }
 
+/// What was delivered before it failed is paid, and the client is told.
+pub(super) fn broken(
+    failure: &RequestFailure,
+    dialect: Dialect,
+    id: RequestId,
+    billing: &Billing,
+    measured: &Measured,
+) -> Reply {
+    let error = api_error(failure);
+    measured.failed(error.code.unwrap_or(error.kind));
+    let mut reply = refuse(dialect, id, &error);
+    bill(&mut reply, billing);
+    reply
+}
+
 pub(super) fn head(job: &dispatch::Job) -> Head<'_> {
     Head { id: job.request_id, created: job.started_at, model: &job.model_name }
 }
 
-fn bill(reply: &mut Reply, billing: &Billing) {
+pub(super) fn bill(reply: &mut Reply, billing: &Billing) {
     let headers = reply.headers_mut();
     headers.insert(COST, text_value(&billing.cost.to_string()));
     headers.insert(PROVIDER, text_value(&billing.provider.to_string()));

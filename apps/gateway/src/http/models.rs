@@ -7,7 +7,10 @@ use axum::{
     extract::{Path, Request, State},
 };
 use http::{HeaderMap, StatusCode};
-use types::{TimeMs, ability::ToolAbility};
+use types::{
+    TimeMs,
+    ability::{EmbeddingAbility, ToolAbility},
+};
 use wire::api::{
     ollama,
     openai::{self, ModelCard},
@@ -132,6 +135,8 @@ fn ollama_model(card: ModelCard) -> ollama::Model {
         name: card.id,
         model: card.model,
         context_tokens: card.context_tokens,
+        completions: card.abilities.completions,
+        embeddings: card.abilities.embeddings != EmbeddingAbility::None,
         tools: card.abilities.tools != ToolAbility::None,
     }
 }

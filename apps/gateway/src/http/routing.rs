@@ -12,7 +12,7 @@ use market::Policy;
 use serde::Deserialize;
 use types::{
     Nusd,
-    ability::{Abilities, ToolAbility},
+    ability::{Abilities, EmbeddingAbility, ToolAbility},
     price::Price,
 };
 
@@ -107,6 +107,9 @@ pub(super) struct Question {
     #[serde(default = "some_prompt")]
     prompt_tokens: u32,
     max_tokens: Option<u32>,
+    /// Such a request is no completion.
+    #[serde(default)]
+    embeddings: EmbeddingAbility,
     #[serde(default)]
     logprobs: bool,
     #[serde(default)]
@@ -135,9 +138,10 @@ pub(super) async fn explain(
         Ok(question) => question,
         Err(error) => return refuse(OPENAI, id, &error),
     };
-    let Question { model, prompt_tokens, max_tokens, logprobs, json: in_json, tools, samplers } =
-        asked;
-    let abilities = Abilities { logprobs, json: in_json, tools, samplers };
+    let Question { model, prompt_tokens, max_tokens, embeddings, logprobs, .. } = asked;
+    let Question { json: in_json, tools, samplers, .. } = asked;
+    let completions = embeddings == EmbeddingAbility::None;
+    let abilities = Abilities { completions, embeddings, logprobs, json: in_json, tools, samplers };
     let explained = needs(&headers).and_then(|needs| {
         route::explain(&shared, &model, &needs, prompt_tokens, max_tokens, abilities)
     });

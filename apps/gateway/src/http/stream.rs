@@ -154,6 +154,8 @@ impl http_body::Body for EventStream {
                     this.writer.call(&mut out, call);
                 }
                 Poll::Ready(Part::Arguments { text }) => this.writer.arguments(&mut out, &text),
+                // Not of what is streamed.
+                Poll::Ready(Part::Vectors(_)) => {}
                 Poll::Ready(Part::Continued { by }) => this.writer.continued(&mut out, by),
                 Poll::Ready(Part::Ended(ended)) => {
                     this.answering = None;

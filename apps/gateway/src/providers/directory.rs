@@ -11,7 +11,6 @@ use net::SharedConnection;
 use tokio::time::Instant;
 use types::{
     Address, ModelId, PublicKey, TimeMs,
-    ability::Abilities,
     inference::Prompt,
     offer::{EngineKind, ModelOffer, Offer},
     price::Price,
@@ -254,6 +253,8 @@ impl Directory {
         match prompt {
             Prompt::Text(text) => take(text),
             Prompt::Chat(messages) => messages.iter().for_each(|message| take(&message.content)),
+            // Each text is read anew.
+            Prompt::Inputs(_) => return None,
         }
         (rest == 0).then(|| Prefix(hasher.finish()))
     }
@@ -398,7 +399,7 @@ impl Directory {
                 providers: 0,
                 price_min: offer.price,
                 context_tokens_max: 0,
-                abilities: Abilities::default(),
+                abilities: offer.abilities,
                 resold: true,
             });
             view.providers += 1;

@@ -39,6 +39,8 @@ pub(super) fn passed_for(reason: Reason) -> PassedFor {
     match reason {
         Reason::Model => PassedFor::OtherModel,
         Reason::Tried => PassedFor::Tried,
+        Reason::Lacking(Lacking::Completions) => PassedFor::Completions,
+        Reason::Lacking(Lacking::Embeddings | Lacking::Dimensions) => PassedFor::Embeddings,
         Reason::Lacking(Lacking::Logprobs) => PassedFor::Logprobs,
         Reason::Lacking(Lacking::Json) => PassedFor::Json,
         Reason::Lacking(Lacking::Tools | Lacking::ForcedTools) => PassedFor::Tools,

@@ -42,6 +42,7 @@ fn terms() -> Terms {
         prompt_hash: sha256(&[b"prompt"]),
         prompt_tokens_estimate: ESTIMATE,
         prompt_tokens_max: 60,
+        vectors: None,
         tools: false,
         bought: false,
         tokens_max: TOKENS_MAX,

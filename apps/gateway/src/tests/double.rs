@@ -1,6 +1,8 @@
 //! A provider whose model names are behaviours. It keeps its own books, so that tests can compare
 //! what it may claim with what the gateway says it owes.
 
+mod embed;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -52,7 +54,11 @@ fn abilities(alias: &str) -> Abilities {
     if alias.starts_with("plain") {
         return Abilities::default();
     }
-    Abilities { logprobs: true, json: true, tools: ToolAbility::Forced, samplers: true }
+    if alias.starts_with(embed::EMBED) {
+        return embed::abilities(alias);
+    }
+    let tools = ToolAbility::Forced;
+    Abilities { logprobs: true, json: true, tools, samplers: true, ..Abilities::default() }
 }
 
 /// What a double has seen and holds.
@@ -355,7 +361,8 @@ impl Request {
         self.sent.extend(pieces.clone());
         let delivered = u32::try_from(self.sent.len()).unwrap();
         let order = &self.open.order.value;
-        let total = Nusd(order.lane_total_before.0 + PRICE.charge(PROMPT_TOKENS, delivered).0);
+        let total =
+            Nusd(order.lane_total_before.0 + self.price().charge(PROMPT_TOKENS, delivered).0);
         let lane = order.lane;
         self.worker.change(|seen| {
             seen.sent += count;
@@ -374,7 +381,7 @@ impl Request {
         let delivered = u32::try_from(self.sent.len()).unwrap();
         let bytes: Vec<u8> = self.sent.iter().flat_map(|piece| piece.bytes.clone()).collect();
         let leaves: Vec<Hash32> = self.sent.iter().map(TokenPiece::transcript_leaf).collect();
-        let charge = PRICE.charge(PROMPT_TOKENS, delivered);
+        let charge = self.price().charge(PROMPT_TOKENS, delivered);
         ServiceReport {
             request_id: order.request_id,
             attempt: order.attempt,
@@ -458,6 +465,9 @@ impl Request {
         if let Some(fault) = self.behaviour().strip_prefix(LONG) {
             return self.long(fault, heard).await;
         }
+        if let Some(fault) = self.behaviour().strip_prefix(embed::EMBED) {
+            return self.embed(fault, heard).await;
+        }
         match self.behaviour().as_str() {
             "cannot-go-on" if begun => {
                 let (field, problem) = ("request".into(), "not with this engine".into());
@@ -487,6 +497,11 @@ impl Request {
                     (Span::CallArguments, b"{}"),
                 ])
                 .await;
+                self.finish(FinishReason::Stop).await;
+            }
+            "vector-in-a-chat" => {
+                self.accept().await;
+                self.spans(&[(Span::Vector, &[0; 4])]).await;
                 self.finish(FinishReason::Stop).await;
             }
             "arguments-of-nothing" => {

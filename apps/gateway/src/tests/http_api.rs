@@ -152,7 +152,7 @@ async fn models_are_listed_by_name_and_pinned_by_id() {
             200
             content-type: application/json
 
-            {"object":"list","data":[{"id":"refuses","object":"model","created":1700000000,"owned_by":"peerwatt","peerwatt":{"model_id":"520011ae027bd5b3028166a9fdbc60019e69933cee422b67023ec252bce8d33e","providers":1,"context_tokens":4096,"logprobs":true,"json":true,"tools":"forced","samplers":true,"resold":false,"price":{"request_nusd":"10","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}},{"id":"story","object":"model","created":1700000000,"owned_by":"peerwatt","peerwatt":{"model_id":"c478361e6869af25970682a2c53967adbc8a46e9429efdc64b96351cfd52e13f","providers":1,"context_tokens":4096,"logprobs":true,"json":true,"tools":"forced","samplers":true,"resold":false,"price":{"request_nusd":"10","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}}]}
+            {"object":"list","data":[{"id":"refuses","object":"model","created":1700000000,"owned_by":"peerwatt","peerwatt":{"model_id":"520011ae027bd5b3028166a9fdbc60019e69933cee422b67023ec252bce8d33e","providers":1,"context_tokens":4096,"completions":true,"embeddings":"none","logprobs":true,"json":true,"tools":"forced","samplers":true,"resold":false,"price":{"request_nusd":"10","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}},{"id":"story","object":"model","created":1700000000,"owned_by":"peerwatt","peerwatt":{"model_id":"c478361e6869af25970682a2c53967adbc8a46e9429efdc64b96351cfd52e13f","providers":1,"context_tokens":4096,"completions":true,"embeddings":"none","logprobs":true,"json":true,"tools":"forced","samplers":true,"resold":false,"price":{"request_nusd":"10","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}}]}
         "#]],
     );
     let id = double::model("story");
@@ -162,7 +162,7 @@ async fn models_are_listed_by_name_and_pinned_by_id() {
             200
             content-type: application/json
 
-            {"id":"c478361e6869af25970682a2c53967adbc8a46e9429efdc64b96351cfd52e13f","object":"model","created":1700000000,"owned_by":"peerwatt","peerwatt":{"model_id":"c478361e6869af25970682a2c53967adbc8a46e9429efdc64b96351cfd52e13f","providers":1,"context_tokens":4096,"logprobs":true,"json":true,"tools":"forced","samplers":true,"resold":false,"price":{"request_nusd":"10","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}}
+            {"id":"c478361e6869af25970682a2c53967adbc8a46e9429efdc64b96351cfd52e13f","object":"model","created":1700000000,"owned_by":"peerwatt","peerwatt":{"model_id":"c478361e6869af25970682a2c53967adbc8a46e9429efdc64b96351cfd52e13f","providers":1,"context_tokens":4096,"completions":true,"embeddings":"none","logprobs":true,"json":true,"tools":"forced","samplers":true,"resold":false,"price":{"request_nusd":"10","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}}
         "#]],
     );
     check(
@@ -202,7 +202,7 @@ async fn every_refusal_has_openais_form() {
         world.ask(plain("GET", "/v1/models", "Bearer x")).await,
         world.ask(plain("GET", "/v1/chat/completions", &good)).await,
         world.ask(plain("DELETE", "/v1/models", &good)).await,
-        world.ask(plain("POST", "/v1/embeddings", &good)).await,
+        world.ask(plain("POST", "/v1/moderations", &good)).await,
         world.ask(plain("GET", "/v1/receipts/7", &good)).await,
         world.ask(plain("GET", "/v1/receipts/00000000000000000000000000000000", &good)).await,
         world.ask(world.request("/v1/chat/completions", "{")).await,
@@ -242,7 +242,7 @@ async fn every_refusal_has_openais_form() {
         404
         content-type: application/json
 
-        {"error":{"message":"there is no /v1/embeddings here; docs/spec/gateway-api.md lists what there is","type":"invalid_request_error","param":null,"code":"not_found"}}
+        {"error":{"message":"there is no /v1/moderations here; docs/spec/gateway-api.md lists what there is","type":"invalid_request_error","param":null,"code":"not_found"}}
         400
         content-type: application/json
 

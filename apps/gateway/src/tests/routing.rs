@@ -117,7 +117,7 @@ async fn a_route_is_explained() {
         400
         content-type: application/json
 
-        {"error":{"message":"size: unknown field `size`, expected one of `model`, `prompt_tokens`, `max_tokens`, `logprobs`, `json`, `tools`, `samplers`","type":"invalid_request_error","param":null,"code":null}}
+        {"error":{"message":"size: unknown field `size`, expected one of `model`, `prompt_tokens`, `max_tokens`, `embeddings`, `logprobs`, `json`, `tools`, `samplers`","type":"invalid_request_error","param":null,"code":null}}
     "#]].assert_eq(&shown);
 }
 

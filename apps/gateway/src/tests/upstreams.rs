@@ -274,7 +274,9 @@ async fn it_is_listed_and_explained() {
               "object": "model",
               "owned_by": "peerwatt",
               "peerwatt": {
+                "completions": true,
                 "context_tokens": 4096,
+                "embeddings": "none",
                 "json": true,
                 "logprobs": true,
                 "model_id": "c478361e6869af25970682a2c53967adbc8a46e9429efdc64b96351cfd52e13f",
@@ -295,7 +297,9 @@ async fn it_is_listed_and_explained() {
               "object": "model",
               "owned_by": "peerwatt",
               "peerwatt": {
+                "completions": true,
                 "context_tokens": 131072,
+                "embeddings": "none",
                 "json": false,
                 "logprobs": true,
                 "model_id": "aeab6019882953c8e6f7b6f2327534e81eb167806d09b7c35d7b69f25cbcdcdf",

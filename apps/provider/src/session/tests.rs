@@ -1,6 +1,7 @@
 //! Billing rules and flow control as tables: inputs, and everything that follows from them.
 
 mod length;
+mod vectors;
 
 use engine::Usage;
 use expect_test::{Expect, expect};
@@ -58,6 +59,7 @@ pub(super) fn opening(cover_tokens: u32, durable: Nusd) -> Opening {
         seed: None,
         prompt_tokens_estimate: ESTIMATE,
         prompt_tokens_max: 400,
+        vectors: None,
         tokens_max: None,
         voucher: voucher(1, cover_tokens).value,
         durable,

@@ -3,8 +3,12 @@
 use futures::future::join_all;
 use keys::Ed25519;
 use net::IrohConfig;
-use types::{Lane, Nusd, inference::FinishReason};
-use wire::serve::ToProvider;
+use types::{
+    Lane, Nusd,
+    inference::{FinishReason, InferenceRequest, Inputs, Prompt, Span},
+    price::Price,
+};
+use wire::serve::{Refusal, ToProvider};
 
 use super::{
     World,
@@ -42,6 +46,37 @@ async fn a_request_is_served_paid_and_receipted() {
     assert_eq!((lanes.len(), lanes[0].lane, lanes[0].charged), (1, Lane(1), served.cost()));
     provider.shutdown().await;
     assert_eq!(world.chain.claimed(world.gateway.channel), served.cost());
+}
+
+#[tokio::test]
+async fn vectors_are_served_for_the_price_of_their_prompt() {
+    let world = World::new();
+    let (provider, link) = world.serving().await;
+    let mut ask = world.gateway.ask(1, link.model("dummy/embed"));
+    // Long enough for several frames of up to 256 KiB.
+    let texts: Vec<String> = (0..100).map(|number| format!("text {number}")).collect();
+    let inputs = Inputs { texts, dimensions: Some(4_096), truncate: false };
+    ask.request = InferenceRequest::of(Prompt::Inputs(inputs));
+    ask.order.price = Price { completion_nusd_per_mtok: Nusd::ZERO, ..PRICE };
+    let served = world.gateway.serve(&link, &ask).await;
+    assert_eq!(served.pieces.len(), 100);
+    assert!(served.pieces.iter().all(|it| it.span == Span::Vector && it.bytes.len() == 4 * 4_096));
+    // Two words each.
+    assert_eq!(served.cost(), ask.order.price.charge(200, 1));
+    let receipt = served.receipt.unwrap();
+    assert!(receipt.agrees());
+    assert_eq!(receipt.acknowledgement.value.finish, FinishReason::Stop);
+
+    // It writes nothing, and others make no vectors.
+    let refused = |ask| world.gateway.refusal(&link, ask);
+    let mut chat = world.gateway.ask(2, link.model("dummy/embed"));
+    chat.order.request_id.0 = [2; 16];
+    assert!(matches!(refused(&chat).await, Refusal::Request { .. }));
+    ask.order.request_id.0 = [3; 16];
+    ask.order.lane = Lane(3);
+    ask.order.model = link.model("dummy/echo");
+    assert!(matches!(refused(&ask).await, Refusal::Request { .. }));
+    provider.shutdown().await;
 }
 
 #[tokio::test]

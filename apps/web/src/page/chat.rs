@@ -70,7 +70,7 @@ fn form(models: &[ModelView]) -> Markup {
         noscript { p.notice { "The chat box needs JavaScript. Everything else on these pages works without." } }
         div #chat-log .log role="log" aria-live="polite" aria-label="Conversation" tabindex="0" {
             div.empty data-hint {
-                @if models.is_empty() {
+                @if !models.iter().any(|model| model.abilities.completions) {
                     p { "No model is offered at the moment. As soon as a provider connects, you can write here." }
                 } @else {
                     p { "Ask something. The answer streams in, with what it cost." }
@@ -81,7 +81,7 @@ fn form(models: &[ModelView]) -> Markup {
             div.row {
                 label for="chat-model" { "Model" }
                 select #chat-model name="model" {
-                    @for model in models {
+                    @for model in models.iter().filter(|model| model.abilities.completions) {
                         option value=(model.alias) { (model.alias) }
                     }
                 }

@@ -4,7 +4,7 @@ use gateway::ModelView;
 use maud::{Markup, html};
 use types::{
     Nusd,
-    ability::{Abilities, ToolAbility},
+    ability::{Abilities, EmbeddingAbility, ToolAbility},
     price::Price,
 };
 
@@ -51,7 +51,7 @@ fn card(site: &Site, model: &ModelView) -> Markup {
             ]))
             figure.command {
                 figcaption { "In a terminal" button.quiet type="button" data-copy hidden { "Copy" } }
-                pre tabindex="0" { code { (curl(&site.base_url, &model.alias, &id)) } }
+                pre tabindex="0" { code { (curl(&site.base_url, model, &id)) } }
             }
         }
     }
@@ -59,9 +59,16 @@ fn card(site: &Site, model: &ModelView) -> Markup {
 
 /// What it does besides answering.
 fn also(abilities: &Abilities) -> String {
-    let Abilities { logprobs, json, tools, samplers: _ } = *abilities;
-    let has =
-        [(tools != ToolAbility::None, "tools"), (json, "JSON"), (logprobs, "log-probabilities")];
+    let Abilities { completions, embeddings, logprobs, json, tools, samplers: _ } = *abilities;
+    if !completions {
+        return "embeddings and nothing else".to_owned();
+    }
+    let has = [
+        (embeddings != EmbeddingAbility::None, "embeddings"),
+        (tools != ToolAbility::None, "tools"),
+        (json, "JSON"),
+        (logprobs, "log-probabilities"),
+    ];
     let has: Vec<&str> = has.iter().filter(|(can, _)| *can).map(|(_, what)| *what).collect();
     if has.is_empty() { "–".to_owned() } else { has.join(", ") }
 }
@@ -117,15 +124,23 @@ fn none() -> Markup {
 
 /// A command to paste into a shell. Aliases come from providers: one that is not made of plain
 /// characters only is replaced by the model's id, so that nothing in it can end the quotes.
-fn curl(base_url: &str, alias: &str, id: &str) -> String {
+fn curl(base_url: &str, model: &ModelView, id: &str) -> String {
+    let alias = model.alias.as_str();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._:/+@".contains(c);
     let name = if !alias.is_empty() && alias.chars().all(plain) { alias } else { id };
+    let (path, rest) = match model.abilities.completions {
+        true => (
+            "chat/completions",
+            r#""stream": true,
+       "messages": [{"role": "user", "content": "Hello!"}]"#,
+        ),
+        false => ("embeddings", r#""input": "Hello!""#),
+    };
     format!(
-        "curl {base_url}/chat/completions \\\n  \
+        "curl {base_url}/{path} \\\n  \
          -H \"Authorization: Bearer $PEERWATT_API_KEY\" \\\n  \
          -H \"Content-Type: application/json\" \\\n  \
-         -d '{{\"model\": \"{name}\", \"stream\": true,\n       \
-         \"messages\": [{{\"role\": \"user\", \"content\": \"Hello!\"}}]}}'"
+         -d '{{\"model\": \"{name}\", {rest}}}'"
     )
 }
 
@@ -135,8 +150,23 @@ mod tests {
 
     #[test]
     fn a_command_names_a_strange_alias_by_its_id() {
+        let free = Price {
+            request_nusd: Nusd::ZERO,
+            prompt_nusd_per_mtok: Nusd::ZERO,
+            completion_nusd_per_mtok: Nusd::ZERO,
+        };
+        let model = ModelView {
+            alias: String::new(),
+            model: types::ModelId([1; 32]),
+            providers: 1,
+            price_min: free,
+            context_tokens_max: 1,
+            abilities: Abilities::default(),
+            resold: false,
+        };
         let named = |alias: &str| {
-            let command = curl("http://127.0.0.1:1/v1", alias, "1d");
+            let model = ModelView { alias: alias.to_owned(), ..model.clone() };
+            let command = curl("http://127.0.0.1:1/v1", &model, "1d");
             let line = command.lines().find(|line| line.contains("model")).unwrap().to_owned();
             line.split('"').nth(3).unwrap().to_owned()
         };

@@ -92,6 +92,10 @@ impl Answer {
                 Span::Text => text.into_owned(),
                 Span::CallName => format!("call {text}"),
                 Span::CallArguments => format!("with {text}"),
+                Span::Vector => {
+                    let numbers = piece.bytes.as_chunks().0.iter().copied();
+                    format!("vector {:?}", numbers.map(f32::from_le_bytes).collect::<Vec<_>>())
+                }
             }
         };
         let pieces: Vec<String> = self.pieces.iter().map(piece).collect();

@@ -39,6 +39,10 @@ pub enum PassedFor {
     OtherModel,
     /// It was asked for this request before.
     Tried,
+    /// It makes nothing but embeddings.
+    Completions,
+    /// None, or not of any dimension.
+    Embeddings,
     Logprobs,
     Json,
     /// None, or it cannot be made to call them.
@@ -72,11 +76,13 @@ pub enum PassedFor {
 }
 
 impl PassedFor {
-    pub const COUNT: usize = 20;
+    pub const COUNT: usize = 22;
 
     pub const ALL: [PassedFor; PassedFor::COUNT] = [
         PassedFor::OtherModel,
         PassedFor::Tried,
+        PassedFor::Completions,
+        PassedFor::Embeddings,
         PassedFor::Logprobs,
         PassedFor::Json,
         PassedFor::Tools,
@@ -106,6 +112,8 @@ impl PassedFor {
         match self {
             PassedFor::OtherModel => "other_model",
             PassedFor::Tried => "tried",
+            PassedFor::Completions => "completions",
+            PassedFor::Embeddings => "embeddings",
             PassedFor::Logprobs => "logprobs",
             PassedFor::Json => "json",
             PassedFor::Tools => "tools",

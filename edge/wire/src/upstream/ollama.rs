@@ -55,7 +55,8 @@ pub struct Show {
     /// The fields of the GGUF header, without long lists.
     #[serde(default)]
     pub model_info: BTreeMap<String, serde_json::Value>,
-    /// `completion` among them for a model that generates text; empty before Ollama 0.6.4.
+    /// `completion` among them for a model that generates text, `embedding` for one that makes vectors; empty
+    /// before Ollama 0.6.4.
     #[serde(default)]
     pub capabilities: Vec<String>,
 }
@@ -149,6 +150,33 @@ pub struct Common<'a> {
     /// `"json"`, or a JSON Schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<serde_json::Value>,
+}
+
+/// The body of `POST /api/embed`.
+#[derive(Clone, Debug, Serialize)]
+pub struct EmbedRequest<'a> {
+    pub model: &'a str,
+    pub input: &'a [String],
+    /// `false`: a text that does not fit is an error.
+    pub truncate: bool,
+    /// From 0.11.11.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dimensions: Option<u32>,
+    pub options: EmbedOptions,
+}
+
+/// How a model that embeds is run.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct EmbedOptions {
+    pub num_ctx: u32,
+}
+
+/// The answer of `POST /api/embed`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Embeddings {
+    pub embeddings: Vec<Vec<f32>>,
+    #[serde(default)]
+    pub prompt_eval_count: Option<u32>,
 }
 
 /// How the model is run. What is absent is the model's own default.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 
 /// The answer of `GET /v1/models`.
@@ -158,6 +159,54 @@ pub struct CompletionRequest<'a> {
     pub logprobs: Option<u8>,
     #[serde(flatten)]
     pub common: Common<'a>,
+}
+
+/// The body of `POST /v1/embeddings`.
+#[derive(Clone, Debug, Serialize)]
+pub struct EmbeddingRequest<'a> {
+    pub model: &'a str,
+    pub input: &'a [String],
+    /// A third of the bytes, and exact.
+    pub encoding_format: &'static str,
+    /// vLLM's; −1 cuts what does not fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truncate_prompt_tokens: Option<i32>,
+}
+
+/// The answer of `POST /v1/embeddings`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Embeddings {
+    pub data: Vec<Embedding>,
+    #[serde(default)]
+    pub usage: Option<Usage>,
+}
+
+/// One vector.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Embedding {
+    /// Of its input.
+    pub index: usize,
+    pub embedding: Numbers,
+}
+
+/// As Base64 of little-endian 32-bit floats, or as numbers by servers that know no other form.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Numbers {
+    Base64(String),
+    Floats(Vec<f32>),
+}
+
+impl Numbers {
+    /// As little-endian bytes, if they are numbers.
+    pub fn into_bytes(self) -> Option<Vec<u8>> {
+        match self {
+            Numbers::Base64(text) => STANDARD.decode(text).ok(),
+            Numbers::Floats(numbers) => {
+                Some(numbers.iter().flat_map(|number| number.to_le_bytes()).collect())
+            }
+        }
+    }
 }
 
 /// What both requests have. What is absent is the server's own default.

@@ -24,6 +24,8 @@ pub struct Model {
     pub name: String,
     pub model: ModelId,
     pub context_tokens: u32,
+    pub completions: bool,
+    pub embeddings: bool,
     pub tools: bool,
 }
 
@@ -110,7 +112,13 @@ pub fn show(model: &Model, now: TimeMs) -> Bytes {
     model_info.insert("general.architecture".into(), json!(ARCHITECTURE));
     model_info.insert("general.basename".into(), json!(model.name));
     model_info.insert(format!("{ARCHITECTURE}.context_length"), json!(model.context_tokens));
-    let capabilities = if model.tools { &["completion", "tools"][..] } else { &["completion"] };
+    let able = [
+        (model.completions, "completion"),
+        (model.tools, "tools"),
+        (model.embeddings, "embedding"),
+    ];
+    let able = able.into_iter().filter_map(|(is_able, name)| is_able.then_some(name));
+    let capabilities: Vec<&str> = able.collect();
     let body = json!({
         "modelfile": "",
         "parameters": "",

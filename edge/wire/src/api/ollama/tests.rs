@@ -255,8 +255,14 @@ fn answers() {
 
 #[test]
 fn models() {
-    let model =
-        Model { name: "tiny".into(), model: ModelId([2; 32]), context_tokens: 4_096, tools: true };
+    let model = Model {
+        name: "tiny".into(),
+        model: ModelId([2; 32]),
+        context_tokens: 4_096,
+        tools: true,
+        completions: true,
+        embeddings: false,
+    };
     let now = TimeMs(1_700_000_000_000);
     check_json(&version(), expect![[r#"{"version":"0.12.11"}"#]]);
     check_json(

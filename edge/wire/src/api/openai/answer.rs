@@ -231,12 +231,12 @@ fn model_object(out: &mut BytesMut, card: &ModelCard) {
     json::raw(out, r#","object":"model","created":"#);
     json::integer(out, card.created_s);
     let Price { request_nusd, prompt_nusd_per_mtok, completion_nusd_per_mtok } = card.price;
-    let Abilities { logprobs, json, tools, samplers } = card.abilities;
-    let tools = tools.as_str();
+    let Abilities { completions, embeddings, logprobs, json, tools, samplers } = card.abilities;
+    let (embeddings, tools) = (embeddings.as_str(), tools.as_str());
     json::raw(
         out,
         &format!(
-            r#","owned_by":"peerwatt","peerwatt":{{"model_id":"{}","providers":{},"context_tokens":{},"logprobs":{logprobs},"json":{json},"tools":"{tools}","samplers":{samplers},"resold":{},"price":{{"request_nusd":"{request_nusd}","prompt_nusd_per_mtok":"{prompt_nusd_per_mtok}","completion_nusd_per_mtok":"{completion_nusd_per_mtok}"}}}}}}"#,
+            r#","owned_by":"peerwatt","peerwatt":{{"model_id":"{}","providers":{},"context_tokens":{},"completions":{completions},"embeddings":"{embeddings}","logprobs":{logprobs},"json":{json},"tools":"{tools}","samplers":{samplers},"resold":{},"price":{{"request_nusd":"{request_nusd}","prompt_nusd_per_mtok":"{prompt_nusd_per_mtok}","completion_nusd_per_mtok":"{completion_nusd_per_mtok}"}}}}}}"#,
             card.model, card.providers, card.context_tokens, card.resold,
         ),
     );

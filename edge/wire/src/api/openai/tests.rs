@@ -463,13 +463,13 @@ fn errors_and_models() {
     check_json(
         &model(&card),
         expect![[
-            r#"{"id":"llama \"8b\"","object":"model","created":5,"owned_by":"peerwatt","peerwatt":{"model_id":"0202020202020202020202020202020202020202020202020202020202020202","providers":2,"context_tokens":4096,"logprobs":true,"json":true,"tools":"none","samplers":false,"resold":false,"price":{"request_nusd":"0","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}}"#
+            r#"{"id":"llama \"8b\"","object":"model","created":5,"owned_by":"peerwatt","peerwatt":{"model_id":"0202020202020202020202020202020202020202020202020202020202020202","providers":2,"context_tokens":4096,"completions":true,"embeddings":"none","logprobs":true,"json":true,"tools":"none","samplers":false,"resold":false,"price":{"request_nusd":"0","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}}"#
         ]],
     );
     check_json(
         &models(&[card.clone(), card]),
         expect![[
-            r#"{"object":"list","data":[{"id":"llama \"8b\"","object":"model","created":5,"owned_by":"peerwatt","peerwatt":{"model_id":"0202020202020202020202020202020202020202020202020202020202020202","providers":2,"context_tokens":4096,"logprobs":true,"json":true,"tools":"none","samplers":false,"resold":false,"price":{"request_nusd":"0","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}},{"id":"llama \"8b\"","object":"model","created":5,"owned_by":"peerwatt","peerwatt":{"model_id":"0202020202020202020202020202020202020202020202020202020202020202","providers":2,"context_tokens":4096,"logprobs":true,"json":true,"tools":"none","samplers":false,"resold":false,"price":{"request_nusd":"0","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}}]}"#
+            r#"{"object":"list","data":[{"id":"llama \"8b\"","object":"model","created":5,"owned_by":"peerwatt","peerwatt":{"model_id":"0202020202020202020202020202020202020202020202020202020202020202","providers":2,"context_tokens":4096,"completions":true,"embeddings":"none","logprobs":true,"json":true,"tools":"none","samplers":false,"resold":false,"price":{"request_nusd":"0","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}},{"id":"llama \"8b\"","object":"model","created":5,"owned_by":"peerwatt","peerwatt":{"model_id":"0202020202020202020202020202020202020202020202020202020202020202","providers":2,"context_tokens":4096,"completions":true,"embeddings":"none","logprobs":true,"json":true,"tools":"none","samplers":false,"resold":false,"price":{"request_nusd":"0","prompt_nusd_per_mtok":"50000000","completion_nusd_per_mtok":"100000000"}}}]}"#
         ]],
     );
     check_json(&models(&[]), expect![[r#"{"object":"list","data":[]}"#]]);
