@@ -313,7 +313,7 @@ impl Inner {
             ToGateway::Accepted(_) | ToGateway::Refused(_) => Input::Breach(Breach::Signature),
             ToGateway::Final(report) => {
                 let own = self.slot.is_operator_key(&report.signer);
-                match report.verify(&self.shared.config.chain_id, &keys::Ed25519) {
+                match report.verify(&self.shared.config.chain_id, self.slot.operator_key()) {
                     Ok(report) if own => Input::Final(Box::new(report)),
                     Ok(_) | Err(_) => Input::Breach(Breach::Signature),
                 }
@@ -325,7 +325,7 @@ impl Inner {
     fn is_own<T: Signable + Clone>(&self, signed: &Signed<T>, order: Hash32) -> bool {
         order == self.order
             && self.slot.is_operator_key(&signed.signer)
-            && signed.clone().verify(&self.shared.config.chain_id, &keys::Ed25519).is_ok()
+            && signed.clone().verify(&self.shared.config.chain_id, self.slot.operator_key()).is_ok()
     }
 
     fn step(&mut self, input: Input) {
