@@ -30,7 +30,7 @@ use options::Options;
 use process::{Children, Scratch};
 use rows::{Started, widen};
 pub(crate) use rows::{relay, upstream};
-use scenarios::{CONNECTIONS, Scenario, measure};
+use scenarios::{Scenario, measure};
 
 /// Tokens of a stream, one chunk each.
 pub(crate) const STREAM_TOKENS: u32 = 64;
@@ -68,7 +68,7 @@ pub(crate) fn gateway(arguments: &[&str]) -> anyhow::Result<ExitCode> {
 fn in_rounds(rows: &[Started], options: &Options, figures: &mut Figures) -> anyhow::Result<()> {
     for started in rows {
         // Connections, caches and channels are warm before anything counts.
-        started.load.closed(Ask::Plain, CONNECTIONS, Duration::from_millis(500))?;
+        started.load.closed(Ask::Plain, started.row.connections(), Duration::from_millis(500))?;
         figures.idle(started.row, process::memory_kib(&started.pids));
     }
     for round in 1..=options.rounds {

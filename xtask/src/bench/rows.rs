@@ -17,6 +17,7 @@ use self::peerwatt::Peerwatt;
 use super::{
     load::{Load, Models},
     process::{Children, Scratch},
+    scenarios::CONNECTIONS,
 };
 
 /// In the order of the table.
@@ -78,6 +79,12 @@ impl Row {
             | Row::GatewayHttp
             | Row::Gateway => 1_000,
         }
+    }
+
+    /// Requests in flight, where a measurement does not say otherwise: LiteLLM answers some 60 plain requests a second,
+    /// and streams of more connections would take longer than all other rows together.
+    pub(super) fn connections(self) -> usize {
+        if self == Row::Litellm { 4 } else { CONNECTIONS }
     }
 
     /// Whether it answers 200 requests in a second.

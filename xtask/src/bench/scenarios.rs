@@ -98,19 +98,21 @@ pub(super) struct Sample {
 }
 
 pub(super) fn measure(scenario: Scenario, started: &Started) -> anyhow::Result<Sample> {
-    let load = &started.load;
+    let (load, connections) = (&started.load, started.row.connections());
     let before = process::cpu(&started.pids)?;
     let mut memory_kib = 0;
     let (answers, parts) = match scenario {
-        Scenario::Plain => (load.closed(Ask::Plain, CONNECTIONS, PLAIN_TIME)?, 1),
+        Scenario::Plain => (load.closed(Ask::Plain, connections, PLAIN_TIME)?, 1),
         Scenario::Steady => {
             (load.open(Ask::Plain, STEADY_PER_SECOND, CONNECTIONS, STEADY_TIME)?, 1)
         }
-        Scenario::Long => (load.closed(Ask::Long, LONG_CONNECTIONS, LONG_TIME)?, 1),
-        Scenario::Paced => {
-            (load.streams(Ask::Paced, CONNECTIONS, PACED_EACH)?, Ask::Paced.tokens())
+        Scenario::Long => {
+            (load.closed(Ask::Long, LONG_CONNECTIONS.min(connections), LONG_TIME)?, 1)
         }
-        Scenario::Burst => (load.closed(Ask::Burst, CONNECTIONS, BURST_TIME)?, 1),
+        Scenario::Paced => {
+            (load.streams(Ask::Paced, connections, PACED_EACH)?, Ask::Paced.tokens())
+        }
+        Scenario::Burst => (load.closed(Ask::Burst, connections, BURST_TIME)?, 1),
         Scenario::Crowd(streams) => {
             let crowd = crowd(streams);
             let (answers, kib) = load.crowd(crowd, || process::memory_kib(&started.pids))?;
