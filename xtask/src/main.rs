@@ -34,8 +34,9 @@ Commands:
     --seconds N  for each target (default 20)
   chaos gateway  clients of a gateway half of whose providers misbehave while the others are cut off
     --requests N (default 5000)
-  bench gateway  the gateway beside nginx, in one run
+  bench gateway  the gateway beside nginx, HAProxy and routers, in one run
     --rounds N   interleaved rounds, 1 to 9 (default 3)
+    --only A,B   these rows and scenarios, by name; a wrong name lists them
     --json       the figures as JSON
     --out FILE   replace the figures in FILE, between its two `figures` comments
   bench ledger   the ledger on one thread, beside the verification of signatures
@@ -60,6 +61,7 @@ fn main() -> anyhow::Result<ExitCode> {
         ["chaos", "gateway", options @ ..] => chaos::gateway(options),
         ["fuzz", options @ ..] => fuzz::run(options),
         ["bench-upstream"] => bench::upstream::serve(),
+        ["bench-relay", upstream] => bench::relay::serve(upstream),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             Ok(ExitCode::SUCCESS)

@@ -141,6 +141,9 @@ pub(crate) struct EngineArgs {
     /// Serve test models whose names are behaviours; for benchmarks and tests of clients
     #[arg(long, hide = true)]
     pub(crate) dummy_engine: bool,
+    /// Another of its models, such as dummy/every-625; may be given several times
+    #[arg(long, hide = true, value_name = "NAME", requires = "dummy_engine")]
+    pub(crate) dummy_model: Vec<String>,
     /// Price of a million prompt tokens, in USD
     #[arg(long, value_name = "USD", default_value = "0.05", value_parser = parse_usd)]
     pub(crate) prompt_price: Nusd,

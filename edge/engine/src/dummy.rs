@@ -33,7 +33,8 @@ use crate::{
     vectors::{self, Made},
 };
 
-/// Every model with a fixed name. `dummy/N` for a number N is one too, see [`Behaviour::Burst`].
+/// Every model with a fixed name. `dummy/N` and `dummy/every-N` for a number N are models too, see
+/// [`Behaviour::Burst`] and [`Behaviour::Every`].
 pub const NAMES: [&str; 12] = [
     "dummy/echo",
     "dummy/slow",
@@ -57,6 +58,10 @@ const LONG_TOKENS: u32 = 4_096;
 const PACED_TOKENS: u32 = 64;
 /// Numbers of a vector of `dummy/embed` unless the request wants others.
 const DIMENSIONS: u32 = 8;
+/// Tokens of `dummy/every-N` unless the request wants fewer.
+const EVERY_TOKENS: u32 = 16;
+/// The longest time between two of them, in milliseconds.
+const EVERY_MS_MAX: u32 = 60_000;
 
 /// What a dummy model does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,6 +91,8 @@ pub enum Behaviour {
     Embed,
     /// This many tokens as fast as they are read: `dummy/64`, also spelled `dummy/fast-64`.
     Burst(u32),
+    /// 16 tokens, the first at once, then one each so many milliseconds: `dummy/every-625`.
+    Every(u32),
 }
 
 impl Behaviour {
@@ -103,6 +110,10 @@ impl Behaviour {
             "long" => Behaviour::Long,
             "calls" => Behaviour::Calls,
             "embed" => Behaviour::Embed,
+            other if other.starts_with("every-") => {
+                let ms = other.strip_prefix("every-")?.parse().ok()?;
+                (1..=EVERY_MS_MAX).contains(&ms).then_some(Behaviour::Every(ms))?
+            }
             other => {
                 let count = other.strip_prefix("fast-").unwrap_or(other).parse().ok()?;
                 (1..=CONTEXT_TOKENS).contains(&count).then_some(Behaviour::Burst(count))?
@@ -173,7 +184,10 @@ impl DummyEngine {
             Some(behaviour) => Ok((name.clone(), behaviour)),
             None => Err(EngineError::Model {
                 path: name.clone(),
-                reason: format!("the dummy models are {} and dummy/N", NAMES.join(", ")),
+                reason: format!(
+                    "the dummy models are {}, dummy/N and dummy/every-N",
+                    NAMES.join(", ")
+                ),
             }),
         };
         let models = options.models.iter().map(known).collect::<Result<_, _>>()?;
@@ -327,6 +341,7 @@ impl Script {
             Behaviour::Paced => PACED_TOKENS as usize,
             Behaviour::Long => LONG_TOKENS as usize,
             Behaviour::Burst(count) => count as usize,
+            Behaviour::Every(_) => EVERY_TOKENS as usize,
         };
         let wanted = self.request.tokens_max.map_or(usize::MAX, |tokens| tokens as usize);
         let mut stops = StopMachine::new(&self.request.stop);
@@ -334,8 +349,12 @@ impl Script {
         let begun = self.request.begun.as_ref().map_or(0, |begun| words(&begun.text).len());
         let end = count.min(begun.saturating_add(wanted));
         for index in begun..end {
-            if self.behaviour == Behaviour::Paced {
-                tokio::time::sleep(self.pace).await;
+            match self.behaviour {
+                Behaviour::Paced => tokio::time::sleep(self.pace).await,
+                Behaviour::Every(ms) if index > begun => {
+                    tokio::time::sleep(Duration::from_millis(ms.into())).await;
+                }
+                _ => {}
             }
             let text = echo.get(index).cloned().unwrap_or_else(|| format!(" t{index}"));
             match stops.push(self.piece(text)) {

@@ -13,8 +13,8 @@ use std::{
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-/// Longest time from start to readiness.
-const READY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time from start to readiness: LiteLLM takes half a minute, more on a busy machine.
+const READY_TIMEOUT: Duration = Duration::from_secs(120);
 /// Longest time from being asked to stop to the end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Ticks per second in `/proc/PID/stat`: `USER_HZ`, 100 on every Linux that Rust's std runs on.

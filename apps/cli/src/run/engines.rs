@@ -41,7 +41,8 @@ pub(crate) fn price(args: &EngineArgs) -> Price {
 pub(crate) async fn open(args: &EngineArgs, output: Output) -> anyhow::Result<Vec<SharedEngine>> {
     let mut engines: Vec<SharedEngine> = Vec::new();
     if args.dummy_engine {
-        let options = DummyOptions { slots: SLOTS_MAX, ..DummyOptions::all() };
+        let mut options = DummyOptions { slots: SLOTS_MAX, ..DummyOptions::all() };
+        options.models.extend(args.dummy_model.iter().cloned());
         engines.push(Arc::new(DummyEngine::new(options)?));
     }
     if let Some(url) = &args.ollama_url {

@@ -90,7 +90,7 @@ impl ProviderLine {
             ToGateway::Accepted(_) | ToGateway::Refused(_) => Input::Breach(Breach::Signature),
             ToGateway::Final(report) => {
                 let own = self.slot.is_operator_key(&report.signer);
-                match report.verify(&shared.config.chain_id, &keys::Ed25519) {
+                match report.verify(&shared.config.chain_id, self.slot.operator_key()) {
                     Ok(report) if own => Input::Final(Box::new(report)),
                     Ok(_) | Err(_) => Input::Breach(Breach::Signature),
                 }
@@ -107,7 +107,7 @@ impl ProviderLine {
     ) -> bool {
         order == self.order
             && self.slot.is_operator_key(&signed.signer)
-            && signed.clone().verify(&shared.config.chain_id, &keys::Ed25519).is_ok()
+            && signed.clone().verify(&shared.config.chain_id, self.slot.operator_key()).is_ok()
     }
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {

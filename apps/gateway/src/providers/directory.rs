@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use keys::KnownKey;
 use market::{Candidate, Choice, Health, Outcome, Record};
 use net::SharedConnection;
 use tokio::time::Instant;
@@ -67,7 +68,7 @@ struct Peer {
     /// Tells a connection from a later one of the same provider.
     session: u64,
     connection: SharedConnection,
-    operator_key: PublicKey,
+    operator_key: Arc<KnownKey>,
     moniker: String,
     region: Arc<str>,
     offer: Offer,
@@ -151,7 +152,7 @@ impl Directory {
         let peer = Peer {
             session,
             connection,
-            operator_key,
+            operator_key: Arc::new(KnownKey::new(operator_key)),
             moniker,
             region: region.into(),
             connected_at: at,
@@ -348,7 +349,7 @@ impl Directory {
             shared: Arc::clone(shared),
             provider,
             session: peer.session,
-            operator_key: peer.operator_key,
+            operator_key: Arc::clone(&peer.operator_key),
         };
         Some((chosen, slot))
     }
@@ -452,13 +453,18 @@ pub(crate) struct Slot {
     shared: Arc<Shared>,
     provider: Address,
     session: u64,
-    operator_key: PublicKey,
+    operator_key: Arc<KnownKey>,
 }
 
 impl Slot {
     /// Whether `key` signs for the provider.
     pub(crate) fn is_operator_key(&self, key: &PublicKey) -> bool {
-        self.operator_key == *key
+        self.operator_key.key() == key
+    }
+
+    /// Checks what the provider has signed, and takes nothing that another key has.
+    pub(crate) fn operator_key(&self) -> &KnownKey {
+        &self.operator_key
     }
 }
 

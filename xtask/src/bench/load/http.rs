@@ -132,24 +132,34 @@ fn only_empty_content(bytes: &[u8]) -> bool {
     text.match_indices("\"content\":\"").all(|(at, word)| text[at + word.len()..].starts_with('"'))
 }
 
-/// The body of the next request of a connection; `None` when the peer has closed it.
-pub(crate) fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
+/// A request as a server needs it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) path: String,
+    pub(crate) body: Vec<u8>,
+}
+
+/// The next request of a connection; `None` when the peer has closed it.
+pub(crate) fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
     let mut length = 0;
     let mut line = String::new();
     if reader.read_line(&mut line)? == 0 {
         return Ok(None);
     }
+    let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
     loop {
         line.clear();
         reader.read_line(&mut line)?;
         let Some((name, value)) = line.trim_end().split_once(':') else { break };
         if name.eq_ignore_ascii_case("content-length") {
             length = value.trim().parse().unwrap_or(0);
+        } else if name.eq_ignore_ascii_case("transfer-encoding") {
+            return Err(io::Error::other("a request in chunks"));
         }
     }
     let mut body = Vec::new();
     reader.take(length.min(BODY_BYTES_MAX)).read_to_end(&mut body)?;
-    Ok(Some(body))
+    Ok(Some(Request { path, body }))
 }
 
 #[cfg(test)]
@@ -165,7 +175,8 @@ mod tests {
         let server = std::thread::spawn(move || {
             let (mut connection, _) = listener.accept().unwrap();
             let mut reader = BufReader::new(connection.try_clone().unwrap());
-            assert_eq!(read_request(&mut reader).unwrap(), Some(b"{}".to_vec()));
+            let request = Request { path: "/".to_owned(), body: b"{}".to_vec() };
+            assert_eq!(read_request(&mut reader).unwrap(), Some(request));
             connection.write_all(answer).unwrap();
         });
         let request = b"POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}";
