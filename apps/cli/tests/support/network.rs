@@ -39,6 +39,7 @@ pub struct Network {
     peer_addr: String,
     /// Where the gateway's keys are, if not in its own journal.
     database: Option<String>,
+    gateway_arguments: Vec<String>,
     validator: Option<Process>,
     gateway: Option<Process>,
     provider: Option<Process>,
@@ -51,6 +52,11 @@ impl Network {
 
     /// With the keys of its gateway in a database.
     pub async fn start_with(database: Option<String>) -> Network {
+        Network::start_as(database, &[]).await
+    }
+
+    /// The same, with more arguments for the gateway.
+    pub async fn start_as(database: Option<String>, gateway_arguments: &[String]) -> Network {
         let (chain_addr, gateway_addr, peer_addr) = (free_addr(), free_addr(), free_addr());
         let mut network = Network {
             home: tempfile::tempdir().unwrap(),
@@ -64,6 +70,7 @@ impl Network {
             gateway_addr,
             peer_addr,
             database,
+            gateway_arguments: gateway_arguments.to_vec(),
             validator: None,
             gateway: None,
             provider: None,
@@ -87,7 +94,8 @@ impl Network {
             Part::Validator => command.args(["validator", "--listen", &self.chain_addr]),
             Part::Gateway => command
                 .args(["gateway", "--chain", &chain, "--listen", &self.gateway_addr])
-                .args(["--peer-listen", &self.peer_addr]),
+                .args(["--peer-listen", &self.peer_addr])
+                .args(&self.gateway_arguments),
             Part::Provider => command.args(["provide", "--chain", &chain, "--dummy-engine"]),
         };
         if let Some(database) = &self.database {
