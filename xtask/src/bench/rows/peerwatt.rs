@@ -165,7 +165,7 @@ fn dummy_engine() -> Vec<String> {
 
 fn upstreams(upstream: SocketAddr) -> String {
     let mut text = format!(
-        "[[upstream]]\nname = \"bench\"\nurl = \"http://{upstream}/v1\"\nwhen = \"policy\"\n"
+        "[[upstream]]\nname = \"bench\"\nurl = \"http://{upstream}/v1\"\nwhen = \"policy\"\nslots = 1024\n"
     );
     for model in Models::Upstream.names() {
         text += &format!(

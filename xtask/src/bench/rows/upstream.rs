@@ -16,7 +16,7 @@ use anyhow::Context;
 
 use crate::bench::{
     STREAM_PACE, STREAM_TOKENS,
-    load::{EVERY_TOKENS, STACK_BYTES, http},
+    load::{EVERY_TOKENS, Models, STACK_BYTES, http},
 };
 
 /// Connections at once. A proxy makes one for each stream, and may keep some of those before.
@@ -99,7 +99,11 @@ struct Answers {
 impl Answers {
     fn new() -> Answers {
         let plain = r#"{"id":"chatcmpl-0","object":"chat.completion","created":0,"model":"upstream","choices":[{"index":0,"message":{"role":"assistant","content":" one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"},"finish_reason":"stop"}],"usage":{"prompt_tokens":12,"completion_tokens":16,"total_tokens":28}}"#;
-        let models = r#"{"object":"list","data":[{"id":"upstream","object":"model","created":0,"owned_by":"bench"}]}"#;
+        let card = |name: String| {
+            format!(r#"{{"id":"{name}","object":"model","created":0,"owned_by":"bench"}}"#)
+        };
+        let cards: Vec<String> = Models::Upstream.names().into_iter().map(card).collect();
+        let models = format!(r#"{{"object":"list","data":[{}]}}"#, cards.join(","));
         let event = |delta: &str, finish: &str, rest: &str| {
             let event = format!(
                 "data: {{\"id\":\"chatcmpl-0\",\"object\":\"chat.completion.chunk\",\"created\":0,\"model\":\"upstream\",\"choices\":[{{\"index\":0,\"delta\":{delta},\"finish_reason\":{finish}}}]{rest}}}\n\n"
@@ -113,7 +117,7 @@ impl Answers {
         };
         Answers {
             plain: whole(plain),
-            models: whole(models),
+            models: whole(&models),
             chunk: event(r#"{"content":" word"}"#, "null", ""),
             finish: event("{}", "\"stop\"", ""),
             usage: format!("{:x}\r\n{usage}\r\n", usage.len()).into_bytes(),
@@ -133,7 +137,10 @@ impl Answers {
                 let model = value_of(body, "model").and_then(|it| it.strip_prefix('"'));
                 let pace = Pace::of(model.and_then(|it| it.split('"').next()).unwrap_or_default());
                 let usage = value_of(body, "include_usage");
-                self.stream(&mut writer, pace, usage.is_some_and(|it| it.starts_with("true")))?
+                let usage = usage.is_some_and(|it| it.starts_with("true"));
+                let tokens_max = value_of(body, "max_tokens").and_then(number);
+                let tokens = pace.tokens().min(tokens_max.unwrap_or(u32::MAX));
+                self.stream(&mut writer, pace, tokens, usage)?
             } else {
                 writer.write_all(&self.plain)?
             }
@@ -141,11 +148,17 @@ impl Answers {
         Ok(())
     }
 
-    fn stream(&self, writer: &mut TcpStream, pace: Pace, usage: bool) -> io::Result<()> {
+    fn stream(
+        &self,
+        writer: &mut TcpStream,
+        pace: Pace,
+        tokens: u32,
+        usage: bool,
+    ) -> io::Result<()> {
         let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
         writer.write_all(head)?;
         let started = Instant::now();
-        for token in 0..pace.tokens() {
+        for token in 0..tokens {
             // Paced by the clock, so that a late chunk does not make the rest late.
             let early = pace.due(token).saturating_sub(started.elapsed());
             if !early.is_zero() {
@@ -159,6 +172,12 @@ impl Answers {
         }
         writer.write_all(&self.last)
     }
+}
+
+/// The number at the beginning.
+fn number(text: &str) -> Option<u32> {
+    let end = text.find(|it: char| !it.is_ascii_digit()).unwrap_or(text.len());
+    text[..end].parse().ok()
 }
 
 /// What stands behind `"name":` in a request of the test, whose text says no such thing.
