@@ -109,6 +109,7 @@ impl Peerwatt<'_> {
 
     fn validator(&self, folder: &str, children: &mut Children) -> anyhow::Result<String> {
         let mut command = self.command(folder, &["validator", "--listen", ANY_PORT]);
+        command.args(["--peer-listen", ANY_PORT]);
         let validator = children.start(&mut command, "peerwatt validator")?;
         text(&validator.ready()?, "chain_url")
     }
