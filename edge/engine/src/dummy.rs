@@ -258,7 +258,7 @@ impl Engine for DummyEngine {
         };
         // Owned by the stream: it ends when that is dropped, `cancel` fires or the script is over.
         tokio::spawn(script.play());
-        Ok(Generation { prompt_tokens: Some(prompt_tokens), events })
+        Ok(Generation { prompt_tokens: Some(prompt_tokens), events: events.into() })
     }
 
     fn load(&self) -> Load {

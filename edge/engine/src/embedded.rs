@@ -275,7 +275,7 @@ impl Engine for EmbeddedEngine {
         let loaded = Arc::clone(&self.loaded);
         let run = Box::new(Run { loaded, prompt, begun, request, outlet, delivered: 0 });
         self.submit(Task::Generate { run, last }, place)?;
-        Ok(Generation { prompt_tokens, events })
+        Ok(Generation { prompt_tokens, events: events.into() })
     }
 
     async fn score(&self, model: ModelId, tokens: &[u32]) -> Result<Vec<i32>, EngineError> {

@@ -11,6 +11,7 @@ mod openai;
 pub mod dummy;
 
 mod active;
+mod events;
 mod lines;
 mod remote;
 mod stop;
@@ -19,7 +20,6 @@ mod vectors;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use types::{
     Hash32, ModelId,
@@ -31,6 +31,7 @@ use types::{
 
 pub use discover::{DiscoverOptions, Found, discover};
 pub use embedded::{EmbeddedEngine, EmbeddedOptions};
+pub use events::Events;
 pub use ollama::{OllamaEngine, OllamaOptions};
 pub use openai::{ApiKey, OpenAiEngine, OpenAiOptions};
 
@@ -49,7 +50,7 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     /// The models it can run now.
     async fn models(&self) -> Result<Vec<EngineModel>, EngineError>;
 
-    /// Starts to generate. The engine stops soon after `cancel` fires or the stream is dropped.
+    /// Starts to generate. The engine stops soon after the stream is dropped, or after `cancel` fires and the stream is read on.
     /// The stream ends with exactly one [`EngineEvent::Done`] or [`EngineEvent::Failed`].
     async fn generate(
         &self,
@@ -101,7 +102,7 @@ impl EngineModel {
 pub struct Generation {
     /// Known at the start only where the engine tokenizes in our process.
     pub prompt_tokens: Option<u32>,
-    pub events: mpsc::Receiver<EngineEvent>,
+    pub events: Events,
 }
 
 /// One step of an answer.

@@ -2,14 +2,19 @@
 
 use std::{
     borrow::Cow,
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
     sync::{Arc, atomic::AtomicU32},
+    task::{Context, Poll},
     time::Duration,
 };
 
+use bytes::Bytes;
+use http_body::{Body, Frame};
 use reqwest::{RequestBuilder, Response, StatusCode, header::RETRY_AFTER};
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use types::{
     inference::{Begun, CountMethod, FinishReason, InferenceRequest, Span, TokenPiece},
     limits,
@@ -18,8 +23,9 @@ use types::{
 use wire::upstream::openai::{Function, ServerError, Tool};
 
 use crate::{
-    EngineError, EngineEvent, Generation, STREAM_EVENTS_MAX, Usage,
+    EngineError, EngineEvent, Events, Generation, Usage,
     active::Active,
+    events::PollEvents,
     lines::LineTooLong,
     stop::{Step, StopMachine},
 };
@@ -74,30 +80,16 @@ pub(crate) async fn stream(
     wanted: &InferenceRequest,
     cancel: CancellationToken,
     active: &Arc<AtomicU32>,
-    decode: impl Decode + 'static,
+    decode: impl Decode + Unpin + 'static,
 ) -> Result<Generation, EngineError> {
     let active = Active::count(active);
-    let (sender, events) = mpsc::channel(STREAM_EVENTS_MAX);
-    let pump = Pump {
-        sender,
-        cancel: cancel.clone(),
-        stops: StopMachine::new(&wanted.stop),
-        left: wanted.tokens_max,
-        finish: None,
-        usage: Usage {
-            prompt_tokens: None,
-            completion_tokens: None,
-            counted: CountMethod::TokenIds,
-        },
-        _active: active,
-    };
     let response = tokio::select! {
         biased;
         () = cancel.cancelled() => None,
         response = request.send() => Some(response.map_err(|error| unreachable(url, error))?),
     };
-    match response {
-        None => pump.end(FinishReason::Cancelled).await,
+    let response = match response {
+        None => None,
         Some(response) => {
             let response = accepted(url, response).await.map_err(|error| match error {
                 // A schema that the server cannot compile is its author's fault, and what it knows of
@@ -109,11 +101,23 @@ pub(crate) async fn stream(
                 }
                 error => error,
             })?;
-            // Owned by the stream: it ends when that is dropped, `cancel` fires or the server ends.
-            tokio::spawn(pump.run(response, decode));
+            Some(reqwest::Body::from(response))
         }
-    }
-    Ok(Generation { prompt_tokens: None, events })
+    };
+    let answer = Answer {
+        ready: VecDeque::new(),
+        stops: StopMachine::new(&wanted.stop),
+        left: wanted.tokens_max,
+        finish: None,
+        usage: Usage {
+            prompt_tokens: None,
+            completion_tokens: None,
+            counted: CountMethod::TokenIds,
+        },
+    };
+    let cancelled = Box::pin(cancel.cancelled_owned());
+    let pump = Pump { response, decode, cancelled, answer, is_over: false, _active: active };
+    Ok(Generation { prompt_tokens: None, events: Events::polled(pump) })
 }
 
 /// The response, if it is one of success.
@@ -209,81 +213,122 @@ pub(crate) enum StreamError {
     Cut,
 }
 
-/// Carries one answer from the server to the consumer.
-struct Pump {
-    sender: mpsc::Sender<EngineEvent>,
-    cancel: CancellationToken,
+/// Carries one answer from the server to the consumer, in the consumer's task. The request ends at the server when
+/// this is dropped, or polled after `cancelled`.
+struct Pump<D> {
+    /// `None` once nothing more is to be read.
+    response: Option<reqwest::Body>,
+    decode: D,
+    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
+    answer: Answer,
+    /// The last event is in `answer.ready`, or was taken from it.
+    is_over: bool,
+    _active: Active,
+}
+
+impl<D: Decode + Unpin> PollEvents for Pump<D> {
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut Vec<EngineEvent>,
+        max: usize,
+    ) -> Poll<usize> {
+        let this = &mut *self;
+        while !this.is_over && this.answer.ready.len() < max {
+            if this.cancelled.as_mut().poll(cx).is_ready() {
+                this.end(Ok(FinishReason::Cancelled));
+                break;
+            }
+            let Some(response) = &mut this.response else {
+                // Cancelled before there was a response.
+                this.end(Ok(FinishReason::Cancelled));
+                break;
+            };
+            let Poll::Ready(frame) = Pin::new(response).poll_frame(cx) else { break };
+            match this.frame(frame) {
+                Ok(None) => {}
+                Ok(Some(finish)) => this.end(Ok(finish)),
+                Err(error) => this.end(Err(error)),
+            }
+        }
+        match this.answer.ready.len().min(max) {
+            0 if this.is_over => Poll::Ready(0),
+            0 => Poll::Pending,
+            count => {
+                into.extend(this.answer.ready.drain(..count));
+                Poll::Ready(count)
+            }
+        }
+    }
+}
+
+impl<D: Decode> Pump<D> {
+    /// Takes what has arrived; why the answer has ended, if it has.
+    fn frame(
+        &mut self,
+        frame: Option<Result<Frame<Bytes>, reqwest::Error>>,
+    ) -> Result<Option<FinishReason>, StreamError> {
+        let (parts, is_last) = match frame {
+            None => (self.decode.finish()?, true),
+            Some(frame) => match frame.map_err(reqwest::Error::without_url)?.into_data() {
+                Ok(bytes) => (self.decode.push(&bytes)?, false),
+                // Trailers.
+                Err(_) => return Ok(None),
+            },
+        };
+        for part in parts {
+            if let Flow::Over = self.answer.part(part) {
+                return self.answer.finish.map(Some).ok_or(StreamError::Cut);
+            }
+        }
+        if !is_last {
+            return Ok(None);
+        }
+        // Some servers leave out the end mark; none leaves out the reason.
+        let finish = self.answer.finish.ok_or(StreamError::Cut)?;
+        self.answer.deliver_held();
+        Ok(Some(finish))
+    }
+
+    /// Ends the request at the server before the consumer hears of it.
+    fn end(&mut self, how: Result<FinishReason, StreamError>) {
+        self.response = None;
+        self.is_over = true;
+        let event = match how {
+            Ok(finish) => EngineEvent::Done { finish, usage: self.answer.usage },
+            Err(error) => {
+                EngineEvent::Failed { reason: error.to_string().chars().take(300).collect() }
+            }
+        };
+        self.answer.ready.push_back(event);
+    }
+}
+
+/// What has arrived of an answer.
+struct Answer {
+    /// To be taken, the oldest first.
+    ready: VecDeque<EngineEvent>,
     stops: StopMachine,
     /// Pieces that may still be delivered.
     left: Option<u32>,
     finish: Option<FinishReason>,
     usage: Usage,
-    _active: Active,
 }
 
-/// Whether the pump goes on.
+/// Whether an answer goes on.
 enum Flow {
     Continue,
-    /// The last event was sent, or nobody listens.
     Over,
 }
 
-impl Pump {
-    async fn run(mut self, mut response: Response, mut decode: impl Decode) {
-        let (cancel, sender) = (self.cancel.clone(), self.sender.clone());
-        let over = tokio::select! {
-            biased;
-            () = cancel.cancelled() => Ok(None),
-            () = sender.closed() => return,
-            carried = self.carry(&mut response, &mut decode) => carried.map(Some),
-        };
-        // Ends the request at the server before the consumer hears of it.
-        drop(response);
-        match over {
-            Ok(Some(finish)) => self.end(finish).await,
-            Ok(None) => self.end(FinishReason::Cancelled).await,
-            Err(error) => {
-                let reason = error.to_string().chars().take(300).collect();
-                // The receiver is gone: nobody is left to tell.
-                let _ = self.sender.send(EngineEvent::Failed { reason }).await;
-            }
-        }
-    }
-
-    /// Carries pieces until the answer ends; why it ended.
-    async fn carry(
-        &mut self,
-        response: &mut Response,
-        decode: &mut impl Decode,
-    ) -> Result<FinishReason, StreamError> {
-        loop {
-            let chunk = response.chunk().await.map_err(reqwest::Error::without_url)?;
-            let last = chunk.is_none();
-            let parts = match chunk {
-                Some(bytes) => decode.push(&bytes)?,
-                None => decode.finish()?,
-            };
-            for part in parts {
-                if let Flow::Over = self.part(part).await? {
-                    return self.finish.ok_or(StreamError::Cut);
-                }
-            }
-            if last {
-                // Some servers leave out the end mark; none leaves out the reason.
-                let finish = self.finish.ok_or(StreamError::Cut)?;
-                self.deliver_held().await;
-                return Ok(finish);
-            }
-        }
-    }
-
-    async fn part(&mut self, part: Part) -> Result<Flow, StreamError> {
+impl Answer {
+    fn part(&mut self, part: Part) -> Flow {
         match part {
-            Part::Piece(piece) => return self.piece(piece).await,
-            Part::Call(name) => return self.call(Span::CallName, vec![name.into_bytes()]).await,
+            Part::Piece(piece) => return self.piece(piece),
+            Part::Call(name) => return self.call(Span::CallName, vec![name.into_bytes()]),
             Part::Arguments(text) => {
                 let pieces = call_pieces(text.as_bytes(), self.left);
-                return self.call(Span::CallArguments, pieces).await;
+                return self.call(Span::CallArguments, pieces);
             }
             Part::Finish(finish) => self.finish = Some(finish),
             Part::Usage { prompt_tokens, completion_tokens } => {
@@ -291,65 +336,59 @@ impl Pump {
             }
             Part::End => {
                 if self.finish.is_some() {
-                    self.deliver_held().await;
+                    self.deliver_held();
                 }
-                return Ok(Flow::Over);
+                return Flow::Over;
             }
         }
-        Ok(Flow::Continue)
+        Flow::Continue
     }
 
-    async fn piece(&mut self, piece: TokenPiece) -> Result<Flow, StreamError> {
+    fn piece(&mut self, piece: TokenPiece) -> Flow {
         if self.left == Some(0) {
             // More than was asked for is not delivered.
             self.finish = Some(FinishReason::Length);
-            self.deliver_held().await;
-            return Ok(Flow::Over);
+            self.deliver_held();
+            return Flow::Over;
         }
         self.left = self.left.map(|left| left.saturating_sub(1));
         match self.stops.push(piece) {
-            Step::Continue(pieces) => self.deliver(pieces).await,
+            Step::Continue(pieces) => self.deliver(pieces),
             Step::Stopped(pieces) => {
-                self.deliver(pieces).await;
+                self.deliver(pieces);
                 self.finish = Some(FinishReason::Stop);
-                return Ok(Flow::Over);
+                return Flow::Over;
             }
         }
-        Ok(Flow::Continue)
+        Flow::Continue
     }
 
     /// Delivers a part of a call. Stop sequences are for the text before it.
-    async fn call(&mut self, span: Span, parts: Vec<Vec<u8>>) -> Result<Flow, StreamError> {
-        self.deliver_held().await;
+    fn call(&mut self, span: Span, parts: Vec<Vec<u8>>) -> Flow {
+        self.deliver_held();
         for bytes in parts {
             if self.left == Some(0) {
                 self.finish = Some(FinishReason::Length);
-                return Ok(Flow::Over);
+                return Flow::Over;
             }
             self.left = self.left.map(|left| left.saturating_sub(1));
-            self.deliver(vec![TokenPiece { span, bytes, ..TokenPiece::default() }]).await;
+            self.deliver(vec![TokenPiece { span, bytes, ..TokenPiece::default() }]);
         }
-        Ok(Flow::Continue)
+        Flow::Continue
     }
 
-    async fn deliver_held(&mut self) {
+    fn deliver_held(&mut self) {
         let held = self.stops.finish();
-        self.deliver(held).await;
+        self.deliver(held);
     }
 
-    async fn deliver(&mut self, pieces: Vec<TokenPiece>) {
+    fn deliver(&mut self, pieces: Vec<TokenPiece>) {
         for piece in pieces {
             if piece.id.is_none() {
                 self.usage.counted = CountMethod::Chunks;
             }
-            // A closed stream ends `run` at its next await.
-            let _ = self.sender.send(EngineEvent::Token(piece)).await;
+            self.ready.push_back(EngineEvent::Token(piece));
         }
-    }
-
-    async fn end(&self, finish: FinishReason) {
-        // The receiver is gone: nobody is left to tell.
-        let _ = self.sender.send(EngineEvent::Done { finish, usage: self.usage }).await;
     }
 }
 

@@ -126,5 +126,5 @@ pub(crate) fn hand_on(
         let usage = Usage { prompt_tokens, completion_tokens, counted: CountMethod::Chunks };
         let _ = sender.send(EngineEvent::Done { finish, usage }).await;
     });
-    Generation { prompt_tokens, events }
+    Generation { prompt_tokens, events: events.into() }
 }

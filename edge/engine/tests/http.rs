@@ -433,7 +433,7 @@ async fn an_answer_of_ollama_that_breaks_off_is_a_failure() {
         ),
         (
             Reply::chunks([begun]).ending(End::Cut),
-            expect![[r#"["Hel"] failed: the connection broke: error decoding response body"#]],
+            expect![[r#"["Hel"] failed: the connection broke: request or response body error"#]],
         ),
         (
             Reply::chunks(["{\"error\":\"out of memory\"}\n"]),
@@ -565,7 +565,7 @@ async fn a_stream_without_a_reason_to_finish_is_a_failure() {
         ),
         (
             Reply::chunks([content(" Hi")]).ending(End::Cut),
-            expect![[r#"[" Hi"] failed: the connection broke: error decoding response body"#]],
+            expect![[r#"[" Hi"] failed: the connection broke: request or response body error"#]],
         ),
         (
             Reply::chunks([content(" Hi"), error.to_owned()]),

@@ -6,8 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use engine::{EngineError, EngineEvent, Generation, STREAM_EVENTS_MAX, SharedEngine};
-use tokio::sync::mpsc;
+use engine::{EngineError, EngineEvent, Events, Generation, STREAM_EVENTS_MAX, SharedEngine};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use types::{
     ModelId,
@@ -37,7 +36,7 @@ pub(crate) struct UpstreamLine {
 
 enum Phase {
     Starting(Starting),
-    Answering(mpsc::Receiver<EngineEvent>),
+    Answering(Events),
     Over,
 }
 

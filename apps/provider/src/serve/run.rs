@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use engine::{EngineError, EngineEvent, Generation, STREAM_EVENTS_MAX};
+use engine::{EngineError, EngineEvent, Events, Generation, STREAM_EVENTS_MAX};
 use futures::StreamExt;
 use keys::Ed25519;
 use net::{ReceiveHalf, SendHalf};
 use store::RecordId;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use types::{
     PublicKey, TimeMs,
@@ -52,7 +52,7 @@ pub(super) struct Running<'a> {
     payer_key: PublicKey,
     send: SendHalf,
     starting: Option<Starting>,
-    events: Option<mpsc::Receiver<EngineEvent>>,
+    events: Option<Events>,
     cancel: CancellationToken,
     _stop_with_us: DropGuard,
     /// Records that are perhaps not durable yet, oldest first.
@@ -357,10 +357,7 @@ async fn maybe<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
 }
 
 /// All events that are ready, at least one; 0 at the end of the stream.
-async fn receive_events(
-    events: &mut Option<mpsc::Receiver<EngineEvent>>,
-    into: &mut Vec<EngineEvent>,
-) -> usize {
+async fn receive_events(events: &mut Option<Events>, into: &mut Vec<EngineEvent>) -> usize {
     match events {
         Some(events) => events.recv_many(into, STREAM_EVENTS_MAX).await,
         None => std::future::pending().await,
