@@ -47,7 +47,7 @@ async fn answer(
     let asked = match embeddings::parse(endpoint, &body)? {
         Asked::Embeddings(asked) => *asked,
         Asked::Loading { model } => {
-            if shared.directory.resolve(&model).is_none() {
+            if shared.resolve(&model).is_none() {
                 return Err(dispatch::unknown_model(shared, model).into());
             }
             measured.answered(0);
