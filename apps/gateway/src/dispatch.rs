@@ -16,7 +16,7 @@ use types::{
 
 use self::search::Search;
 use crate::{
-    accounts::{Entry, KeyId, NotAdmitted},
+    accounts::{Entry, KeyId, KeyLimits, NotAdmitted},
     attempt::{Attempt, Race},
     error::RequestFailure,
     hedges::hedge,
@@ -158,9 +158,7 @@ pub(crate) async fn admit(
     if shared.is_closing() {
         return Err(RequestFailure::Closing);
     }
-    let Some(model) = shared.resolve(&model_name) else {
-        return Err(unknown_model(shared, model_name));
-    };
+    let model = known_model(shared, &key, &model_name).await?;
     let mut salt = [0; 16];
     getrandom::fill(&mut salt)
         .map_err(|_| RequestFailure::Books { reason: "the system gives no randomness".into() })?;
@@ -246,16 +244,33 @@ pub(crate) fn not_admitted(why: NotAdmitted, whose: &'static str, model: &str) -
     }
 }
 
-/// The refusal that lists what there is instead.
-pub(crate) fn unknown_model(shared: &Shared, model: String) -> RequestFailure {
+/// What a client's name for a model means.
+pub(crate) async fn known_model(
+    shared: &Shared,
+    key: &KeyId,
+    name: &str,
+) -> Result<ModelId, RequestFailure> {
+    match shared.resolve(name) {
+        Some(model) => Ok(model),
+        None => {
+            let limits = keyring::limits_of(shared, key).await?;
+            Err(unknown_model(shared, &limits, name.to_owned()))
+        }
+    }
+}
+
+/// The refusal that lists what there is instead, of what a key may use.
+pub(crate) fn unknown_model(shared: &Shared, limits: &KeyLimits, model: String) -> RequestFailure {
     const NAMES_MAX: usize = 20;
-    let models = shared.models();
+    let mut models = shared.models();
     if models.is_empty() {
         let reasons = "no provider is connected".into();
         return RequestFailure::NoProvider { model, reasons, retry_after_ms: 5_000 };
     }
+    models.retain(|view| limits.allows(&view.alias, &view.model));
     let names: Vec<&str> = models.iter().take(NAMES_MAX).map(|view| view.alias.as_str()).collect();
     let offered = match models.len() > NAMES_MAX {
+        _ if models.is_empty() => "none that this API key may use".into(),
         true => format!("{}, … (GET /v1/models lists all)", names.join(", ")),
         false => names.join(", "),
     };

@@ -3,6 +3,7 @@
 use types::ability::{Abilities, EmbeddingAbility};
 
 use crate::{
+    accounts::KeyLimits,
     dispatch::{self, Needs},
     error::RequestFailure,
     shared::Shared,
@@ -13,6 +14,7 @@ use crate::{
 /// Where a request would go that is not made.
 pub(crate) fn explain(
     shared: &Shared,
+    limits: &KeyLimits,
     model: &str,
     needs: &Needs,
     prompt_tokens: u32,
@@ -20,8 +22,11 @@ pub(crate) fn explain(
     abilities: Abilities,
 ) -> Result<RouteView, RequestFailure> {
     let Some(id) = shared.resolve(model) else {
-        return Err(dispatch::unknown_model(shared, model.to_owned()));
+        return Err(dispatch::unknown_model(shared, limits, model.to_owned()));
     };
+    if !limits.allows(model, &id) {
+        return Err(RequestFailure::ModelNotAllowed { model: model.to_owned() });
+    }
     let upstreams = |role| match needs.upstreams {
         true => shared.upstreams.candidates((model, id), &[], role),
         false => Vec::new(),

@@ -47,9 +47,7 @@ async fn answer(
     let asked = match embeddings::parse(endpoint, &body)? {
         Asked::Embeddings(asked) => *asked,
         Asked::Loading { model } => {
-            if shared.resolve(&model).is_none() {
-                return Err(dispatch::unknown_model(shared, model).into());
-            }
+            dispatch::known_model(shared, &key, &model).await?;
             measured.answered(0);
             let head = Head { id, created: shared.now(), model: &model };
             return Ok(json(StatusCode::OK, id, embeddings::loaded(endpoint, head)));

@@ -12,6 +12,7 @@ use super::{
     recognize, refuse, routing, stream, text_value,
 };
 use crate::{
+    accounts::KeyId,
     answering::{Answering, Part},
     dispatch::{self, Needs},
     error::RequestFailure,
@@ -77,7 +78,7 @@ async fn answer(
         Dialect::Ollama(kind) => match ollama::parse(kind, &body)? {
             ollama::Asked::Generation(asked) => *asked,
             ollama::Asked::Loading { model } => {
-                let reply = loaded(shared, kind, id, model)?;
+                let reply = loaded(shared, &key, kind, id, model).await?;
                 measured.answered(0);
                 return Ok(reply);
             }
@@ -103,15 +104,14 @@ async fn answer(
 }
 
 /// Whatever is offered is loaded where it is needed.
-fn loaded(
+async fn loaded(
     shared: &Shared,
+    key: &KeyId,
     kind: ollama::Kind,
     id: RequestId,
     model: String,
 ) -> Result<Reply, Refused> {
-    if shared.resolve(&model).is_none() {
-        return Err(dispatch::unknown_model(shared, model).into());
-    }
+    dispatch::known_model(shared, key, &model).await?;
     let head = Head { id, created: shared.now(), model: &model };
     Ok(json(StatusCode::OK, id, ollama::loaded(kind, head)))
 }

@@ -19,12 +19,14 @@ use wire::api::{
 use super::{
     OLLAMA, OPENAI, Reply, api_error, errors::invalid, json, limits_of, new_id, read_body, refuse,
 };
-use crate::{dispatch, error::RequestFailure, shared::Shared, views::ModelView};
+use crate::{
+    accounts::KeyLimits, dispatch, error::RequestFailure, shared::Shared, views::ModelView,
+};
 
 pub(super) async fn list(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Reply {
     let id = new_id();
     match cards_for(&shared, &headers).await {
-        Ok(cards) => json(StatusCode::OK, id, openai::models(&cards)),
+        Ok((cards, _)) => json(StatusCode::OK, id, openai::models(&cards)),
         Err(failure) => refuse(OPENAI, id, &api_error(&failure)),
     }
 }
@@ -35,7 +37,7 @@ pub(super) async fn show(
     headers: HeaderMap,
 ) -> Reply {
     let id = new_id();
-    let cards = match cards_for(&shared, &headers).await {
+    let (cards, limits) = match cards_for(&shared, &headers).await {
         Ok(cards) => cards,
         Err(failure) => return refuse(OPENAI, id, &api_error(&failure)),
     };
@@ -43,16 +45,19 @@ pub(super) async fn show(
     let card = cards.into_iter().find(|card| Some(card.model) == model);
     match card {
         Some(card) => json(StatusCode::OK, id, openai::model(&ModelCard { id: name, ..card })),
-        None => refuse(OPENAI, id, &api_error(&dispatch::unknown_model(&shared, name))),
+        None => refuse(OPENAI, id, &api_error(&dispatch::unknown_model(&shared, &limits, name))),
     }
 }
 
-/// The models that the key of a request may use.
-async fn cards_for(shared: &Shared, headers: &HeaderMap) -> Result<Vec<ModelCard>, RequestFailure> {
+/// The models that the key of a request may use, and what else it may.
+async fn cards_for(
+    shared: &Shared,
+    headers: &HeaderMap,
+) -> Result<(Vec<ModelCard>, KeyLimits), RequestFailure> {
     let limits = limits_of(shared, headers).await?;
     let mut cards = cards(shared);
     cards.retain(|card| limits.allows(&card.id, &card.model));
-    Ok(cards)
+    Ok((cards, limits))
 }
 
 /// One card per model that a name leads to; a name that several models claim leads to one of them,
@@ -94,7 +99,7 @@ async fn ollama_list(
 ) -> Reply {
     let id = new_id();
     match cards_for(shared, headers).await {
-        Ok(cards) => {
+        Ok((cards, _)) => {
             let models: Vec<ollama::Model> = cards.into_iter().map(ollama_model).collect();
             json(StatusCode::OK, id, write(&models, shared.now()))
         }
@@ -105,7 +110,7 @@ async fn ollama_list(
 pub(super) async fn ollama_show(State(shared): State<Arc<Shared>>, request: Request) -> Reply {
     let id = new_id();
     let (parts, body) = request.into_parts();
-    let cards = match cards_for(&shared, &parts.headers).await {
+    let (cards, limits) = match cards_for(&shared, &parts.headers).await {
         Ok(cards) => cards,
         Err(failure) => return refuse(OLLAMA, id, &api_error(&failure)),
     };
@@ -126,7 +131,7 @@ pub(super) async fn ollama_show(State(shared): State<Arc<Shared>>, request: Requ
             let model = ollama::Model { name, ..ollama_model(card) };
             json(StatusCode::OK, id, ollama::show(&model, shared.now()))
         }
-        None => refuse(OLLAMA, id, &api_error(&dispatch::unknown_model(&shared, name))),
+        None => refuse(OLLAMA, id, &api_error(&dispatch::unknown_model(&shared, &limits, name))),
     }
 }
 

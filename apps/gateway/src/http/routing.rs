@@ -17,7 +17,7 @@ use types::{
 };
 
 use super::{
-    OPENAI, Reply, api_error, authorize, errors::internal, json, new_id, question, refuse,
+    OPENAI, Reply, api_error, errors::internal, json, limits_of, new_id, question, refuse,
 };
 use crate::{dispatch::Needs, error::RequestFailure, route, shared::Shared};
 
@@ -131,9 +131,10 @@ pub(super) async fn explain(
     headers: HeaderMap,
 ) -> Reply {
     let id = new_id();
-    if let Err(failure) = authorize(&shared, &headers).await {
-        return refuse(OPENAI, id, &api_error(&failure));
-    }
+    let limits = match limits_of(&shared, &headers).await {
+        Ok(limits) => limits,
+        Err(failure) => return refuse(OPENAI, id, &api_error(&failure)),
+    };
     let asked = match question(asked) {
         Ok(question) => question,
         Err(error) => return refuse(OPENAI, id, &error),
@@ -143,7 +144,7 @@ pub(super) async fn explain(
     let completions = embeddings == EmbeddingAbility::None;
     let abilities = Abilities { completions, embeddings, logprobs, json: in_json, tools, samplers };
     let explained = needs(&headers).and_then(|needs| {
-        route::explain(&shared, &model, &needs, prompt_tokens, max_tokens, abilities)
+        route::explain(&shared, &limits, &model, &needs, prompt_tokens, max_tokens, abilities)
     });
     match explained.map(|view| serde_json::to_vec(&view)) {
         Ok(Ok(body)) => json(StatusCode::OK, id, Bytes::from(body)),

@@ -137,3 +137,31 @@ async fn a_long_prompt_goes_back_to_who_read_its_beginning() {
     let warm = directory.candidates(double::model("story"), &[], Some(prefix));
     assert_eq!(warm.iter().filter(|candidate| candidate.is_warm).count(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_key_hears_only_of_models_that_it_may_use() {
+    let world = World::new().await;
+    let _double = world.provider(11, &["story", "refuses"]).await;
+    let limits = KeyLimits { models: vec!["story".into()], ..KeyLimits::budget(BUDGET) };
+    let limited = world.gateway.create_api_key("limited", limits.clone()).await.unwrap();
+    let limits = KeyLimits { models: vec!["another".into()], ..limits };
+    let useless = world.gateway.create_api_key("useless", limits).await.unwrap();
+    let mut world = World { api_key: limited, ..world };
+    let mut shown = String::new();
+    for path in ["/v1/route?model=refuses", "/v1/route?model=another", "/v1/models/another"] {
+        let answer = world.get(path).await;
+        shown += &format!("{} {}\n", answer.status, answer.json()["error"]["message"]);
+    }
+    for _ in 0..2 {
+        let answer = world.chat("stories", "").await;
+        shown += &format!("{} {}\n", answer.status, answer.json()["error"]["message"]);
+        world.api_key.clone_from(&useless);
+    }
+    expect![[r#"
+        403 "this API key may not use the model `refuses`; GET /v1/models lists those it may"
+        404 "the model `another` is not offered here; offered now: story"
+        404 "the model `another` is not offered here; offered now: story"
+        404 "the model `stories` is not offered here; offered now: story"
+        404 "the model `stories` is not offered here; offered now: none that this API key may use"
+    "#]].assert_eq(&shown);
+}
