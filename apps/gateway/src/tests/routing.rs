@@ -163,5 +163,6 @@ async fn a_key_hears_only_of_models_that_it_may_use() {
         404 "the model `another` is not offered here; offered now: story"
         404 "the model `stories` is not offered here; offered now: story"
         404 "the model `stories` is not offered here; offered now: none that this API key may use"
-    "#]].assert_eq(&shown);
+    "#]]
+    .assert_eq(&shown);
 }
