@@ -186,6 +186,9 @@ pub(crate) struct UpArgs {
     /// API key; pages of other sites in a browser stay out
     #[arg(long)]
     pub(crate) keyless: bool,
+    /// Answer callers without an API key too, if they pay by request from channels of their own (x402)
+    #[arg(long)]
+    pub(crate) x402: bool,
     /// Where figures for Prometheus are served, as /metrics [default: nowhere]
     #[arg(long, value_name = "ADDR")]
     pub(crate) metrics_listen: Option<SocketAddr>,
@@ -273,6 +276,9 @@ pub(crate) struct GatewayArgs {
     /// API key; pages of other sites in a browser stay out
     #[arg(long)]
     pub(crate) keyless: bool,
+    /// Answer callers without an API key too, if they pay by request from channels of their own (x402)
+    #[arg(long)]
+    pub(crate) x402: bool,
     /// Where figures for Prometheus are served, as /metrics [default: nowhere]
     #[arg(long, value_name = "ADDR")]
     pub(crate) metrics_listen: Option<SocketAddr>,
@@ -392,6 +398,27 @@ pub(crate) struct ChatArgs {
     /// Makes answers repeatable where the engine can
     #[arg(long, value_name = "NUMBER")]
     pub(crate) seed: Option<u64>,
+    #[command(flatten)]
+    pub(crate) pay: PayArgs,
+}
+
+/// Paying by request, without an API key.
+#[derive(Args, Clone)]
+pub(crate) struct PayArgs {
+    /// Use no API key and pay for each answer from a channel of the wallet's own, which is opened if there is none
+    #[arg(long)]
+    pub(crate) x402: bool,
+    /// What --x402 puts into a channel at once, in USD: no answer may cost more
+    #[arg(long, value_name = "USD", default_value = "0.10", value_parser = parse_usd)]
+    pub(crate) deposit: Nusd,
+    /// The key file that --x402 pays with, or its name in the data folder's `keys` [default: wallet]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// Passphrase of an encrypted key file
+    #[arg(long, env = "PEERWATT_PASSPHRASE", hide_env_values = true, value_name = "TEXT")]
+    pub(crate) passphrase: Option<String>,
+    #[command(flatten)]
+    pub(crate) at: AtArgs,
 }
 
 #[derive(Args)]

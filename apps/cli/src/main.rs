@@ -43,6 +43,7 @@ mod client {
     pub(crate) mod validator;
     pub(crate) mod wallet;
     pub(crate) mod why;
+    pub(crate) mod x402;
 }
 
 use std::process::ExitCode;

@@ -341,6 +341,23 @@ impl Books {
         }
     }
 
+    /// Takes over what the ledger says of a caller's own channel.
+    pub(crate) fn set_own_channel(
+        &self,
+        id: ChannelId,
+        provider: Address,
+        deposit: Nusd,
+        lanes: &[LaneView],
+    ) {
+        self.lock().channels.set_own(id, provider, deposit);
+        self.set_claimed(id, lanes);
+    }
+
+    /// What of a channel's deposit is not promised.
+    pub(crate) fn room(&self, id: ChannelId) -> Nusd {
+        self.lock().channels.room(id)
+    }
+
     /// The provider says that an idle lane is still in use.
     pub(crate) fn rest_lane(&self, id: ChannelId, lane: Lane) {
         self.lock().channels.rest(id, lane);
@@ -391,7 +408,7 @@ impl Books {
         let mut state = self.lock();
         let (budget, left) = state.left(key, &request, now);
         let short = |short| NotOpened::Short { short, budget, left };
-        let ask = Ask { budget_left: left, ..*ask };
+        let ask = Ask { budget_left: left.min(ask.budget_left), ..*ask };
         let (grant, held) = state.channels.hold(channel, &ask).map_err(short)?;
         let lease = match held.lease {
             None => None,
@@ -417,7 +434,7 @@ impl Books {
     ) -> Result<Reserved, NotOpened> {
         let mut state = self.lock();
         let (budget, left) = state.left(key, &request, now);
-        let ask = Ask { budget_left: left, ..*ask };
+        let ask = Ask { budget_left: left.min(ask.budget_left), ..*ask };
         let grant = ask.grant(Nusd(u128::MAX));
         let grant = grant.map_err(|short| NotOpened::Short { short, budget, left })?;
         Ok(state.reserve(key, request, grant))
@@ -476,6 +493,11 @@ impl Books {
         });
         state.settled(record, *settlement);
         Ok(Some(booked))
+    }
+
+    /// Whether an attempt at `id` was settled, as far back as receipts are known.
+    pub(crate) fn has_settled(&self, id: &RequestId) -> bool {
+        self.lock().receipts.contains_key(id)
     }
 
     pub(crate) fn recent(&self, n: usize) -> Vec<RequestView> {

@@ -48,6 +48,9 @@ pub struct GatewayConfig {
     /// do. Pages of other sites in a browser are not let in by it. `None`: a key is always needed. Only
     /// for a listener on loopback.
     pub keyless: Option<String>,
+    /// Whether callers without a key may pay by request, from channels of their own (`docs/spec/x402.md`), under the key
+    /// named [`crate::X402_KEY`].
+    pub x402: bool,
     /// Opens the operator's part of the HTTP API. `None`: it is closed.
     pub admin_key: Option<String>,
     /// Where keys, what they use, and finished requests are shared with other gateways. `None`: they are in

@@ -15,13 +15,15 @@ use types::{
 };
 
 use self::search::Search;
+pub(crate) use self::search::nobody;
 use crate::{
     accounts::{Entry, KeyId, KeyLimits, NotAdmitted},
     attempt::{Attempt, Race},
-    error::RequestFailure,
+    error::{PaymentProblem, RequestFailure},
     hedges::hedge,
     keyring,
     lanes::Ask,
+    payments::{Own, Payer},
     providers::Prefix,
     session::BYTES_PER_TOKEN_MAX,
     shared::Shared,
@@ -63,16 +65,49 @@ impl Default for Needs {
     }
 }
 
+impl Needs {
+    /// What is left to choose where the caller's own channel pays: it leads to one provider.
+    fn paid_by(self, own: &Own) -> Result<Needs, RequestFailure> {
+        if self.provider.is_some_and(|pinned| pinned != own.provider) {
+            let why = "the channel leads to another provider than the one that is pinned".into();
+            return Err(RequestFailure::Payment { problem: PaymentProblem::Invalid(why) });
+        }
+        let provider = Some(own.provider);
+        Ok(Needs { provider, continues: false, hedges: false, upstreams: false, ..self })
+    }
+}
+
+/// What is asked of whoever answers.
+pub(crate) fn need(
+    model: ModelId,
+    abilities: Abilities,
+    request: &InferenceRequest,
+    needs: &Needs,
+) -> market::Need {
+    let size = Size::of(request);
+    market::Need {
+        model,
+        prompt_tokens: size.estimate,
+        prompt_tokens_min: size.min,
+        context_tokens_min: needs.context_tokens_min,
+        tokens_max: request.tokens_max,
+        price_max: needs.price_max,
+        abilities,
+        provider: needs.provider,
+        region: needs.region.clone(),
+    }
+}
+
 /// How much there is to read, in tokens.
-#[derive(Clone, Copy)]
-struct Size {
-    estimate: u32,
-    max: u32,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    pub(crate) estimate: u32,
+    pub(crate) max: u32,
     min: u32,
 }
 
 impl Size {
-    fn of(request: &InferenceRequest) -> Size {
+    pub(crate) fn of(request: &InferenceRequest) -> Size {
         Size {
             estimate: request.prompt_tokens_estimate(),
             max: request.prompt_tokens_max(),
@@ -103,6 +138,8 @@ impl Since {
 pub(crate) struct Job {
     pub request_id: RequestId,
     pub key: KeyId,
+    /// If its caller pays the provider itself.
+    pub own: Option<Own>,
     pub model: ModelId,
     /// The name that the client used.
     pub model_name: String,
@@ -118,7 +155,7 @@ pub(crate) struct Job {
     orders: AtomicU16,
     /// Of the prompt's beginning, if it is long enough to be worth keeping in a cache.
     pub prefix: Option<Prefix>,
-    shared: Arc<Shared>,
+    pub shared: Arc<Shared>,
 }
 
 impl std::fmt::Debug for Job {
@@ -149,12 +186,17 @@ impl Drop for Job {
 /// Lets a request in: the gateway is open, the model is known, nobody has too many at once.
 pub(crate) async fn admit(
     shared: &Arc<Shared>,
-    key: KeyId,
+    payer: impl Into<Payer>,
     request_id: RequestId,
     model_name: String,
     request: &InferenceRequest,
     needs: Needs,
 ) -> Result<Arc<Job>, RequestFailure> {
+    let Payer { key, own } = payer.into();
+    let needs = match &own {
+        Some(own) => needs.paid_by(own)?,
+        None => needs,
+    };
     if shared.is_closing() {
         return Err(RequestFailure::Closing);
     }
@@ -176,6 +218,7 @@ pub(crate) async fn admit(
     Ok(Arc::new(Job {
         request_id,
         key,
+        own,
         model,
         model_name,
         salt,
@@ -215,7 +258,7 @@ fn bounds(
             prompt_tokens_max: size.max,
             tokens_max: request.tokens_max,
             context_tokens: answer_room(&needed, candidate.context_tokens),
-            budget_left: Nusd::ZERO,
+            budget_left: Ask::ALL,
         };
         ask.bounds()
     });
@@ -224,7 +267,7 @@ fn bounds(
 }
 
 /// What bounds an answer where nobody else does: the context, but not the number of vectors.
-fn answer_room(needed: &Abilities, context_tokens: u32) -> u32 {
+pub(crate) fn answer_room(needed: &Abilities, context_tokens: u32) -> u32 {
     if needed.completions { context_tokens } else { u32::MAX }
 }
 

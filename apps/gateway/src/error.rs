@@ -15,6 +15,8 @@ pub enum GatewayError {
     Randomness { source: getrandom::Error },
     #[error("the playground key cannot be made")]
     Playground { source: KeyError },
+    #[error("the key that stands for callers who pay by request cannot be made")]
+    Payments { source: KeyError },
     #[error("the database of API keys cannot be used")]
     Database { source: DatabaseError },
     #[error("the upstream `{name}` cannot be used: {problem}")]
@@ -89,6 +91,8 @@ pub enum RequestFailure {
          lower `max_tokens` or {}", .budget.name(), .budget.remedy()
     )]
     Budget { budget: Budget, needed: Nusd, left: Nusd },
+    #[error("{problem}")]
+    Payment { problem: PaymentProblem },
     #[error("this key may send {per_minute} {what} a minute; wait {} s", .retry_after_ms.div_ceil(1_000))]
     Rate { what: &'static str, per_minute: u32, retry_after_ms: u64 },
     #[error("too many requests at once {whose}; try again shortly")]
@@ -103,6 +107,30 @@ pub enum RequestFailure {
     Books { reason: String },
     #[error("the database of API keys does not answer; try again shortly")]
     KeysAway,
+    #[error("the ledger cannot be asked about the channel now: {reason}")]
+    ChainAway { reason: String },
     #[error("the gateway is shutting down")]
     Closing,
+}
+
+/// Why a caller without an API key is not answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PaymentProblem {
+    #[error(
+        "no API key was given; send `Authorization: Bearer pw-…`, or pay for this request from a channel of your \
+         own, as the header PAYMENT-REQUIRED says (docs/spec/x402.md)"
+    )]
+    None,
+    #[error("the payment cannot be used: {0}")]
+    Invalid(String),
+    #[error(
+        "the payment allows {allowed} nano-USD, and this request may cost up to {needed}; allow more, or lower \
+         `max_tokens`"
+    )]
+    Short { needed: Nusd, allowed: Nusd },
+    #[error(
+        "the channel does not have the {needed} nano-USD that this request may cost; add to its deposit, or lower \
+         `max_tokens`"
+    )]
+    Channel { needed: Nusd },
 }

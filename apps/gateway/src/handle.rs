@@ -22,7 +22,9 @@ use crate::{
     dispatch::{self, Job, Needs},
     error::{GatewayError, KeyError, ReceiptLookupError, RequestFailure},
     fleet::{self, DatabaseError, Fleet},
-    http, keyring, providers, serve,
+    http, keyring,
+    payments::X402_KEY,
+    providers, serve,
     shared::{Shared, millis},
     treasury,
     upstreams::Upstreams,
@@ -73,6 +75,10 @@ impl Gateway {
             fleet::begin(shared, fleet).await?;
         }
         handle.make_playground_key().await?;
+        if shared.config.x402 {
+            let made = handle.begin_payments().await;
+            made.map_err(|source| GatewayError::Payments { source })?;
+        }
         if let Some(fleet) = &shared.fleet {
             shared.tasks.spawn(fleet::run(Arc::clone(shared), Arc::clone(fleet)));
         }
@@ -182,22 +188,35 @@ impl GatewayHandle {
         made.map_err(|source| GatewayError::Playground { source })
     }
 
+    /// From now on callers may pay by request, unless the key that stands for them was revoked.
+    async fn begin_payments(&self) -> Result<(), KeyError> {
+        self.own_key(X402_KEY, KeyLimits::default()).await?;
+        if let Some(key) = keyring::named(&self.shared, X402_KEY).await? {
+            self.shared.payments.begin(key);
+        }
+        Ok(())
+    }
+
     async fn playground_key(&self, budget: Option<Nusd>) -> Result<(), KeyError> {
         match (keyring::named(&self.shared, PLAYGROUND_KEY).await?, budget) {
             (Some(_), None) => Ok(()),
             (Some(_), Some(_)) => self.set_budget(PLAYGROUND_KEY, budget).await,
-            // It was revoked: the box is closed.
-            (None, _) if !keyring::all_named(&self.shared, PLAYGROUND_KEY).await?.is_empty() => {
-                Ok(())
-            }
             (None, _) => {
                 let limits = KeyLimits::budget(budget.unwrap_or(PLAYGROUND_BUDGET));
-                match self.create_api_key(PLAYGROUND_KEY, limits).await {
-                    // Another gateway of the fleet was faster.
-                    Err(KeyError::NameTaken { .. }) if self.shared.fleet.is_some() => Ok(()),
-                    made => made.map(drop),
-                }
+                self.own_key(PLAYGROUND_KEY, limits).await
             }
+        }
+    }
+
+    /// Makes a key that nobody is told, unless there is or was one of this name: a revoked one stays so.
+    async fn own_key(&self, name: &str, limits: KeyLimits) -> Result<(), KeyError> {
+        if !keyring::all_named(&self.shared, name).await?.is_empty() {
+            return Ok(());
+        }
+        match self.create_api_key(name, limits).await {
+            // Another gateway of the fleet was faster.
+            Err(KeyError::NameTaken { .. }) if self.shared.fleet.is_some() => Ok(()),
+            made => made.map(drop),
         }
     }
 

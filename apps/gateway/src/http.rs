@@ -5,6 +5,7 @@ mod embed;
 mod errors;
 mod generate;
 mod models;
+mod payment;
 mod prices;
 mod receipts;
 mod routing;
@@ -31,6 +32,7 @@ use crate::{
     accounts::{KeyId, KeyLimits, key_id},
     error::RequestFailure,
     keyring, metrics,
+    payments::X402_KEY,
     shared::Shared,
 };
 
@@ -170,6 +172,12 @@ async fn authorize(shared: &Shared, headers: &HeaderMap) -> Result<KeyId, Reques
     keyring::admits(shared, &id).await.map(|()| id)
 }
 
+/// The same for what it says itself: who knows a request's id may read its receipt, if no key paid for it.
+async fn authorize_reader(shared: &Shared, headers: &HeaderMap) -> Result<KeyId, RequestFailure> {
+    let id = reader(shared, headers).await?;
+    keyring::admits(shared, &id).await.map(|()| id)
+}
+
 /// The key of a request, if it could be used not long ago: [`dispatch::admit`] asks again.
 async fn recognize(shared: &Shared, headers: &HeaderMap) -> Result<KeyId, RequestFailure> {
     let id = key_of(shared, headers).await?;
@@ -178,11 +186,21 @@ async fn recognize(shared: &Shared, headers: &HeaderMap) -> Result<KeyId, Reques
 
 /// What the key of a request may use.
 async fn limits_of(shared: &Shared, headers: &HeaderMap) -> Result<KeyLimits, RequestFailure> {
-    keyring::limits_of(shared, &key_of(shared, headers).await?).await
+    keyring::limits_of(shared, &reader(shared, headers).await?).await
+}
+
+/// The key in whose name something is read that costs nothing: whoever may pay by request needs none for that.
+async fn reader(shared: &Shared, headers: &HeaderMap) -> Result<KeyId, RequestFailure> {
+    match (key_of(shared, headers).await, shared.payments.key()) {
+        (Err(RequestFailure::NoKey), Some(key)) => Ok(key),
+        (key, _) => key,
+    }
 }
 
 async fn key_of(shared: &Shared, headers: &HeaderMap) -> Result<KeyId, RequestFailure> {
     match bearer(headers)? {
+        // Clients that insist on a key are given this word.
+        Some(X402_KEY) if shared.payments.key().is_some() => Err(RequestFailure::NoKey),
         // Looked up by digest, so that the time it takes says nothing about keys that exist.
         Some(key) => Ok(key_id(key)),
         None => keyless(shared, headers).await,

@@ -81,7 +81,7 @@ pub(crate) struct Ask {
     /// As the client gave it.
     pub tokens_max: Option<u32>,
     pub context_tokens: u32,
-    /// What the key's budget has left.
+    /// What the key's budget has left; before that is known, the most that may be spent at all.
     pub budget_left: Nusd,
 }
 
@@ -126,6 +126,9 @@ pub(crate) struct LaneClaim {
 }
 
 impl Ask {
+    /// As much as the budget has.
+    pub(crate) const ALL: Nusd = Nusd(u128::MAX);
+
     /// What it may cost: as little as will do, and as much as is asked for.
     pub(crate) fn bounds(&self) -> (Nusd, Nusd) {
         let (least, wanted) = self.lengths();
@@ -168,6 +171,14 @@ impl Channels {
         channel.provider = Some(provider);
         channel.deposit = deposit;
         self.by_provider.insert(provider, id);
+    }
+
+    /// What the ledger says of a channel that another account pays into, and this gateway signs for. It is used only
+    /// for that account's requests.
+    pub(crate) fn set_own(&mut self, id: ChannelId, provider: Address, deposit: Nusd) {
+        let channel = self.by_id.entry(id).or_default();
+        channel.provider = Some(provider);
+        channel.deposit = deposit;
     }
 
     /// The channel is closed or closing: nothing more is promised in it.

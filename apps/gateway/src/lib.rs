@@ -15,6 +15,7 @@ mod fleet;
 mod keyring;
 mod lanes;
 mod metrics;
+mod payments;
 mod purses;
 mod traces;
 
@@ -46,9 +47,10 @@ pub use config::{
     ChannelPolicy, Clock, CreditPolicy, GatewayConfig, Limits, RECEIPT_RETENTION_MS, Timeouts,
     system_clock,
 };
-pub use error::{GatewayError, KeyError, ReceiptLookupError, RequestFailure};
+pub use error::{GatewayError, KeyError, PaymentProblem, ReceiptLookupError, RequestFailure};
 pub use fleet::{DatabaseError, DatabaseUrl, DatabaseUrlError};
 pub use handle::{Gateway, GatewayHandle, PLAYGROUND_BUDGET, PLAYGROUND_KEY, new_admin_key};
+pub use payments::X402_KEY;
 pub use upstreams::{
     ConnectUpstream, ConnectedUpstream, UpstreamConfig, UpstreamModel, UpstreamRole,
 };

@@ -22,6 +22,7 @@ use crate::{
     fleet::Fleet,
     hedges::HedgeBudget,
     metrics::Metrics,
+    payments::Payments,
     providers::Directory,
     traces::{self, Tracer},
     treasury::Command,
@@ -44,6 +45,8 @@ pub(crate) struct Shared {
     pub upstreams: Upstreams,
     pub metrics: Metrics,
     pub hedges: HedgeBudget,
+    /// By callers without an API key.
+    pub payments: Payments,
     /// `None`: nothing is traced.
     pub tracer: Option<Tracer>,
     /// Places for exports of usage, each of which holds a thread while its client reads.
@@ -94,6 +97,7 @@ impl Shared {
             upstreams,
             metrics: Metrics::default(),
             hedges: HedgeBudget::default(),
+            payments: Payments::new(),
             tracer,
             exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             admin: config.admin_key.as_deref().map(key_id),
@@ -131,7 +135,12 @@ impl Shared {
     pub(crate) fn models(&self) -> Vec<ModelView> {
         let mut models = self.directory.models();
         let names: BTreeSet<String> = models.iter().map(|view| view.alias.clone()).collect();
-        models.extend(self.upstreams.models(|name| names.contains(name)));
+        // A name that providers had before means their model still, and whoever lists it must find it.
+        let named = |view: ModelView| match self.directory.resolve(&view.alias) {
+            Some(resolved) => ModelView { model: resolved.model, ..view },
+            None => view,
+        };
+        models.extend(self.upstreams.models(|name| names.contains(name)).into_iter().map(named));
         models
     }
 

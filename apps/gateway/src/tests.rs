@@ -24,6 +24,7 @@ mod tallies;
 mod tools;
 mod traces;
 mod upstreams;
+mod x402;
 
 use std::{
     path::Path,
@@ -128,11 +129,17 @@ impl World {
 
     /// Stops the gateway and starts it anew on the same folder.
     async fn restart(self) -> World {
+        self.restart_with(|_| ()).await
+    }
+
+    /// The same with another configuration.
+    async fn restart_with(self, change: impl FnOnce(&mut GatewayConfig)) -> World {
         let World { home, net, chain, gateway, api_key, database, node_seed } = self;
         gateway.shutdown().await;
         drop(gateway);
         let mut config = config(home.path(), &net, &chain, node_seed);
         config.database.clone_from(&database);
+        change(&mut config);
         let gateway = Gateway::start(config).await.unwrap();
         World { home, net, chain, gateway, api_key, database, node_seed }
     }
@@ -263,6 +270,7 @@ fn config(home: &Path, net: &MemoryNet, chain: &Arc<TestChain>, node_seed: u8) -
         channels: ChannelPolicy { deposit: Nusd::whole(5), withdraw_delay_ms: 3_600_000 },
         playground_budget: Some(BUDGET),
         keyless: None,
+        x402: false,
         admin_key: Some(ADMIN_KEY.to_owned()),
         database: None,
         upstreams: Vec::new(),

@@ -117,7 +117,9 @@ pub(crate) fn status(failure: &RequestFailure) -> StatusCode {
         }
         RequestFailure::ModelNotAllowed { .. } => StatusCode::FORBIDDEN,
         RequestFailure::UnknownModel { .. } => StatusCode::NOT_FOUND,
-        RequestFailure::Budget { .. } => StatusCode::PAYMENT_REQUIRED,
+        RequestFailure::Budget { .. } | RequestFailure::Payment { .. } => {
+            StatusCode::PAYMENT_REQUIRED
+        }
         RequestFailure::TooMany { .. } | RequestFailure::Rate { .. } => {
             StatusCode::TOO_MANY_REQUESTS
         }
@@ -125,6 +127,7 @@ pub(crate) fn status(failure: &RequestFailure) -> StatusCode {
         | RequestFailure::NoProvider { .. }
         | RequestFailure::Books { .. }
         | RequestFailure::KeysAway
+        | RequestFailure::ChainAway { .. }
         | RequestFailure::Closing => StatusCode::SERVICE_UNAVAILABLE,
         RequestFailure::Upstream { .. } => StatusCode::BAD_GATEWAY,
     }

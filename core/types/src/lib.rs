@@ -32,6 +32,7 @@ pub mod ability;
 pub mod channel;
 pub mod inference;
 pub mod offer;
+pub mod payment;
 pub mod receipt;
 pub mod tools;
 pub mod vector;

@@ -20,6 +20,7 @@ use types::{
     hash::to_hex,
     inference::{CountMethod, FinishReason},
     params::Params,
+    payment::Payment,
     price::Price,
     receipt::{Acknowledgement, ServiceReport},
     sign::{Signable, Signed, signing_bytes},
@@ -592,4 +593,29 @@ fn block_headers_votes_and_certificates() {
     );
     expect!["bdf2a15ed5f37aa5705d64ac02b01bc9280fc0c64a5b3777258f51a393978713"]
         .assert_eq(&validators.hash().to_string());
+}
+
+#[test]
+fn payments() {
+    let payment = Payment {
+        channel: CHANNEL,
+        request: Payment::request_hash("/v1/chat/completions", b"{}"),
+        nonce: Hash32([0x22; 32]),
+        amount_max: Nusd(4_000),
+        expires_at: TimeMs(1_700_000_000_000),
+    };
+    check(
+        &payment,
+        expect![
+            "c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c1c156701b7c217eabcf34078717ccaac786200c99d258aecc1cd8445a4923b62cc62222222222222222222222222222222222222222222222222222222222222222a00f00000000000000000000000000000068e5cf8b010000"
+        ],
+    );
+    check_signed(
+        &payment,
+        expect!["70656572776174742f7061796d656e742f31000a00000070656572776174742d31"],
+    );
+    let signed = Signed { value: payment, signer: KEY, signature: Signature([0xd1; 64]) };
+    let other = Signed { signature: Signature([0xd2; 64]), ..signed.clone() };
+    assert_eq!(signed.request_id(), other.request_id(), "another signature is no other payment");
+    expect!["0103eb50d016c5638cabcc9c342aa222"].assert_eq(&signed.request_id().to_string());
 }

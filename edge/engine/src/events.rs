@@ -3,7 +3,7 @@
 use std::{
     future::poll_fn,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use tokio::sync::mpsc;
@@ -68,7 +68,7 @@ impl Events {
     ) -> Poll<usize> {
         match &mut self.0 {
             Source::Channel(events) => events.poll_recv_many(cx, into, max),
-            Source::Polled(source) => Poll::Ready(ready!(source.as_mut().poll(cx, into, max))),
+            Source::Polled(source) => source.as_mut().poll(cx, into, max),
         }
     }
 }

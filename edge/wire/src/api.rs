@@ -8,6 +8,7 @@ pub mod embeddings;
 pub mod ollama;
 pub mod openai;
 pub mod responses;
+pub mod x402;
 
 mod answer;
 mod error;

@@ -263,6 +263,33 @@ pub(crate) enum ChannelCommand {
         #[command(flatten)]
         at: AtArgs,
     },
+    /// Open a channel from an account of yours to a provider, for requests that are paid one by one without an API
+    /// key: a gateway signs for it. Buys the credits that are missing. Signed by `wallet`
+    Open {
+        /// Who is paid
+        provider: Address,
+        /// The gateway's payer key, as its answer to a request without a key tells it
+        #[arg(long, value_name = "KEY")]
+        payer_key: PublicKey,
+        /// What is put into it, in USD
+        #[arg(long, value_name = "USD", default_value = "0.10", value_parser = parse_usd)]
+        deposit: Nusd,
+        /// From the wish to withdraw to the withdrawal, in minutes [default: four times the shortest that the ledger
+        /// allows]
+        #[arg(long, value_name = "MINUTES")]
+        withdraw_delay: Option<u64>,
+        #[command(flatten)]
+        tx: TxArgs,
+    },
+    /// Add to a channel's deposit as its payer. Buys the credits that are missing. Signed by `wallet`
+    Add {
+        id: ChannelId,
+        /// How many USD
+        #[arg(value_parser = parse_usd)]
+        amount: Nusd,
+        #[command(flatten)]
+        tx: TxArgs,
+    },
     /// Close a channel as its receiver: the unused rest goes back to the payer at once. Redeem
     /// first: vouchers of a closed channel are worth nothing. Signed by `provider`
     Close {

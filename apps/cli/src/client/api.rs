@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use gateway::RouteView;
-use reqwest::Method;
+use reqwest::{Method, StatusCode, header::CONTENT_TYPE};
 use serde::Deserialize;
+use wire::api::x402;
 
+use super::x402::Purse;
 use crate::{
     args::{GatewayClientArgs, OperatorArgs},
     home::Home,
@@ -30,6 +32,8 @@ struct ErrorBody {
 #[derive(Deserialize)]
 struct ErrorDetail {
     message: String,
+    #[serde(default)]
+    code: Option<String>,
 }
 
 /// One entry of the list of models; what other servers leave out may be missing.
@@ -146,22 +150,76 @@ impl Api {
         self.ask(Method::POST, path, Some(body)).await
     }
 
+    /// Posts without a key, and pays where that is asked.
+    pub(crate) async fn post_paying(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+        purse: &Purse,
+    ) -> anyhow::Result<reqwest::Response> {
+        let body = serde_json::to_vec(body).context("writing the request")?;
+        let mut paid = None;
+        loop {
+            let request = self.http.post(format!("{}/{path}", self.base_url)).body(body.clone());
+            let mut request = request.header(CONTENT_TYPE, "application/json");
+            if let Some((header, _)) = &paid {
+                request = request.header(x402::SIGNATURE, header);
+            }
+            let response = self.response(request).await?;
+            let required = response.headers().get(x402::REQUIRED).and_then(|it| it.to_str().ok());
+            let required = required.map(str::to_owned);
+            let Some(required) =
+                required.filter(|_| response.status() == StatusCode::PAYMENT_REQUIRED)
+            else {
+                return accepted(response).await;
+            };
+            let (status, error) = failure(response).await;
+            let code = error.as_ref().and_then(|error| error.code.as_deref());
+            let is_short = match (&paid, code) {
+                (None, Some("payment_required")) => false,
+                (Some((_, false)), Some("channel_too_small")) => true,
+                _ => bail!(told(status, error)),
+            };
+            paid = Some((purse.pay(&required, &body, is_short).await?, is_short));
+        }
+    }
+
     async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
         let request = match &self.key {
             Some(key) => request.bearer_auth(key),
             None => request,
         };
-        let asking = || format!("asking the gateway at {}", self.base_url);
-        let response = request.send().await.with_context(asking)?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
-        let text = response.text().await.unwrap_or_default();
-        match serde_json::from_str::<ErrorBody>(&text) {
-            Ok(body) => bail!("the gateway answered {status}: {}", body.error.message),
-            Err(_) => bail!("the gateway answered {status}"),
-        }
+        accepted(self.response(request).await?).await
+    }
+
+    async fn response(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> anyhow::Result<reqwest::Response> {
+        request.send().await.with_context(|| format!("asking the gateway at {}", self.base_url))
+    }
+}
+
+/// An answer that is none of a failure.
+async fn accepted(response: reqwest::Response) -> anyhow::Result<reqwest::Response> {
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    let (status, error) = failure(response).await;
+    bail!(told(status, error))
+}
+
+async fn failure(response: reqwest::Response) -> (StatusCode, Option<ErrorDetail>) {
+    let status = response.status();
+    let text = response.text().await.unwrap_or_default();
+    let body = serde_json::from_str::<ErrorBody>(&text);
+    (status, body.ok().map(|body| body.error))
+}
+
+fn told(status: StatusCode, error: Option<ErrorDetail>) -> String {
+    match error {
+        Some(error) => format!("the gateway answered {status}: {}", error.message),
+        None => format!("the gateway answered {status}"),
     }
 }
 

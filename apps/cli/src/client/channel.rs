@@ -4,16 +4,22 @@ use anyhow::{Context, bail};
 use types::{ChannelId, tx::Action};
 use wire::chain::{Chain, ChannelView};
 
-use super::actor::{Actor, connect, load};
+use super::{
+    actor::{Actor, connect, load},
+    x402,
+};
 use crate::{
     args::{ChannelArgs, ChannelCommand, Common, TxArgs},
     home::Home,
     output::{Output, utc},
+    run::gateway::withdraw_delay_ms as gateway_delay_ms,
 };
 
 /// Of whoever receives from channels, and of whoever pays into them.
 const RECEIVER_KEY: &str = "provider";
 const PAYER_KEY: &str = "gateway";
+/// Of whoever pays by request.
+const OWN_KEY: &str = "wallet";
 
 pub(crate) async fn run(common: Common, args: ChannelArgs, output: Output) -> anyhow::Result<()> {
     let home = Home::open(&common)?;
@@ -26,6 +32,34 @@ pub(crate) async fn run(common: Common, args: ChannelArgs, output: Output) -> an
             let channels = connect(&home, &at)?.channels_of(party).await?;
             let lines: Vec<String> = channels.iter().map(describe).collect();
             output.result(&channels, lines.join("\n"))
+        }
+        ChannelCommand::Open { provider, payer_key, deposit, withdraw_delay, tx } => {
+            let actor = Actor::open(&home, &tx, OWN_KEY)?;
+            let delay_ms = match withdraw_delay {
+                Some(minutes) => minutes.saturating_mul(60_000),
+                None => {
+                    let params = actor.chain().status().await?.params.channels;
+                    gateway_delay_ms(&params)
+                }
+            };
+            let channels = actor.chain().channels_of(actor.address()).await?;
+            let terms = x402::terms(&actor, &channels, provider, payer_key, delay_ms);
+            if actor.is_dry_run() {
+                return actor.act(Action::OpenChannel { terms, deposit }, "", output).await;
+            }
+            let id = x402::open(&actor, terms, deposit).await?;
+            let made = serde_json::json!({ "channel": id, "deposit": deposit });
+            output.result(&made, format_args!("{id}"))
+        }
+        ChannelCommand::Add { id, amount, tx } => {
+            let actor = Actor::open(&home, &tx, OWN_KEY)?;
+            if actor.is_dry_run() {
+                let action = Action::TopUpChannel { channel: id, amount };
+                return actor.act(action, "", output).await;
+            }
+            x402::add(&actor, id, amount).await?;
+            let done = format!("added {} USD to channel {id}", amount.to_decimal());
+            output.result(&serde_json::json!({ "channel": id, "added": amount }), done)
         }
         ChannelCommand::Close { id, tx } => {
             let action = Action::CloseChannel { channel: id };

@@ -6,7 +6,10 @@ use anyhow::{Context, bail};
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use super::api::{Api, Model};
+use super::{
+    api::{Api, Model},
+    x402::Purse,
+};
 use crate::{
     args::{ChatArgs, Common},
     home::Home,
@@ -27,6 +30,8 @@ struct Answer {
 pub(crate) async fn run(common: Common, args: ChatArgs, output: Output) -> anyhow::Result<()> {
     let home = Home::open(&common)?;
     let api = Api::new(&home, &args.gateway)?;
+    let purse = Purse::open(&home, &args.pay, output)?;
+    let payer = (&api, purse.as_ref());
     let model = match &args.model {
         Some(model) => model.clone(),
         None => {
@@ -40,7 +45,7 @@ pub(crate) async fn run(common: Common, args: ChatArgs, output: Output) -> anyho
         messages.push(json!({ "role": "system", "content": system }));
     }
     if let Some(message) = &args.message {
-        return turn(&api, &model, &args, &mut messages, message, output).await;
+        return turn(payer, &model, &args, &mut messages, message, output).await;
     }
     output.progress(format_args!("talking to {model}; an empty line ends the chat"));
     loop {
@@ -55,13 +60,13 @@ pub(crate) async fn run(common: Common, args: ChatArgs, output: Output) -> anyho
         if line.trim().is_empty() {
             return Ok(());
         }
-        turn(&api, &model, &args, &mut messages, line.trim(), output).await?;
+        turn(payer, &model, &args, &mut messages, line.trim(), output).await?;
     }
 }
 
 /// Asks, prints the answer, and keeps both for the next turn.
 async fn turn(
-    api: &Api,
+    payer: (&Api, Option<&Purse>),
     model: &str,
     args: &ChatArgs,
     messages: &mut Vec<Value>,
@@ -85,7 +90,7 @@ async fn turn(
             body[name] = value;
         }
     }
-    let answer = stream(api, &body, output).await?;
+    let answer = stream(payer, &body, output).await?;
     if answer.finish_reason.is_none() {
         bail!("the answer ended without a reason; it may be incomplete");
     }
@@ -105,8 +110,17 @@ async fn turn(
 }
 
 /// Reads the events of a streamed answer; text is printed as it comes.
-async fn stream(api: &Api, body: &Value, output: Output) -> anyhow::Result<Answer> {
-    let mut chunks = api.post("chat/completions", body).await?.bytes_stream();
+async fn stream(
+    (api, purse): (&Api, Option<&Purse>),
+    body: &Value,
+    output: Output,
+) -> anyhow::Result<Answer> {
+    let path = "chat/completions";
+    let response = match purse {
+        Some(purse) => api.post_paying(path, body, purse).await?,
+        None => api.post(path, body).await?,
+    };
+    let mut chunks = response.bytes_stream();
     let mut pending = Vec::new();
     let mut answer = Answer::default();
     while let Some(chunk) = chunks.next().await {

@@ -115,7 +115,7 @@ async fn show(chain: &HttpChain, address: Address, output: Output) -> anyhow::Re
 }
 
 /// What `usd` of credits cost now, and a little more.
-async fn dearest(chain: &HttpChain, usd: Nusd) -> anyhow::Result<Watt> {
+pub(crate) async fn dearest(chain: &HttpChain, usd: Nusd) -> anyhow::Result<Watt> {
     let status = chain.status().await?;
     let spread = status.params.credits.spread.get();
     let gross = Watt::worth(usd, status.nusd_per_watt, Rounding::Up)

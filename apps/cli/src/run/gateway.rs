@@ -42,6 +42,8 @@ pub(crate) struct GatewayPlan {
     pub(crate) key_budget: Option<Nusd>,
     /// Whether the first key pays for programs of this machine that send none.
     pub(crate) keyless: bool,
+    /// Whether callers without a key may pay by request.
+    pub(crate) x402: bool,
     /// Where figures for Prometheus are served.
     pub(crate) metrics_listen: Option<SocketAddr>,
     /// Where API keys are shared with other gateways.
@@ -150,6 +152,7 @@ pub(crate) async fn start(
             withdraw_delay_ms: withdraw_delay_ms(&genesis.params.channels),
         },
         playground_budget: plan.key_budget,
+        x402: plan.x402,
         keyless: plan.keyless.then(|| FIRST_KEY.to_owned()),
         admin_key: Some(admin_key(home)?),
         database: plan.database,
@@ -206,7 +209,7 @@ pub(crate) async fn start(
 }
 
 /// Four times the shortest: whoever provides has time to redeem, also after an outage.
-fn withdraw_delay_ms(params: &ChannelParams) -> u64 {
+pub(crate) fn withdraw_delay_ms(params: &ChannelParams) -> u64 {
     params.withdraw_delay_ms_min.saturating_mul(4).min(params.withdraw_delay_ms_max)
 }
 
@@ -286,6 +289,7 @@ pub(crate) async fn run(common: Common, args: GatewayArgs, output: Output) -> an
         moniker: args.moniker,
         key_budget: args.key_budget,
         keyless: args.keyless,
+        x402: args.x402,
         metrics_listen: args.metrics_listen,
         database: args.database,
         upstreams: upstreams::read(args.upstreams.as_deref())?,

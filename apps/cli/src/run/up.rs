@@ -65,6 +65,7 @@ pub(crate) async fn run(common: Common, args: UpArgs, output: Output) -> anyhow:
         moniker: "gateway".to_owned(),
         key_budget: args.key_budget,
         keyless: args.keyless,
+        x402: args.x402,
         metrics_listen: args.metrics_listen,
         database: None,
         upstreams: Vec::new(),

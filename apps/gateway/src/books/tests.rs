@@ -21,7 +21,7 @@ fn ask() -> Ask {
         prompt_tokens_max: 10,
         tokens_max: Some(50),
         context_tokens: 1_000,
-        budget_left: Nusd::ZERO,
+        budget_left: Ask::ALL,
     }
 }
 

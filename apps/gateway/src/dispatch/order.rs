@@ -51,7 +51,7 @@ impl Search<'_> {
             prompt_tokens_max: size.max,
             tokens_max: request.tokens_max,
             context_tokens,
-            budget_left: Nusd::ZERO,
+            budget_left: job.own.as_ref().map_or(Ask::ALL, |own| own.amount_max),
         };
         let terms = Terms {
             request_id: job.request_id,
@@ -89,7 +89,8 @@ impl Search<'_> {
         request: &InferenceRequest,
     ) -> Result<Option<Attempt>, RequestFailure> {
         let (shared, job, provider) = (self.shared, self.job, chosen.provider);
-        let Some(channel) = shared.books.channel_of(&provider) else {
+        let own = job.own.as_ref().map(|own| own.channel);
+        let Some(channel) = own.or_else(|| shared.books.channel_of(&provider)) else {
             self.exclude(provider, "its channel has just closed".into());
             return Ok(None);
         };
@@ -102,7 +103,7 @@ impl Search<'_> {
             }
         };
         let Opened { reserved, held, room, .. } = hold.opened();
-        if room < treasury::room_min(shared) {
+        if own.is_none() && room < treasury::room_min(shared) {
             treasury::top_up(shared, provider, treasury::room_min(shared));
         }
         let ordered = bounded(request, &reserved.grant, draft.context_tokens);

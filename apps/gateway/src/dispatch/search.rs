@@ -8,14 +8,14 @@ use std::{
 
 use market::{Candidate, Patience};
 use tokio::time::Instant;
-use types::{Address, ability::Lacking, inference::InferenceRequest, price::Price};
+use types::{Address, TimeMs, ability::Lacking, inference::InferenceRequest, price::Price};
 use wire::serve::Refusal;
 
-use super::{Job, Needs, Since, Size, answer_room, begin, random};
+use super::{Job, Since, answer_room, begin, need, random};
 use crate::{
     attempt::{Attempt, Event, Race, explain},
     books::NotOpened,
-    error::RequestFailure,
+    error::{PaymentProblem, RequestFailure},
     keyring,
     lanes::{Ask, Short},
     providers::{Chosen, Directory, Slot},
@@ -85,19 +85,7 @@ impl<'a> Search<'a> {
         request: &InferenceRequest,
         since: Since,
     ) -> Search<'a> {
-        let Needs { context_tokens_min, price_max, provider, region, .. } = job.needs.clone();
-        let size = Size::of(request);
-        let need = market::Need {
-            model: job.model,
-            prompt_tokens: size.estimate,
-            prompt_tokens_min: size.min,
-            context_tokens_min,
-            tokens_max: request.tokens_max,
-            price_max,
-            abilities: job.abilities,
-            provider,
-            region,
-        };
+        let need = need(job.model, job.abilities, request, &job.needs);
         let queue = Duration::from_millis(shared.config.timeouts.queue_ms);
         Search {
             shared,
@@ -266,52 +254,14 @@ impl<'a> Search<'a> {
         if let Some(failure) = self.otherwise.take() {
             return failure;
         }
-        let model = self.job.model_name.clone();
-        let now = self.shared.since_start();
-        let retry_at = choice.and_then(|choice| choice.retry_at(now));
-        let retry_after_ms = retry_at.map_or(1_000, |at| at.ms_since(now).max(1_000));
-        if self.failures > 0
-            && let Some(reason) = self.last_reason.take()
-        {
-            return RequestFailure::Upstream { reason };
+        let reason = self.last_reason.take();
+        match reason {
+            Some(reason) if self.failures > 0 => RequestFailure::Upstream { reason },
+            reason => {
+                let now = self.shared.since_start();
+                nobody((&self.job.model_name, &self.need), choice, reason, now)
+            }
         }
-        let is_long = |choice: &market::Choice| {
-            let mut passed = choice.passed.iter();
-            !choice.passed.is_empty()
-                && passed.all(|passed| matches!(passed.reason, market::Reason::Context { .. }))
-        };
-        if choice.is_some_and(is_long) {
-            return match self.job.needs.context_tokens_min {
-                // Asked for more than the prompt takes, and than anybody has.
-                Some(min) if min > self.need.prompt_tokens_min => RequestFailure::Invalid {
-                    param: None,
-                    problem: format!("no provider of `{model}` has a context of {min} tokens"),
-                },
-                _ => RequestFailure::TooLong { model },
-            };
-        }
-        if let Some(lacking) = choice.and_then(lacked_by_all) {
-            let remedy = lacking.remedy();
-            let problem = format!("no provider of `{model}` can do this: {lacking}; {remedy}");
-            let param = lacking.field().map(str::to_owned);
-            return RequestFailure::Invalid { param, problem };
-        }
-        if choice.is_some_and(market::Choice::is_full) {
-            return RequestFailure::Busy { model, retry_after_ms };
-        }
-        let mut reasons: Vec<String> = choice
-            .into_iter()
-            .flat_map(|choice| &choice.passed)
-            .filter(|passed| passed.reason != market::Reason::Tried)
-            .map(|passed| passed.reason.to_string())
-            .chain(self.last_reason.take())
-            .collect();
-        reasons.sort();
-        reasons.dedup();
-        if reasons.is_empty() {
-            reasons.push("none is connected".into());
-        }
-        RequestFailure::NoProvider { model, reasons: reasons.join("; "), retry_after_ms }
     }
 
     /// Deals with a request that cannot be paid.
@@ -324,6 +274,17 @@ impl<'a> Search<'a> {
         match problem {
             NotOpened::Journal(error) => {
                 return Err(RequestFailure::Books { reason: error.to_string() });
+            }
+            NotOpened::Short { short: Short::Budget { needed }, .. }
+                if needed > ask.budget_left =>
+            {
+                let problem = PaymentProblem::Short { needed, allowed: ask.budget_left };
+                return Err(RequestFailure::Payment { problem });
+            }
+            NotOpened::Short { short: Short::Room { needed }, .. } if self.job.own.is_some() => {
+                return Err(RequestFailure::Payment {
+                    problem: PaymentProblem::Channel { needed },
+                });
             }
             NotOpened::Short { short: Short::Budget { needed }, budget, left } => {
                 let payer = (&self.job.key, self.job.request_id);
@@ -413,4 +374,53 @@ fn lacked_by_all(choice: &market::Choice) -> Option<Lacking> {
     let mut lacked = choice.passed.iter().map(lacked);
     let first = lacked.next()??;
     lacked.all(|what| what.is_some()).then_some(first)
+}
+
+/// Why nobody can take a request of this model, as the client is told.
+pub(crate) fn nobody(
+    (model, need): (&str, &market::Need),
+    choice: Option<&market::Choice>,
+    reason: Option<String>,
+    now: TimeMs,
+) -> RequestFailure {
+    let model = model.to_owned();
+    let retry_at = choice.and_then(|choice| choice.retry_at(now));
+    let retry_after_ms = retry_at.map_or(1_000, |at| at.ms_since(now).max(1_000));
+    let is_long = |choice: &market::Choice| {
+        let mut passed = choice.passed.iter();
+        !choice.passed.is_empty()
+            && passed.all(|passed| matches!(passed.reason, market::Reason::Context { .. }))
+    };
+    if choice.is_some_and(is_long) {
+        return match need.context_tokens_min {
+            // Asked for more than the prompt takes, and than anybody has.
+            Some(min) if min > need.prompt_tokens_min => RequestFailure::Invalid {
+                param: None,
+                problem: format!("no provider of `{model}` has a context of {min} tokens"),
+            },
+            _ => RequestFailure::TooLong { model },
+        };
+    }
+    if let Some(lacking) = choice.and_then(lacked_by_all) {
+        let remedy = lacking.remedy();
+        let problem = format!("no provider of `{model}` can do this: {lacking}; {remedy}");
+        let param = lacking.field().map(str::to_owned);
+        return RequestFailure::Invalid { param, problem };
+    }
+    if choice.is_some_and(market::Choice::is_full) {
+        return RequestFailure::Busy { model, retry_after_ms };
+    }
+    let mut reasons: Vec<String> = choice
+        .into_iter()
+        .flat_map(|choice| &choice.passed)
+        .filter(|passed| passed.reason != market::Reason::Tried)
+        .map(|passed| passed.reason.to_string())
+        .chain(reason)
+        .collect();
+    reasons.sort();
+    reasons.dedup();
+    if reasons.is_empty() {
+        reasons.push("none is connected".into());
+    }
+    RequestFailure::NoProvider { model, reasons: reasons.join("; "), retry_after_ms }
 }

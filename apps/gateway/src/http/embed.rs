@@ -14,7 +14,9 @@ use wire::api::{
 use super::{
     Reply,
     generate::{Refused, bill, broken, head},
-    json, new_id, read_body, recognize, routing,
+    json,
+    payment::{self, Given},
+    read_body, routing,
 };
 use crate::{
     answering::{Answering, Part},
@@ -26,9 +28,9 @@ use crate::{
 
 /// Every endpoint that embeds.
 pub(super) async fn embed(shared: Arc<Shared>, endpoint: Endpoint, request: Request) -> Reply {
-    let id = new_id();
+    let (paid, id) = payment::given(&shared, request.headers());
     let measured = Measured::begin(&shared, endpoint.into(), id, request.headers());
-    match answer(&shared, endpoint, id, request, &measured).await {
+    match answer(&shared, endpoint, (id, paid), request, &measured).await {
         Ok(reply) => reply,
         Err(refused) => refused.tell(endpoint.dialect(), id, &measured),
     }
@@ -37,22 +39,23 @@ pub(super) async fn embed(shared: Arc<Shared>, endpoint: Endpoint, request: Requ
 async fn answer(
     shared: &Arc<Shared>,
     endpoint: Endpoint,
-    id: RequestId,
+    (id, paid): (RequestId, Given),
     request: Request,
     measured: &Measured,
 ) -> Result<Reply, Refused> {
     let (parts, body) = request.into_parts();
-    let key = recognize(shared, &parts.headers).await?;
+    let caller = payment::caller(shared, &parts.headers, paid).await?;
     let body = read_body(shared, body).await.map_err(Refused::Error)?;
     let asked = match embeddings::parse(endpoint, &body)? {
         Asked::Embeddings(asked) => *asked,
         Asked::Loading { model } => {
-            dispatch::known_model(shared, &key, &model).await?;
+            dispatch::known_model(shared, caller.key(), &model).await?;
             measured.answered(0);
             let head = Head { id, created: shared.now(), model: &model };
             return Ok(json(StatusCode::OK, id, embeddings::loaded(endpoint, head)));
         }
     };
+    let hash = caller.request_hash(parts.uri.path(), &body);
     drop(body);
     let EmbeddingRequest { model, request, encoding, context_tokens_min } = asked;
     if let Some(span) = measured.span() {
@@ -62,8 +65,11 @@ async fn answer(
     let needs = routing::needs(&parts.headers)?;
     // Half of the vectors are nothing to race with.
     let needs = Needs { context_tokens_min, place, hedges: false, ..needs };
-    let job = dispatch::admit(shared, key, id, model, &request, needs).await?;
-    let mut answering = Answering::begin(shared, &job, request).await?;
+    let asked = (parts.uri.path(), hash);
+    let (payer, quote) = caller.payer(shared, asked, &model, &request, &needs).await?;
+    let refused = |failure| payment::refused(shared, quote.as_ref(), failure);
+    let job = dispatch::admit(shared, payer, id, model, &request, needs).await.map_err(refused)?;
+    let mut answering = Answering::begin(shared, &job, request).await.map_err(refused)?;
     let mut vectors = Vec::new();
     let ended = loop {
         match answering.part().await {
@@ -81,7 +87,7 @@ async fn answer(
         span.closed(usage, &billing, None);
     }
     if let Err(failure) = ended.outcome {
-        return Ok(broken(&failure, endpoint.dialect(), id, &billing, measured));
+        return Ok(broken(&failure, endpoint.dialect(), &job, &billing, measured));
     }
     measured.answered(0);
     let total_ms = millis(measured.elapsed());
@@ -90,6 +96,6 @@ async fn answer(
     let parts = embeddings::Body::new(endpoint, head(&job), &answer, vectors);
     let mut reply = json(StatusCode::OK, id, bytes::Bytes::new());
     *reply.body_mut() = Body::from_stream(stream::iter(parts.map(Ok::<_, Infallible>)));
-    bill(&mut reply, &billing);
+    bill(&mut reply, &job, &billing);
     Ok(reply)
 }

@@ -2,7 +2,7 @@
 
 use wire::api::ApiError;
 
-use crate::error::RequestFailure;
+use crate::error::{PaymentProblem, RequestFailure};
 
 /// A request that is wrong.
 pub(super) fn invalid(
@@ -55,6 +55,15 @@ pub(crate) fn api_error(failure: &RequestFailure) -> ApiError {
             error(400, "invalid_request_error", "context_length_exceeded")
         }
         RequestFailure::Budget { .. } => error(402, "insufficient_quota", "insufficient_quota"),
+        RequestFailure::Payment { problem } => {
+            let code = match problem {
+                PaymentProblem::None => "payment_required",
+                PaymentProblem::Invalid(_) => "payment_invalid",
+                PaymentProblem::Short { .. } => "payment_too_small",
+                PaymentProblem::Channel { .. } => "channel_too_small",
+            };
+            error(402, "invalid_request_error", code)
+        }
         RequestFailure::TooMany { .. } => ApiError {
             retry_after_ms: Some(1_000),
             ..error(429, "rate_limit_error", "rate_limit_exceeded")
@@ -75,6 +84,10 @@ pub(crate) fn api_error(failure: &RequestFailure) -> ApiError {
         RequestFailure::Upstream { .. } => error(502, "server_error", "provider_failed"),
         RequestFailure::Books { .. } => error(500, "server_error", "books_failed"),
         RequestFailure::KeysAway => keys_away(message),
+        RequestFailure::ChainAway { .. } => ApiError {
+            retry_after_ms: Some(2_000),
+            ..error(503, "server_error", "ledger_unavailable")
+        },
         RequestFailure::Closing => {
             ApiError { retry_after_ms: Some(5_000), ..error(503, "server_error", "shutting_down") }
         }

@@ -8,8 +8,11 @@ use types::{RequestId, inference::TokenPiece, tools::ToolCall};
 use wire::api::{Answer, ApiError, BadRequest, Billing, Dialect, GenerationRequest, Head, ollama};
 
 use super::{
-    COST, MODEL, PROVIDER, Reply, UPSTREAM, api_error, errors::invalid, json, new_id, read_body,
-    recognize, refuse, routing, stream, text_value,
+    COST, MODEL, PROVIDER, Reply, UPSTREAM, api_error,
+    errors::invalid,
+    json,
+    payment::{self, Given, REQUIRED},
+    read_body, refuse, routing, stream, text_value,
 };
 use crate::{
     accounts::KeyId,
@@ -23,9 +26,9 @@ use crate::{
 
 /// Every endpoint that generates: read, let in, find a provider, answer.
 pub(super) async fn generate(shared: Arc<Shared>, dialect: Dialect, request: Request) -> Reply {
-    let id = new_id();
+    let (paid, id) = payment::given(&shared, request.headers());
     let measured = Measured::begin(&shared, dialect.into(), id, request.headers());
-    match answer(&shared, dialect, id, request, &measured).await {
+    match answer(&shared, dialect, (id, paid), request, &measured).await {
         Ok(reply) => reply,
         Err(refused) => refused.tell(dialect, id, &measured),
     }
@@ -35,20 +38,31 @@ pub(super) async fn generate(shared: Arc<Shared>, dialect: Dialect, request: Req
 pub(super) enum Refused {
     Failure(RequestFailure),
     Error(ApiError),
+    /// For want of a payment, with the header that says how to pay.
+    Payment(ApiError, String),
 }
 
 impl Refused {
     /// Counts it and tells the client.
     pub(super) fn tell(self, dialect: Dialect, id: RequestId, measured: &Measured) -> Reply {
+        let mut required = None;
         let error = match self {
             Refused::Failure(failure) => {
                 tracing::info!(request = %id, %failure, "http.refused");
                 api_error(&failure)
             }
             Refused::Error(error) => error,
+            Refused::Payment(error, header) => {
+                required = Some(header);
+                error
+            }
         };
         measured.failed(error.code.unwrap_or(error.kind));
-        refuse(dialect, id, &error)
+        let mut reply = refuse(dialect, id, &error);
+        if let Some(required) = required {
+            reply.headers_mut().insert(REQUIRED, text_value(&required));
+        }
+        reply
     }
 }
 
@@ -67,24 +81,25 @@ impl From<RequestFailure> for Refused {
 async fn answer(
     shared: &Arc<Shared>,
     dialect: Dialect,
-    id: RequestId,
+    (id, paid): (RequestId, Given),
     request: Request,
     measured: &Measured,
 ) -> Result<Reply, Refused> {
     let (parts, body) = request.into_parts();
-    let key = recognize(shared, &parts.headers).await?;
+    let caller = payment::caller(shared, &parts.headers, paid).await?;
     let body = read_body(shared, body).await.map_err(Refused::Error)?;
     let asked = match dialect {
         Dialect::Ollama(kind) => match ollama::parse(kind, &body)? {
             ollama::Asked::Generation(asked) => *asked,
             ollama::Asked::Loading { model } => {
-                let reply = loaded(shared, &key, kind, id, model).await?;
+                let reply = loaded(shared, caller.key(), kind, id, model).await?;
                 measured.answered(0);
                 return Ok(reply);
             }
         },
         Dialect::OpenAi(_) | Dialect::Responses | Dialect::Anthropic => dialect.parse(&body)?,
     };
+    let hash = caller.request_hash(parts.uri.path(), &body);
     drop(body);
     let GenerationRequest { model, request, stream, include_usage, context_tokens_min } = asked;
     let logprobs = request.logprobs.is_some();
@@ -93,8 +108,11 @@ async fn answer(
     }
     let place = measured.span().map(RequestSpan::place);
     let needs = Needs { context_tokens_min, place, ..routing::needs(&parts.headers)? };
-    let job = dispatch::admit(shared, key, id, model, &request, needs).await?;
-    let answering = Answering::begin(shared, &job, request).await?;
+    let asked = (parts.uri.path(), hash);
+    let (payer, quote) = caller.payer(shared, asked, &model, &request, &needs).await?;
+    let refused = |failure| payment::refused(shared, quote.as_ref(), failure);
+    let job = dispatch::admit(shared, payer, id, model, &request, needs).await.map_err(refused)?;
+    let answering = Answering::begin(shared, &job, request).await.map_err(refused)?;
     if stream {
         let trailers = wants_trailers(&parts.headers);
         let wishes = stream::Wishes { include_usage, logprobs, trailers };
@@ -155,7 +173,7 @@ async fn plain(
     let finish = match ended.outcome {
         Ok(finish) => finish,
         Err(failure) => {
-            return Ok(broken(&failure, dialect, job.request_id, &billing, measured));
+            return Ok(broken(&failure, dialect, job, &billing, measured));
         }
     };
     measured.answered(usage.completion_tokens);
@@ -171,7 +189,7 @@ async fn plain(
     };
     let body = dialect.answer(head(job), &answer);
     let mut reply = json(StatusCode::OK, job.request_id, body);
-    bill(&mut reply, &billing);
+    bill(&mut reply, job, &billing);
     Ok(reply)
 }
 
@@ -179,14 +197,14 @@ async fn plain(
 pub(super) fn broken(
     failure: &RequestFailure,
     dialect: Dialect,
-    id: RequestId,
+    job: &dispatch::Job,
     billing: &Billing,
     measured: &Measured,
 ) -> Reply {
     let error = api_error(failure);
     measured.failed(error.code.unwrap_or(error.kind));
-    let mut reply = refuse(dialect, id, &error);
-    bill(&mut reply, billing);
+    let mut reply = refuse(dialect, job.request_id, &error);
+    bill(&mut reply, job, billing);
     reply
 }
 
@@ -194,7 +212,8 @@ pub(super) fn head(job: &dispatch::Job) -> Head<'_> {
     Head { id: job.request_id, created: job.started_at, model: &job.model_name }
 }
 
-pub(super) fn bill(reply: &mut Reply, billing: &Billing) {
+pub(super) fn bill(reply: &mut Reply, job: &dispatch::Job, billing: &Billing) {
+    payment::tell(reply, job, Some(billing.cost));
     let headers = reply.headers_mut();
     headers.insert(COST, text_value(&billing.cost.to_string()));
     headers.insert(PROVIDER, text_value(&billing.provider.to_string()));

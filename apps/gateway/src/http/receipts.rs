@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 use types::RequestId;
 
 use super::{
-    OPENAI, Reply, api_error, authorize,
+    OPENAI, Reply, api_error, authorize_reader,
     errors::{internal, invalid, keys_away},
     json, new_id, refuse,
 };
@@ -19,7 +19,7 @@ pub(super) async fn show(
     headers: HeaderMap,
 ) -> Reply {
     let request_id = new_id();
-    let key = match authorize(&shared, &headers).await {
+    let key = match authorize_reader(&shared, &headers).await {
         Ok(key) => key,
         Err(failure) => return refuse(OPENAI, request_id, &api_error(&failure)),
     };

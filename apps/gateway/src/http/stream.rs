@@ -15,7 +15,8 @@ use types::inference::TokenPiece;
 use wire::api::{Answer, Billing, Dialect, StreamWriter};
 
 use super::{
-    COST, MODEL, PROVIDER, REQUEST_ID, Reply, UPSTREAM, api_error, generate::head, text_value,
+    COST, MODEL, PROVIDER, REQUEST_ID, Reply, UPSTREAM, api_error, generate::head, payment,
+    text_value,
 };
 use crate::{
     answering::{Answering, Ended, Part},
@@ -65,6 +66,7 @@ pub(super) fn reply(
     if wishes.trailers {
         headers.insert(header::TRAILER, HeaderValue::from_name(COST));
     }
+    payment::tell(&mut reply, job, None);
     reply
 }
 

@@ -8,6 +8,7 @@ use std::{
 use async_trait::async_trait;
 use types::{
     Address, ChainId, ChannelId, Hash32, Height, Nonce, Nusd, PublicKey, TimeMs, TxId, Watt,
+    channel::ChannelTerms,
     genesis::{Genesis, Params},
     tx::{Action, CreditPurchase, SignedTx},
 };
@@ -75,6 +76,20 @@ impl TestChain {
         self.lock().providers.get_mut(&operator).unwrap().leaving = true;
     }
 
+    /// As if its payer had opened it, or had added to its deposit.
+    pub(super) fn put_channel(&self, terms: &ChannelTerms, deposit: Nusd) -> ChannelId {
+        let id = terms.id(&self.chain_id);
+        let mut state = self.lock();
+        let view = state.opened(id, terms.clone(), deposit);
+        state.channels.insert(id, view);
+        id
+    }
+
+    /// As if its payer had asked for the rest.
+    pub(super) fn withdraw(&self, id: ChannelId) {
+        self.lock().channels.get_mut(&id).unwrap().withdraw_at = Some(TimeMs(1));
+    }
+
     pub(super) fn close_channels(&self) {
         self.lock().channels.values_mut().for_each(|channel| channel.open = false);
     }
@@ -94,6 +109,21 @@ impl TestChain {
 }
 
 impl State {
+    fn opened(&self, id: ChannelId, terms: ChannelTerms, deposit: Nusd) -> ChannelView {
+        ChannelView {
+            id,
+            terms,
+            deposit,
+            claimed: Nusd::ZERO,
+            settled: Nusd::ZERO,
+            returned: Nusd::ZERO,
+            lanes: Vec::new(),
+            opened_at: Height(self.height),
+            withdraw_at: None,
+            open: true,
+        }
+    }
+
     fn apply(&mut self, sender: Address, action: Action, chain_id: &ChainId) -> Result<(), ()> {
         let kind = match action {
             Action::RegisterGateway { node_key, moniker, addrs } => {
@@ -111,18 +141,7 @@ impl State {
                 let account = self.accounts.entry(sender).or_default();
                 account.1 = account.1.checked_sub(deposit).ok_or(())?;
                 let id = terms.id(chain_id);
-                let view = ChannelView {
-                    id,
-                    terms,
-                    deposit,
-                    claimed: Nusd::ZERO,
-                    settled: Nusd::ZERO,
-                    returned: Nusd::ZERO,
-                    lanes: Vec::new(),
-                    opened_at: Height(self.height),
-                    withdraw_at: None,
-                    open: true,
-                };
+                let view = self.opened(id, terms, deposit);
                 self.channels.insert(id, view);
                 "open channel"
             }

@@ -461,3 +461,20 @@ async fn what_cannot_be_meant_is_refused_at_the_start() {
         the upstream `cloud` cannot be used: there are two of this name
     "#]].assert_eq(&shown);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_model_keeps_its_name_when_its_last_provider_has_gone() {
+    let world = world(UpstreamRole::LastResort, &[("story", "dummy/echo")]).await;
+    let double = world.provider(11, &["story"]).await;
+    let id = world.get("/v1/models/story").await.json()["peerwatt"]["model_id"].clone();
+    double.connection.close("gone");
+    while !world.gateway.shared.directory.connected().is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let listed = world.get("/v1/models").await.json()["data"].clone();
+    assert_eq!((&listed[0]["id"], &listed[0]["peerwatt"]["model_id"]), (&"story".into(), &id));
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+    assert_eq!(world.get("/v1/models/story").await.status, 200);
+    let answer = world.chat("story", "").await;
+    assert_eq!((answer.status, world.receipt(&answer).bought.is_some()), (200, true));
+}
