@@ -36,7 +36,7 @@ const WRITE_WAIT: Duration = Duration::from_secs(10);
 /// Bytes of every frame after the first: vouchers and an acknowledgement.
 const LATER_FRAME_BYTES_MAX: usize = 8 * 1024;
 /// A deposit that looks too small is looked up again if our view is older than this.
-const DEPOSIT_AGE_MS: u64 = 1_000;
+const DEPOSIT_AGE_MS: u64 = 200;
 
 /// What a gateway said of itself.
 #[derive(Clone, Copy, Debug)]

@@ -157,6 +157,7 @@ impl Api {
         body: &serde_json::Value,
         purse: &Purse,
     ) -> anyhow::Result<reqwest::Response> {
+        let has_length = !body["max_tokens"].is_null();
         let body = serde_json::to_vec(body).context("writing the request")?;
         let mut paid = None;
         loop {
@@ -180,7 +181,7 @@ impl Api {
                 (Some((_, false)), Some("channel_too_small")) => true,
                 _ => bail!(told(status, error)),
             };
-            paid = Some((purse.pay(&required, &body, is_short).await?, is_short));
+            paid = Some((purse.pay(&required, (&body, has_length), is_short).await?, is_short));
         }
     }
 

@@ -58,11 +58,12 @@ impl Purse {
     }
 
     /// The header that pays for a request which was refused with this one. A channel is opened if there is none;
-    /// `is_short`: the one that there is needs more.
+    /// `is_short`: the one that there is needs more. `has_length`: the answer is given as long as it was asked for, or
+    /// not at all.
     pub(crate) async fn pay(
         &self,
         required: &str,
-        body: &[u8],
+        (body, has_length): (&[u8], bool),
         is_short: bool,
     ) -> anyhow::Result<String> {
         let required: PaymentRequired =
@@ -78,6 +79,12 @@ impl Purse {
         let first = ways.first().with_context(|| {
             format!("the gateway takes no payment for this request on the network {chain}")
         })?;
+        if has_length && first.amount > self.deposit {
+            bail!(
+                "this answer may cost up to {} USD; allow that with --deposit, or lower --max-tokens",
+                first.amount.to_decimal()
+            );
+        }
         let channels = self.actor.chain().channels_of(self.actor.address()).await?;
         let known = ways.iter().find_map(|way| {
             let leads = |view: &&ChannelView| self.leads(view, way);

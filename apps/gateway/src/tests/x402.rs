@@ -411,3 +411,10 @@ async fn a_gateway_that_takes_no_payments_says_nothing_of_them() {
     assert_eq!((refused.status, refused.required.is_none()), (401, true));
     assert_eq!(world.get("/v1/models").await.status, 200);
 }
+
+also_on_postgres! {
+    a_request_is_paid_from_the_callers_channel
+    a_payment_pays_once_even_after_a_restart
+    no_more_is_charged_than_a_payment_allows_and_a_channel_has
+    its_operator_bounds_and_ends_it_like_a_key
+}
