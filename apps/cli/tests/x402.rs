@@ -43,7 +43,7 @@ async fn a_chat_is_paid_by_the_request() {
     assert!(cost > 0);
     let opened = channels(&up).await;
     let [channel] = &opened[..] else { panic!("one channel: {opened:?}") };
-    assert_eq!(string(channel, "deposit"), "100012000");
+    assert_eq!(string(channel, "deposit"), "12000");
 
     // The same channel pays again. A smaller deposit is the most that an answer may cost.
     let mut refused = peerwatt(["--data-dir", up.home.path().to_str().unwrap()]);
