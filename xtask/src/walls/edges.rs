@@ -21,6 +21,7 @@ pub(super) const ALLOWED: Table = &[
     ("types", &[]),
     ("ledger", &["types"]),
     ("market", &["types"]),
+    ("verify", &["types"]),
     ("light", &["types"]),
     ("replication", &["types"]),
     ("keys", &["types"]),
@@ -64,6 +65,12 @@ pub(super) const ALLOWED: Table = &[
 /// Third-party crates a pure crate may name. No runtime, no socket, no clock, no randomness.
 const CORE_EXTERNAL: &[&str] =
     &["bech32", "bitvec", "borsh", "ethnum", "nomt-core", "serde", "sha2", "thiserror"];
+
+/// Third-party crates that one pure crate may name beside those.
+const CORE_EXTERNAL_OF: &[(&str, &str)] = &[
+    // Exponentials and logarithms with the same bits on every machine.
+    ("verify", "libm"),
+];
 
 /// Pairs that must not meet even through others: gateway and provider read the chain through
 /// `wire`, like any third party, so neither may carry the ledger's rules.
@@ -134,7 +141,10 @@ pub(super) fn findings(crates: &[Crate], table: Table) -> Vec<String> {
                 if !allowed_here.contains(&dependency) {
                     findings.push(format!("{name}: may not depend on {dependency}"));
                 }
-            } else if folder.starts_with("core/") && !CORE_EXTERNAL.contains(&dependency) {
+            } else if folder.starts_with("core/")
+                && !CORE_EXTERNAL.contains(&dependency)
+                && !CORE_EXTERNAL_OF.contains(&(name.as_str(), dependency))
+            {
                 findings.push(format!("{name}: is pure, may not use {dependency}"));
             }
         }
@@ -307,6 +317,15 @@ mod tests {
             &[("core/ledger", "quiet = { package = \"tokio\", version = \"1\" }\nserde = \"1\"")],
             &[("ledger", &[])],
             &["ledger: is pure, may not use tokio"],
+        );
+    }
+
+    #[test]
+    fn what_one_pure_crate_may_name_another_may_not() {
+        check(
+            &[("core/verify", "libm = \"0.2\""), ("core/ledger", "libm = \"0.2\"")],
+            &[("verify", &[]), ("ledger", &[])],
+            &["ledger: is pure, may not use libm"],
         );
     }
 

@@ -26,6 +26,11 @@ const CORE_DENIES: &[&str] = &[
     "clippy::panic",
 ];
 
+/// The pure crates that may compute with floats. Probabilities are floats by nature; `verify` takes its
+/// exponentials from `libm`, and what it hands out to be signed is integers.
+const FLOATS_ALLOWED: &[&str] = &["core/verify/"];
+const FLOAT_LINT: &str = "clippy::float_arithmetic";
+
 /// Modules of `std` that a pure crate may not name outside its tests: `core/clippy.toml` bans the
 /// common functions, this bans the rest of each module.
 const CORE_MODULES_BANNED: &[&str] =
@@ -87,7 +92,29 @@ fn is_text(path: &Path) -> bool {
 
 /// What is out of order in `texts`.
 pub(super) fn findings(texts: &[Text]) -> Vec<String> {
-    texts.iter().flat_map(findings_in).collect()
+    texts.iter().flat_map(findings_in).chain(lifted_bans(texts)).collect()
+}
+
+/// Bans of `core/clippy.toml` that the own file of a pure crate lifts, but for those on floats.
+fn lifted_bans(texts: &[Text]) -> Vec<String> {
+    let bans = |path: &str| -> Vec<&str> {
+        let file = texts.iter().find(|file| file.path == path);
+        let lines = file.into_iter().flat_map(|file| file.text.lines()).map(str::trim);
+        lines.filter(|line| line.starts_with("{ path =")).collect()
+    };
+    let all = bans("core/clippy.toml");
+    let own = texts.iter().map(|file| file.path.as_str()).filter(|path| {
+        path.starts_with("core/") && path.ends_with("/clippy.toml") && *path != "core/clippy.toml"
+    });
+    own.flat_map(|path| {
+        let kept = bans(path);
+        let floats = FLOATS_ALLOWED.iter().any(|folder| path.starts_with(folder));
+        let is_float = |ban: &str| ban.contains("\"f32\"") || ban.contains("\"f64\"");
+        let lifted =
+            all.iter().filter(move |ban| !kept.contains(ban) && !(floats && is_float(ban)));
+        lifted.map(move |ban| format!("{path}: lifts the ban {ban}"))
+    })
+    .collect()
 }
 
 /// Files that are allowed, but grow too long.
@@ -141,7 +168,9 @@ fn names_path(line: &str, start: &str) -> bool {
 fn impure(Text { path, text }: &Text) -> Vec<String> {
     let mut findings = Vec::new();
     if path.ends_with("/src/lib.rs") {
-        let missing = CORE_DENIES.iter().filter(|lint| !text.contains(*lint));
+        let floats = FLOATS_ALLOWED.iter().any(|folder| path.starts_with(folder));
+        let asked = CORE_DENIES.iter().filter(|lint| !(floats && **lint == FLOAT_LINT));
+        let missing = asked.filter(|lint| !text.contains(*lint));
         findings.extend(missing.map(|lint| format!("{path}: is pure, does not deny {lint}")));
         if !text.contains("cfg_attr(\n    not(test),\n    deny(") {
             findings.push(format!("{path}: is pure, lacks `cfg_attr(not(test), deny(…))`"));
@@ -210,9 +239,38 @@ mod tests {
             &head.replace("clippy::panic", "clippy::all"),
             &["core/x/src/lib.rs: is pure, does not deny clippy::panic"],
         );
+        let floats = head.replace("clippy::float_arithmetic, ", "");
+        check("core/verify/src/lib.rs", &floats, &[]);
+        check(
+            "core/x/src/lib.rs",
+            &floats,
+            &["core/x/src/lib.rs: is pure, does not deny clippy::float_arithmetic"],
+        );
         let text = "//! X.\nuse std::net::IpAddr;\n// std::fs\n#[cfg(test)]\nuse std::fs;\n";
         check("core/x/src/a.rs", text, &["core/x/src/a.rs:2: is pure, may not name std::net"]);
         check("edge/x/src/a.rs", text, &[]);
         check("core/x/tests/a.rs", text, &[]);
+    }
+
+    #[test]
+    fn a_pure_crate_lifts_no_ban_but_that_on_floats() {
+        let bans = "x = [\n  { path = \"std::fs::read\" },\n  { path = \"f64\" },\n]\n";
+        let check = |path: &str, own: &str, expected: &[&str]| {
+            let file = |path: &str, text: &str| Text { path: path.into(), text: text.into() };
+            let texts = [file("core/clippy.toml", bans), file(path, own)];
+            assert_eq!(findings(&texts), expected);
+        };
+        check("core/x/clippy.toml", bans, &[]);
+        check("core/verify/clippy.toml", "x = [\n  { path = \"std::fs::read\" },\n]\n", &[]);
+        check(
+            "core/x/clippy.toml",
+            "x = [\n  { path = \"std::fs::read\" },\n]\n",
+            &["core/x/clippy.toml: lifts the ban { path = \"f64\" },"],
+        );
+        check(
+            "core/verify/clippy.toml",
+            "x = []\n",
+            &["core/verify/clippy.toml: lifts the ban { path = \"std::fs::read\" },"],
+        );
     }
 }

@@ -1,0 +1,166 @@
+//! Request profile NP-1: what is the same for every request that can be replayed, the seed that nobody
+//! chooses, and why a request cannot be replayed.
+//!
+//! What a client asks for is honoured and never dropped. Where that takes a response out of the profile,
+//! it is flagged with the reasons, and only its log-probabilities are audited.
+
+use types::{
+    Address, Hash32, RequestId,
+    inference::{InferenceRequest, Sampling},
+    sha256,
+};
+
+use crate::{draw::Settings, logits::CANDIDATES_MAX};
+
+/// The name of the profile on a service report.
+pub const NAME: &str = "np1";
+/// What it sets where a client says nothing: Ollama's defaults, in millionths.
+pub const TEMPERATURE_MICROS_DEFAULT: u32 = 800_000;
+pub const TOP_P_MICROS_DEFAULT: u32 = 900_000;
+/// `top_k` is at most this: then all that is drawn from can be reported.
+pub const TOP_K_MAX: u8 = CANDIDATES_MAX as u8;
+
+/// This seed means "a random one" to llama.cpp and Ollama.
+const SEED_OF_CHANCE: u32 = u32::MAX;
+const MILLION: u32 = 1_000_000;
+
+/// How the tokens of a replayable response are drawn. What is not here is as it decides nothing:
+/// `min_p` 0, `typical_p` 1, `repeat_penalty` 1, other penalties 0, no grammar, no draft model.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Profile {
+    /// 0 to 2 000 000; 0 takes the likeliest.
+    pub temperature_micros: u32,
+    /// 1 to [`TOP_K_MAX`].
+    pub top_k: u8,
+    /// 0 to 1 000 000.
+    pub top_p_micros: u32,
+    pub seed: u32,
+}
+
+impl Profile {
+    /// What the sampler is told: the nearest single-precision numbers, as an engine reads them from JSON.
+    pub fn settings(&self) -> Settings {
+        let unit = |micros: u32| (f64::from(micros) / f64::from(MILLION)) as f32;
+        Settings {
+            temperature: unit(self.temperature_micros),
+            top_k: usize::from(self.top_k),
+            top_p: unit(self.top_p_micros),
+        }
+    }
+}
+
+/// What can be checked of the response to a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// Everything.
+    Replayable(Profile),
+    /// The log-probabilities of its tokens ([`crate::l1`]), not how they were drawn. At least one reason,
+    /// in the order of [`Reason`].
+    Unreplayable(Vec<Reason>),
+    /// Nothing: it has no tokens, but vectors.
+    Unscorable,
+}
+
+/// Why a response cannot be replayed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Reason {
+    /// The client chose the seed, so that whoever answers could have known it beforehand.
+    ClientSeed,
+    /// A presence, frequency or repetition penalty: the engine's window and its order of steps differ.
+    Penalty,
+    /// It is drawn from more candidates than are reported.
+    TopK,
+    MinP,
+    /// A grammar holds the answer to a form, and draws again where it refuses.
+    Form,
+    /// Tools bring a grammar of their own.
+    Tools,
+    /// The engine drafts with a smaller model, or samples on the device.
+    Draft,
+}
+
+/// What is known of the engine beside its sampler.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Drafting {
+    None,
+    /// A draft model, or sampling on the device.
+    Some,
+}
+
+/// How a request stands to the profile; `seed` is what [`seed`] gives.
+pub fn standing(request: &InferenceRequest, seed: u32, drafting: Drafting) -> Standing {
+    if request.prompt.vectors().is_some() {
+        return Standing::Unscorable;
+    }
+    let Sampling {
+        temperature_micros,
+        top_p_micros,
+        seed: client_seed,
+        presence_penalty_micros,
+        frequency_penalty_micros,
+        top_k,
+        min_p_micros,
+        repeat_penalty_micros,
+    } = request.sampling;
+    let temperature_micros = temperature_micros.unwrap_or(TEMPERATURE_MICROS_DEFAULT);
+    let top_k = top_k.map_or(Some(TOP_K_MAX), |count| {
+        u8::try_from(count).ok().filter(|count| (1..=TOP_K_MAX).contains(count))
+    });
+    let penalised = presence_penalty_micros.unwrap_or(0) != 0
+        || frequency_penalty_micros.unwrap_or(0) != 0
+        || repeat_penalty_micros.unwrap_or(MILLION) != MILLION;
+    let reasons = [
+        // At temperature 0 a seed decides nothing.
+        (client_seed.is_some() && temperature_micros != 0, Reason::ClientSeed),
+        (penalised, Reason::Penalty),
+        (top_k.is_none(), Reason::TopK),
+        (min_p_micros.unwrap_or(0) != 0, Reason::MinP),
+        (request.form.is_some(), Reason::Form),
+        (request.tools.is_some(), Reason::Tools),
+        (drafting == Drafting::Some, Reason::Draft),
+    ];
+    let reasons: Vec<Reason> =
+        reasons.into_iter().filter_map(|(holds, reason)| holds.then_some(reason)).collect();
+    match top_k {
+        Some(top_k) if reasons.is_empty() => Standing::Replayable(Profile {
+            temperature_micros,
+            top_k,
+            top_p_micros: top_p_micros.unwrap_or(TOP_P_MICROS_DEFAULT),
+            seed,
+        }),
+        _ => Standing::Unreplayable(reasons),
+    }
+}
+
+/// The seed of a replayable request: the first 32 bits, big-endian, of the SHA-256 of
+/// `peerwatt/np1\0`, the beacon before the request, the consumer's nonce, the provider's address and the
+/// request's id. Where they are all ones the next 32 are taken. So the gateway cannot choose it alone, and no
+/// answer can be kept for a second request.
+pub fn seed(
+    beacon: &Hash32,
+    consumer_nonce: &[u8; 16],
+    provider: &Address,
+    request_id: &RequestId,
+) -> u32 {
+    let digest =
+        sha256(&[b"peerwatt/np1\0", &beacon.0, consumer_nonce, &provider.0, &request_id.0]);
+    first_word(&digest)
+}
+
+fn first_word(digest: &Hash32) -> u32 {
+    let (words, _) = digest.0.as_chunks::<4>();
+    let mut words = words.iter().map(|word| u32::from_be_bytes(*word));
+    words.find(|word| *word != SEED_OF_CHANCE).unwrap_or(0)
+}
+
+/// Whether the beacon that came after the receipt was committed to has chosen it for an audit: the first
+/// 64 bits, big-endian, of the SHA-256 of `peerwatt/audit\0`, beacon and receipt's digest, as a share of
+/// 2⁶⁴, are below `share_ppm` millionths.
+pub fn is_audited(beacon: &Hash32, receipt: &Hash32, share_ppm: u32) -> bool {
+    let digest = sha256(&[b"peerwatt/audit\0", &beacon.0, &receipt.0]);
+    let first = digest.0.first_chunk().copied().map_or(u64::MAX, u64::from_be_bytes);
+    u128::from(first).saturating_mul(u128::from(MILLION)) < u128::from(share_ppm) << 64
+}
+
+#[cfg(test)]
+mod tests;
