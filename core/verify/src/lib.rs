@@ -26,3 +26,5 @@ pub mod profile;
 
 pub mod leaf;
 pub mod transcript;
+
+pub mod l0;

@@ -1,0 +1,227 @@
+//! L0: the replay of a response from its seed and what was reported with it, without a model. It finds
+//! tokens that were not drawn as the profile says (another temperature, greedy, a cached or made-up text, a
+//! small model that decodes while a large one scores), answers that are cut, and counts that are too high.
+//!
+//! It takes a token at a time and does the work of at most 20 candidates for each, without allocating.
+
+mod text;
+
+pub use text::{Concatenation, Repeats};
+
+use crate::{
+    draw::{Draw, Miss, Sampler, Settings, Stream},
+    logits::Candidates,
+};
+
+/// A token other than the one drawn is excused if it was so near to being drawn that rounding explains it:
+/// 10⁻⁵ of the distribution (no honest one of 7 680 was beyond, reported to four decimals).
+pub const EXCUSED_SHARE: f64 = 1e-5;
+/// The same for scores of the Gumbel sampler, in nats: what two log-probabilities lose where the step is 0.001.
+pub const EXCUSED_NATS: f64 = 1e-3;
+/// More tokens without excuse than this in one response, and it is audited.
+pub const UNEXPLAINED_MAX: u32 = 2;
+/// With more than that many, more than this share of the tokens, and the provider is suspended.
+pub const SUSPENDED_PERCENT: u32 = 5;
+/// From this share on a replay has failed altogether.
+pub const FAILED_PERCENT: u32 = 20;
+/// A failed replay has at least as many tokens as a leaf: at the rate of tokens reported to two decimals, the
+/// worst that was measured (0.42 %), more than 20 % of 32 mismatch with probability 10⁻¹⁰.
+pub const FAILED_TOKENS_MIN: u32 = 32;
+/// Samplers that one replay tries at most.
+pub const SAMPLERS_MAX: usize = 4;
+
+/// What came of one token.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It is what was drawn.
+    Match,
+    /// It is not, by no more than rounding.
+    Excused,
+    Mismatch,
+    /// Nothing was reported that it could have been drawn from.
+    Unreported,
+}
+
+/// How many tokens came out how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    pub matched: u32,
+    pub excused: u32,
+    /// Mismatches.
+    pub unexplained: u32,
+    pub unreported: u32,
+}
+
+impl Counts {
+    fn add(&mut self, outcome: Outcome) {
+        let count = match outcome {
+            Outcome::Match => &mut self.matched,
+            Outcome::Excused => &mut self.excused,
+            Outcome::Mismatch => &mut self.unexplained,
+            Outcome::Unreported => &mut self.unreported,
+        };
+        *count = count.saturating_add(1);
+    }
+
+    /// Tokens that were replayed.
+    pub fn replayed(&self) -> u32 {
+        self.matched.saturating_add(self.excused).saturating_add(self.unexplained)
+    }
+
+    /// Of several responses together.
+    pub fn plus(&self, other: &Counts) -> Counts {
+        Counts {
+            matched: self.matched.saturating_add(other.matched),
+            excused: self.excused.saturating_add(other.excused),
+            unexplained: self.unexplained.saturating_add(other.unexplained),
+            unreported: self.unreported.saturating_add(other.unreported),
+        }
+    }
+
+    /// Whether more than `percent` of the replayed tokens are unexplained.
+    fn exceeds(&self, percent: u32) -> bool {
+        let share = |count: u32, times: u32| u64::from(count).saturating_mul(u64::from(times));
+        share(self.unexplained, 100) > share(self.replayed(), percent)
+    }
+
+    /// Whether the replay failed so widely that no rounding, version or accident of one token explains it.
+    pub fn failed(&self) -> bool {
+        self.replayed() >= FAILED_TOKENS_MIN && self.exceeds(FAILED_PERCENT)
+    }
+}
+
+/// A replay in the middle of a response.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    /// 1 to [`SAMPLERS_MAX`], unless none was given.
+    tracks: Vec<(Stream, Counts)>,
+}
+
+impl Replay {
+    /// `samplers`: all that the provider's engine may have, by its version; the one that explains most counts.
+    /// More than [`SAMPLERS_MAX`] are not tried.
+    pub fn new(samplers: &[Sampler], settings: Settings, seed: u32) -> Replay {
+        let track = |sampler: &Sampler| (Stream::new(*sampler, settings, seed), Counts::default());
+        Replay { tracks: samplers.iter().take(SAMPLERS_MAX).map(track).collect() }
+    }
+
+    /// The next token and what was reported of its step. What came of it is said by the sampler that has
+    /// explained most until now.
+    pub fn push(&mut self, id: u32, candidates: &Candidates) -> Outcome {
+        let mut best = (u32::MAX, Outcome::Unreported);
+        for (stream, counts) in &mut self.tracks {
+            let outcome = outcome(&stream.draw(candidates), id);
+            counts.add(outcome);
+            if counts.unexplained < best.0 {
+                best = (counts.unexplained, outcome);
+            }
+        }
+        best.1
+    }
+
+    /// The counts of the sampler that explains most.
+    pub fn counts(&self) -> Counts {
+        let counts = self.tracks.iter().map(|(_, counts)| *counts);
+        counts.min_by_key(|counts| counts.unexplained).unwrap_or_default()
+    }
+
+    /// The end of a response that the model ended: the step after its last token drew a token that ends a
+    /// generation. Engines that stay silent about that step leave it unknown, for L2 to tell. It counts as a
+    /// token.
+    pub fn push_end(&mut self, reported: Option<(u32, &Candidates)>, is_end: bool) -> Check {
+        let Some((id, candidates)) = reported else { return Check::Unknown };
+        match self.push(id, candidates) {
+            Outcome::Match | Outcome::Excused if is_end => Check::Holds,
+            Outcome::Match | Outcome::Excused | Outcome::Mismatch => Check::Broken,
+            Outcome::Unreported => Check::Unknown,
+        }
+    }
+}
+
+fn outcome(draw: &Draw, id: u32) -> Outcome {
+    match draw.miss(id) {
+        None => Outcome::Unreported,
+        Some(Miss::No) => Outcome::Match,
+        Some(Miss::Share(far)) if far < EXCUSED_SHARE => Outcome::Excused,
+        Some(Miss::Nats(far)) if far < EXCUSED_NATS => Outcome::Excused,
+        Some(Miss::Share(_) | Miss::Nats(_) | Miss::FilteredOut) => Outcome::Mismatch,
+    }
+}
+
+/// Whether something is as it was stated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Check {
+    Holds,
+    Broken,
+    Unknown,
+}
+
+/// Why a response ended, as stated, and what shows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// The model ended it: what [`Replay::push_end`] said.
+    EndOfGeneration(Check),
+    /// So many tokens were asked for, or had room in the context.
+    Length { tokens_max: u32 },
+    /// A stop sequence came: what [`Concatenation::finish`] said of the text.
+    StopSequence { cut: bool },
+    /// Ollama ends an answer that repeats a piece: what [`Repeats::aborts`] said.
+    Repeats { aborts: bool },
+    /// Consumer or gateway stopped it, or it failed: nothing to show.
+    Interrupted,
+}
+
+/// What L0 found of one response.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Report {
+    pub counts: Counts,
+    /// The stated count of tokens is that of the tokens that came.
+    pub count: Check,
+    /// The tokens' bytes are the text.
+    pub text: Check,
+    pub ending: Check,
+}
+
+/// What follows from a report.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Finding {
+    Clean,
+    /// The response is audited.
+    Audit,
+    /// The provider is suspended until it is.
+    Suspend,
+}
+
+impl Report {
+    /// `stated_tokens` are those that the provider bills, `tokens` those that came.
+    pub fn new(
+        counts: Counts,
+        stated_tokens: u32,
+        tokens: u32,
+        text: Check,
+        ending: Ending,
+    ) -> Report {
+        let holds = |it: bool| if it { Check::Holds } else { Check::Broken };
+        let ending = match ending {
+            Ending::EndOfGeneration(check) => check,
+            Ending::Length { tokens_max } => holds(tokens == tokens_max),
+            Ending::StopSequence { cut } => holds(cut),
+            Ending::Repeats { aborts } => holds(aborts),
+            Ending::Interrupted => Check::Unknown,
+        };
+        Report { counts, count: holds(stated_tokens == tokens), text, ending }
+    }
+
+    /// Of what is unknown nothing follows.
+    pub fn finding(&self) -> Finding {
+        let unexplained = self.counts.unexplained > UNEXPLAINED_MAX;
+        if unexplained && self.counts.exceeds(SUSPENDED_PERCENT) {
+            return Finding::Suspend;
+        }
+        let broken = [self.count, self.text, self.ending].contains(&Check::Broken);
+        if unexplained || broken { Finding::Audit } else { Finding::Clean }
+    }
+}
+
+#[cfg(test)]
+mod tests;
