@@ -79,7 +79,7 @@ impl Counts {
     }
 
     /// Whether more than `percent` of the replayed tokens are unexplained.
-    fn exceeds(&self, percent: u32) -> bool {
+    pub(crate) fn exceeds(&self, percent: u32) -> bool {
         let share = |count: u32, times: u32| u64::from(count).saturating_mul(u64::from(times));
         share(self.unexplained, 100) > share(self.replayed(), percent)
     }

@@ -3,7 +3,10 @@
 //!
 //! In the order of reading: a [`profile`] says which requests can be replayed and with what seed; a
 //! [`draw`] is what a sampler does with that seed and the candidates of a step; a [`transcript`] of
-//! [`leaf`]s holds what a provider reported of each token.
+//! [`leaf`]s holds what a provider reported of each token. [`l0`] replays a response from what was
+//! reported, without a model. [`l1`] and [`l2`] compare with a verifier's own logits. An [`eprocess`]
+//! adds that up into evidence with a known rate of false alarms, [`identify`] asks which other model
+//! explains the answer, and a [`verdict`] follows.
 //!
 //! Pure: no clock, no I/O, no randomness; nothing panics, whatever a provider reports. It is the one pure
 //! crate with floats, because probabilities are. Exponentials and logarithms are `libm`'s, so that two machines
@@ -28,3 +31,10 @@ pub mod leaf;
 pub mod transcript;
 
 pub mod l0;
+pub mod l1;
+pub mod l2;
+pub mod score;
+
+pub mod eprocess;
+pub mod identify;
+pub mod verdict;
