@@ -53,7 +53,8 @@ impl Quantization {
 }
 
 /// What a provider gives: each token, and what it reports with it.
-type Answer = Vec<(u32, Vec<(u32, i32)>)>;
+type Answer = Vec<Reported>;
+type Reported = (u32, Vec<(u32, i32)>);
 
 /// It decodes with one quantization and scores with another.
 fn answer(
@@ -92,7 +93,7 @@ fn scores(
     reference: Quantization,
 ) -> Vec<(Score, Score)> {
     let mut stream = Stream::new(sampler, SETTINGS, seed);
-    let score = |(step, (id, reported)): (u32, &(u32, Vec<(u32, i32)>))| {
+    let score = |(step, (id, reported)): (u32, &Reported)| {
         let logits = reference.logits(seed, step);
         let logits = Logits::new(&logits).unwrap();
         let draw = stream.draw(&logits.candidates(20));
