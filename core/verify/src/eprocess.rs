@@ -56,6 +56,14 @@ impl HonestMean {
         (1..1_000_000).contains(&ppm).then_some(HonestMean(ppm))
     }
 
+    /// From the mean of each cell of a calibration, in millionths: 1.5 times the worst, rounded up. `None` if nothing
+    /// was measured, or if the worst is so high that no score would say anything.
+    pub fn calibrated(means_ppm: &[u32]) -> Option<HonestMean> {
+        let worst = u64::from(*means_ppm.iter().max()?);
+        let ppm = worst.saturating_mul(3).div_ceil(2).max(1);
+        HonestMean::of_ppm(u32::try_from(ppm).ok()?)
+    }
+
     /// What `score` does to a gambler who bets `share`, in nano-nats, rounded down.
     fn bet(self, share: f64, score: Score) -> i64 {
         let mean = f64::from(self.0) / 1e6;

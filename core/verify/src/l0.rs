@@ -10,7 +10,7 @@ pub use text::{Concatenation, Repeats};
 
 use crate::{
     draw::{Draw, Miss, Sampler, Settings, Stream},
-    logits::Candidates,
+    logits::{CANDIDATES_MAX, Candidates},
 };
 
 /// A token other than the one drawn is excused if it was so near to being drawn that rounding explains it:
@@ -18,7 +18,7 @@ use crate::{
 pub const EXCUSED_SHARE: f64 = 1e-5;
 /// The same for scores of the Gumbel sampler, in nats: what two log-probabilities lose where the step is 0.001.
 pub const EXCUSED_NATS: f64 = 1e-3;
-/// More tokens without excuse than this in one response, and it is audited.
+/// More tokens without excuse than this in one response, or without a report, and it is audited.
 pub const UNEXPLAINED_MAX: u32 = 2;
 /// With more than that many, more than this share of the tokens, and the provider is suspended.
 pub const SUSPENDED_PERCENT: u32 = 5;
@@ -38,7 +38,7 @@ pub enum Outcome {
     /// It is not, by no more than rounding.
     Excused,
     Mismatch,
-    /// Nothing was reported that it could have been drawn from.
+    /// Less was reported than it could have been drawn from.
     Unreported,
 }
 
@@ -93,6 +93,8 @@ impl Counts {
 /// A replay in the middle of a response.
 #[derive(Clone, Debug)]
 pub struct Replay {
+    /// Candidates that must be reported of each step.
+    top_k: usize,
     /// 1 to [`SAMPLERS_MAX`], unless none was given.
     tracks: Vec<(Stream, Counts)>,
 }
@@ -102,15 +104,18 @@ impl Replay {
     /// More than [`SAMPLERS_MAX`] are not tried.
     pub fn new(samplers: &[Sampler], settings: Settings, seed: u32) -> Replay {
         let track = |sampler: &Sampler| (Stream::new(*sampler, settings, seed), Counts::default());
-        Replay { tracks: samplers.iter().take(SAMPLERS_MAX).map(track).collect() }
+        let tracks = samplers.iter().take(SAMPLERS_MAX).map(track).collect();
+        Replay { top_k: settings.top_k.min(CANDIDATES_MAX), tracks }
     }
 
     /// The next token and what was reported of its step. What came of it is said by the sampler that has
     /// explained most until now.
     pub fn push(&mut self, id: u32, candidates: &Candidates) -> Outcome {
         let mut best = (u32::MAX, Outcome::Unreported);
+        let is_whole = candidates.as_slice().len() >= self.top_k;
         for (stream, counts) in &mut self.tracks {
-            let outcome = outcome(&stream.draw(candidates), id);
+            let draw = stream.draw(candidates);
+            let outcome = if is_whole { outcome(&draw, id) } else { Outcome::Unreported };
             counts.add(outcome);
             if counts.unexplained < best.0 {
                 best = (counts.unexplained, outcome);
@@ -212,14 +217,15 @@ impl Report {
         Report { counts, count: holds(stated_tokens == tokens), text, ending }
     }
 
-    /// Of what is unknown nothing follows.
+    /// Of what cannot be known nothing follows.
     pub fn finding(&self) -> Finding {
         let unexplained = self.counts.unexplained > UNEXPLAINED_MAX;
         if unexplained && self.counts.exceeds(SUSPENDED_PERCENT) {
             return Finding::Suspend;
         }
+        let silent = self.counts.unreported > UNEXPLAINED_MAX;
         let broken = [self.count, self.text, self.ending].contains(&Check::Broken);
-        if unexplained || broken { Finding::Audit } else { Finding::Clean }
+        if unexplained || silent || broken { Finding::Audit } else { Finding::Clean }
     }
 }
 

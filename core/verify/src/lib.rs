@@ -8,6 +8,18 @@
 //! adds that up into evidence with a known rate of false alarms, [`identify`] asks which other model
 //! explains the answer, and a [`verdict`] follows.
 //!
+//! ```
+//! use verify::{draw::{OneCandidate, Sampler, Settings}, l0::{Outcome, Replay}, logits::Candidates};
+//!
+//! // Two candidates of 50 and 30 %, renormalised; the first number that seed 1000 gives is .2055.
+//! let settings = Settings { temperature: 1.0, top_k: 2, top_p: 1.0 };
+//! let step = Candidates::reported([(17, -693_147), (4, -1_203_973)]);
+//! let mut replay = Replay::new(&[Sampler::Llama(OneCandidate::Draws)], settings, 1_000);
+//! assert_eq!(replay.push(17, &step), Outcome::Match);
+//! // The second is .6104, still below 5⁄8.
+//! assert_eq!(replay.push(4, &step), Outcome::Mismatch);
+//! ```
+//!
 //! Pure: no clock, no I/O, no randomness; nothing panics, whatever a provider reports. It is the one pure
 //! crate with floats, because probabilities are. Exponentials and logarithms are `libm`'s, so that two machines
 //! get the same bits; what leaves the crate to be signed is integers: hashes, counts, milli-nats.

@@ -27,6 +27,22 @@ fn thresholds_are_logarithms_rounded_up() {
     assert_eq!(EProcess::default().ln_e(), MilliNats(0));
 }
 
+#[test]
+fn an_honest_mean_is_above_the_worst_that_was_measured() {
+    let check = |means: &[u32], expected: Option<u32>| {
+        assert_eq!(
+            HonestMean::calibrated(means),
+            expected.and_then(HonestMean::of_ppm),
+            "{means:?}"
+        );
+    };
+    check(&[14_000, 46_667, 42_000], Some(70_001));
+    check(&[0], Some(1));
+    check(&[], None);
+    check(&[700_000], None);
+    check(&[u32::MAX], None);
+}
+
 /// With one gambler this would be `Σ ln(1 + f/m · (x − m))`; the mean over four, by hand.
 #[test]
 fn evidence_is_the_mean_of_four_products() {

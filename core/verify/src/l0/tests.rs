@@ -86,6 +86,19 @@ fn only_what_rounding_explains_is_excused() {
 }
 
 #[test]
+fn a_step_that_is_reported_in_part_is_not_replayed_and_takes_its_number() {
+    let steps = steps(40);
+    let sampler = Sampler::Llama(OneCandidate::Draws);
+    let ids = honest(sampler, SETTINGS, 9, &steps);
+    let partly = |at: usize| if at.is_multiple_of(10) { steps[at].first(19) } else { steps[at] };
+    let partly: Vec<Candidates> = (0..40).map(partly).collect();
+    let counts = replay(&[sampler], 9, &ids, &partly);
+    assert_eq!(counts, Counts { matched: 36, unreported: 4, ..Counts::default() });
+    let report = Report::new(counts, 40, 40, Check::Holds, Ending::Length { tokens_max: 40 });
+    assert_eq!(report.finding(), Finding::Audit);
+}
+
+#[test]
 fn findings_follow_from_counts() {
     let check = |matched, unexplained, expected: (Finding, bool)| {
         let counts = Counts { matched, unexplained, ..Counts::default() };
