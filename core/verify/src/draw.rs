@@ -3,7 +3,7 @@
 //!
 //! Three samplers are known: llama.cpp's `dist` ([`llama`]), the one that Ollama 0.12.11 to 0.29 has of its
 //! own ([`ollama`]), and ours ([`gumbel`]). What they draw from is at most
-//! [`CANDIDATES_MAX`](crate::logits::CANDIDATES_MAX) candidates, so that it can be reported whole. No step allocates.
+//! [`CANDIDATES_MAX`] candidates, so that it can be reported whole. No step allocates.
 
 pub mod gumbel;
 pub mod llama;

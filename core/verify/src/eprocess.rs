@@ -46,6 +46,10 @@ pub const ALONE: MilliNats = MilliNats(20_724);
 /// E ≥ 10¹² for [`FlooredEProcess`], of which only the mean time to a false alarm is known.
 pub const FLOORED: MilliNats = MilliNats(27_632);
 
+/// No calibration across kinds of machine gave a lower honest mean, in millionths (the lowest was .0047); one that
+/// does has measured a machine against itself, to which every other one is a cheat.
+const CALIBRATED_PPM_MIN: u64 = 4_000;
+
 /// The honest mean of a score, in millionths: 1.5 times the worst that calibration measured for a model
 /// and a kind of machine, never one for all. Invariant: 1 to 999 999.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,11 +60,11 @@ impl HonestMean {
         (1..1_000_000).contains(&ppm).then_some(HonestMean(ppm))
     }
 
-    /// From the mean of each cell of a calibration, in millionths: 1.5 times the worst, rounded up. `None` if nothing
-    /// was measured, or if the worst is so high that no score would say anything.
+    /// From the mean of each cell of a calibration, in millionths: 1.5 times the worst, rounded up, and at least
+    /// 4 000. `None` if nothing was measured, or if the worst is so high that no score would say anything.
     pub fn calibrated(means_ppm: &[u32]) -> Option<HonestMean> {
         let worst = u64::from(*means_ppm.iter().max()?);
-        let ppm = worst.saturating_mul(3).div_ceil(2).max(1);
+        let ppm = worst.saturating_mul(3).div_ceil(2).max(CALIBRATED_PPM_MIN);
         HonestMean::of_ppm(u32::try_from(ppm).ok()?)
     }
 

@@ -1,5 +1,6 @@
 //! What real engines did, done again.
 
 mod answers;
+mod audit;
 mod draws;
 mod llama_server;
