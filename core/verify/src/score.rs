@@ -16,9 +16,4 @@ impl Score {
     pub fn get(self) -> f64 {
         self.0
     }
-
-    /// In millionths, rounded to the nearest.
-    pub fn ppm(self) -> u32 {
-        libm::round(self.0 * 1e6) as u32
-    }
 }

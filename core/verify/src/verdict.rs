@@ -20,6 +20,8 @@ use crate::{
 /// and without: what finds a 4-bit model sold as an 8-bit one in real chats.
 pub const TOKENS_MIN_L1: u32 = 50;
 pub const TOKENS_MIN_L2: u32 = 1_000;
+/// Of the scored tokens at least so many must have been replayed, unless the verifier drew them itself.
+const REPLAYED_PERCENT_MIN: u32 = 95;
 /// Pieces of evidence that a sanction looks at.
 pub const EVIDENCE_MAX: usize = 64;
 
@@ -101,8 +103,11 @@ impl Evidence {
     /// Whether enough was scored to pass. What was reported alone does not suffice, for a provider may
     /// report what another model said; it must have been drawn from it.
     fn suffices(&self) -> bool {
-        let replayed = self.replay.replayed() > 0 || self.l2.is_some();
-        let with_l1 = self.l1.is_some() && self.tokens >= TOKENS_MIN_L1 && replayed;
+        let share = |count: u32, times: u32| u64::from(count).saturating_mul(u64::from(times));
+        let replayed =
+            share(self.replay.replayed(), 100) >= share(self.tokens, REPLAYED_PERCENT_MIN);
+        let drawn = replayed || self.l2.is_some();
+        let with_l1 = self.l1.is_some() && self.tokens >= TOKENS_MIN_L1 && drawn;
         with_l1 || (self.l2.is_some() && self.tokens >= TOKENS_MIN_L2)
     }
 

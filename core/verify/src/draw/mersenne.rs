@@ -6,7 +6,7 @@ const MIDDLE: usize = 397;
 /// The largest number below 1.
 const BELOW_ONE: f64 = 1.0 - f64::EPSILON / 2.0;
 
-/// The state of the generator. Invariant: `next` is at most [`WORDS`].
+/// The state of the generator. Invariant: `next` is at most 624.
 #[derive(Clone, Debug)]
 pub struct Mersenne {
     state: [u32; WORDS],

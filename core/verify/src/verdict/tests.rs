@@ -33,6 +33,7 @@ fn an_audit_passes_fails_or_cannot_tell() {
     let failed = Counts { matched: 25, unexplained: 7, ..Counts::default() };
     let doubtful = Counts { matched: 56, unexplained: 3, ..Counts::default() };
     let none = Counts::default();
+    let partly = Counts { matched: 47, unreported: 3, ..Counts::default() };
     let l2 = |milli| Some(MilliNats(milli));
     for (name, expected, evidence) in [
         ("clean", Pass, base.clone()),
@@ -50,6 +51,7 @@ fn an_audit_passes_fails_or_cannot_tell() {
         ("a few tokens suffice to fail", Fail, Evidence { tokens: 13, ..evidence(&[1], CPU, E6) }),
         ("nothing scored", Inconclusive, Evidence { l1: None, ..base.clone() }),
         ("reported, not replayed", Inconclusive, Evidence { replay: none, ..base.clone() }),
+        ("replayed in part", Inconclusive, Evidence { replay: partly, ..base.clone() }),
         ("replayed by the verifier", Pass, Evidence { replay: none, l2: l2(0), ..base.clone() }),
         ("only that", Inconclusive, Evidence { l1: None, l2: l2(0), tokens: 999, ..base.clone() }),
         ("much of that", Pass, Evidence { l1: None, l2: l2(0), tokens: 1_000, ..base.clone() }),
