@@ -306,6 +306,10 @@ impl Session {
             Input::Accepted { prompt_tokens } => self.accepted(now_ms, prompt_tokens, effects),
             Input::Refused(refusal) => match (self.phase, self.delivered) {
                 (Phase::Opening, _) => self.close(Ending::Refused(refusal), None, effects),
+                // Its engine took longer to find that the request is wrong.
+                (Phase::Streaming, 0) if matches!(refusal, Refusal::Request { .. }) => {
+                    self.close(Ending::Refused(refusal), None, effects);
+                }
                 (Phase::Cancelling, 0) => self.close(Ending::ClientGone, None, effects),
                 _ => self.breach(Breach::OutOfOrder, effects),
             },

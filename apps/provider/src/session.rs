@@ -373,8 +373,12 @@ impl Session {
 
     fn not_started(&mut self, refusal: Refusal, effects: &mut Vec<Effect>) {
         self.engine = EngineState::Ended(FinishReason::Failed);
-        if matches!(self.phase, Phase::Starting { .. }) {
-            self.refuse(refusal, effects);
+        // An engine that reads for longer than the peer was kept waiting may still find that the request is wrong.
+        let is_asked_wrong = matches!(refusal, Refusal::Request { .. }) && self.delivered() == 0;
+        match self.phase {
+            Phase::Starting { .. } => self.refuse(refusal, effects),
+            Phase::Open if is_asked_wrong => self.refuse(refusal, effects),
+            Phase::Open | Phase::Closing { .. } | Phase::Reported { .. } | Phase::Over => {}
         }
     }
 

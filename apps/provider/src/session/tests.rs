@@ -519,6 +519,28 @@ fn a_slow_engine_is_accepted_without_its_word_and_may_still_fail_free_of_charge(
 }
 
 #[test]
+fn a_slow_engine_may_still_find_that_the_request_is_wrong() {
+    let wrong =
+        || Refusal::Request { field: "input".into(), problem: "is longer than the context".into() };
+    check(
+        64,
+        vec![
+            (0, durable()),
+            (ACCEPT_WAIT_MS, Input::Tick),
+            (0, Input::NotStarted { refusal: wrong() }),
+        ],
+        expect![[r#"
+            Durable
+            Tick
+                accept, prompt None
+            NotStarted
+                refuse: input: is longer than the context
+                done: Refused
+        "#]],
+    );
+}
+
+#[test]
 fn vouchers_that_do_not_follow_end_the_request() {
     let lower = |sequence, covered| {
         vec![(0, durable()), (0, started()), (0, tokens(1)), (0, more(sequence, covered))]
