@@ -38,6 +38,12 @@ impl HedgeBudget {
         let taken = |saved: u32| saved.checked_sub(HEDGE);
         self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
     }
+
+    /// Nobody could be asked.
+    fn put_back(&self) {
+        let put = |saved: u32| Some(saved.saturating_add(HEDGE).min(SAVED_MAX));
+        let _ = self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, put);
+    }
 }
 
 /// Waits for the first attempt, and when that is late for a second one too. Whoever comes first wins;
@@ -78,7 +84,12 @@ pub(crate) async fn hedge(
                 shared.metrics.hedged("second");
                 Ok(Some(attempt))
             }
-            Err(_) => first.await,
+            Err(failure) => {
+                if matches!(failure, RequestFailure::NoProvider { .. } | RequestFailure::Busy { .. }) {
+                    shared.hedges.put_back();
+                }
+                first.await
+            }
         },
     }
 }
@@ -92,6 +103,9 @@ mod tests {
         let budget = HedgeBudget::default();
         assert!(!budget.take());
         (0..20).for_each(|_| budget.earn());
+        assert!(budget.take() && !budget.take());
+        budget.earn();
+        budget.put_back();
         assert!(budget.take() && !budget.take());
         (0..10_000).for_each(|_| budget.earn());
         assert_eq!((0..100).filter(|_| budget.take()).count(), 10);

@@ -468,13 +468,19 @@ fn a_provider_that_ends_early_or_fails_is_told_apart() {
     "#]],
     );
     let wrong = || Refusal::Request { field: "input".into(), problem: "too long".into() };
-    check(vec![(5, accepted(None)), (5, Input::Refused(wrong()))], expect![[r#"
+    check(
+        vec![(5, accepted(None)), (5, Input::Refused(wrong()))],
+        expect![[r#"
         close Refused(Request { field: "input", problem: "too long" }): 0 tokens after 20, charge 0, without report
-    "#]]);
-    check(vec![(5, accepted(None)), (5, Input::Refused(Refusal::Leaving))], expect![[r#"
+    "#]],
+    );
+    check(
+        vec![(5, accepted(None)), (5, Input::Refused(Refusal::Leaving))],
+        expect![[r#"
         cancel
         close Failed(Breach(OutOfOrder)): 0 tokens after 20, charge 0, without report
-    "#]]);
+    "#]],
+    );
     check(
         vec![(5, Input::Refused(Refusal::Leaving))],
         expect![[r#"
