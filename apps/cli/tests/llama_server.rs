@@ -8,7 +8,7 @@ mod support;
 
 use serde_json::{Value, json};
 use support::{
-    clients,
+    clients, figures,
     process::{Process, Up, json as run_json, string},
     repository, skip,
     stream::Consumer,
@@ -48,7 +48,8 @@ async fn a_real_llama_cpp_server_serves_paid_requests() {
     let direct = Consumer::new(&format!("{url}/v1"), "none");
     until("llama.cpp's list of models", || direct.get("models")).await;
 
-    let up = Up::start(&["--engine-url", &url]).await;
+    let metrics = figures::free();
+    let up = Up::start(&["--engine-url", &url, "--metrics-listen", &metrics]).await;
     let consumer = Consumer::new(&up.base_url, &up.api_key);
     let models = consumer.get("models").await.unwrap();
     let model = string(&models["data"][0], "id");
@@ -64,6 +65,32 @@ async fn a_real_llama_cpp_server_serves_paid_requests() {
     let free: Value = direct.ask(&question).await.json().await.unwrap();
     assert_eq!(paid["choices"][0]["message"]["content"], free["choices"][0]["message"]["content"]);
     assert_eq!(paid["usage"]["completion_tokens"], free["usage"]["completion_tokens"]);
+
+    // What it draws by chance, with the seed that the network gives it, is drawn again token by token.
+    let before = figures::replays(&metrics).await["match"];
+    let mut drawn = 0;
+    for (turn, temperature) in [0.3, 0.8, 0.8, 1.0, 1.3, 1.8].into_iter().enumerate() {
+        let prompt = format!("Tell me story number {turn} about a fox.");
+        let body = json!({
+            "model": model,
+            "messages": [{ "role": "user", "content": prompt }],
+            "temperature": temperature,
+            "top_p": 1.0 - 0.1 * f64::from(u8::try_from(turn).unwrap() % 3),
+            "max_tokens": 64,
+        });
+        let answer: Value = consumer.ask(&body).await.json().await.unwrap();
+        let tokens = answer["usage"]["completion_tokens"].as_u64();
+        drawn += tokens.unwrap_or_else(|| panic!("{answer}"));
+    }
+    let replays = figures::replays(&metrics).await;
+    let excused = replays.get("excused").copied().unwrap_or(0);
+    assert_eq!(replays["match"] + excused - before, drawn, "{replays:?}");
+    assert!(
+        !replays.contains_key("mismatch") && !replays.contains_key("unreported"),
+        "{replays:?}"
+    );
+    assert!(!replays.contains_key("audit") && !replays.contains_key("suspend"), "{replays:?}");
+    assert!(drawn > 100, "{drawn}");
 
     let home = up.home.path().to_str().unwrap();
     let receipt = run_json(&["--data-dir", home, "receipt", "verify", &id]).await;

@@ -4,7 +4,7 @@ mod support;
 
 use std::sync::{Arc, Mutex};
 
-use support::{process::Up, stream::Consumer, until};
+use support::{figures, process::Up, stream::Consumer, until};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -56,23 +56,17 @@ impl Collector {
     }
 }
 
-/// An address where nobody listens now.
-fn free() -> String {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
-}
-
 #[tokio::test]
 async fn figures_and_traces_tell_of_requests_and_not_of_prompts() {
     let (collector, url) = Collector::start().await;
-    let metrics = free();
+    let metrics = figures::free();
     let arguments = ["--dummy-engine", "--metrics-listen", &metrics, "--otlp", &url];
     let up = Up::start(&arguments).await;
     let consumer = Consumer::new(&up.base_url, &up.api_key);
     let seen = consumer.stream("dummy/64", "a prompt that nobody else may read", || ()).await;
     assert!(seen.finished, "{seen:?}");
 
-    let figures = reqwest::get(format!("http://{metrics}/metrics")).await.unwrap();
-    let figures = figures.text().await.unwrap();
+    let figures = figures::text(&metrics).await;
     let has = |line: &str| figures.lines().any(|it| it.starts_with(line));
     assert!(has("# TYPE peerwatt_"), "{figures}");
     assert!(!figures.contains("nobody else"), "{figures}");

@@ -19,6 +19,7 @@ use std::{
 use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
 use types::{Address, Nusd, inference::TokenPiece, receipt::Receipt, sign::Signed};
+use verify::l0::Finding;
 use wire::serve::{Refusal, ToProvider};
 
 use self::delivery::Delivery;
@@ -28,6 +29,7 @@ use crate::{
     dispatch::Job,
     keyring::{self, Booked},
     providers::lane_claim,
+    replay::Replaying,
     session::{Closing, Effect, Ending, Failure, Input, Session, Terms, acknowledgement},
     shared::{Shared, millis},
     traces::{AttemptSpan, unix_ns},
@@ -90,6 +92,7 @@ struct Inner {
     longest_gap_ms: u64,
     /// Against another attempt, and who has won.
     race: Option<Race>,
+    replay: Option<Replaying>,
     timer: Pin<Box<Sleep>>,
     effects: Vec<Effect>,
     delivery: Delivery,
@@ -119,12 +122,15 @@ pub(crate) struct Beginning {
     pub session: Session,
     pub continues: bool,
     pub race: Option<Race>,
+    /// If its tokens can be drawn again.
+    pub replay: Option<Replaying>,
     pub began: Instant,
 }
 
 impl Attempt {
     pub(crate) fn new(beginning: Beginning) -> Attempt {
-        let Beginning { shared, job, reserved, line, session, continues, race, began } = beginning;
+        let Beginning { shared, job, reserved, line, session, .. } = beginning;
+        let Beginning { continues, race, replay, began, .. } = beginning;
         let first_ms = session.deadline_ms().unwrap_or_default();
         let wants_vectors = session.terms().vectors.is_some();
         let inner = Inner {
@@ -139,6 +145,7 @@ impl Attempt {
             last_token_ms: 0,
             longest_gap_ms: 0,
             race,
+            replay,
             timer: Box::pin(tokio::time::sleep_until(began + Duration::from_millis(first_ms))),
             session,
             effects: Vec::with_capacity(4),
@@ -292,7 +299,10 @@ impl Inner {
         }
     }
 
-    fn deliver(&mut self, now_ms: u64, pieces: Vec<TokenPiece>) {
+    fn deliver(&mut self, now_ms: u64, mut pieces: Vec<TokenPiece>) {
+        if let Some(replay) = &mut self.replay {
+            replay.take(&mut pieces);
+        }
         if self.first_token_ms.is_some() {
             self.longest_gap_ms =
                 self.longest_gap_ms.max(now_ms.saturating_sub(self.last_token_ms));
@@ -427,9 +437,35 @@ impl Inner {
         }
     }
 
+    /// Notes what the replay of its tokens says. Whether its provider is suspended for it.
+    fn replayed(&self, closing: &Closing) -> bool {
+        let Some(replay) = self.replay.as_ref().filter(|_| closing.delivered > 0) else {
+            return false;
+        };
+        let terms = self.session.terms();
+        let stated = closing.report.as_ref().map(|report| report.value.completion_tokens);
+        let finish = match &closing.ending {
+            Ending::Finished(finish) => Some(*finish),
+            Ending::Refused(_) | Ending::ClientGone | Ending::Failed(_) => None,
+        };
+        // Of an answer that broke off the two counts may differ by what was on its way.
+        let stated = stated.filter(|_| finish.is_some());
+        let (counts, finding) = replay.end(stated, terms.tokens_max, finish);
+        self.shared.metrics.replayed(&counts, finding);
+        if finding != Finding::Clean {
+            tracing::warn!(
+                request = %terms.request_id, provider = %terms.provider, model = %terms.model,
+                ?counts, ?finding, "attempt.replay"
+            );
+        }
+        finding == Finding::Suspend && replay.is_proven()
+    }
+
+    /// Tells whoever chooses providers what became of it.
     fn observe(&self, now_ms: u64, closing: &Closing) -> market::Outcome {
         use market::Outcome;
         let outcome = match &closing.ending {
+            _ if self.replayed(closing) => Outcome::Untrue,
             Ending::Finished(_) => Outcome::Served {
                 prompt_tokens: closing.prompt_tokens,
                 first_token_ms: self.first_token_ms.unwrap_or(now_ms),
@@ -443,6 +479,9 @@ impl Inner {
             Ending::Failed(_) => Outcome::Cut,
         };
         let problem = match &closing.ending {
+            _ if matches!(outcome, Outcome::Untrue) => {
+                Some("its tokens are not those that their seed draws".to_owned())
+            }
             Ending::Refused(refusal) => Some(format!("refused: {refusal}")),
             Ending::Failed(failure) => Some(failure.to_string()),
             Ending::Finished(_) | Ending::ClientGone => {

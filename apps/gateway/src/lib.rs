@@ -27,6 +27,7 @@ mod answering;
 mod attempt;
 mod dispatch;
 mod hedges;
+mod replay;
 mod route;
 mod session;
 mod text;

@@ -22,6 +22,7 @@ use prometheus_client::{
 };
 use tokio::time::Instant;
 use types::RequestId;
+use verify::l0::{Counts, Finding};
 use wire::api::{Dialect, embeddings::Endpoint, ollama, openai};
 
 use crate::{shared::Shared, traces::RequestSpan};
@@ -62,6 +63,16 @@ struct Tokens {
     gen_ai_token_type: &'static str,
 }
 
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Replayed {
+    outcome: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Found {
+    finding: &'static str,
+}
+
 /// What is counted while a gateway runs.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -71,6 +82,8 @@ pub(crate) struct Metrics {
     billed_nusd: Counter,
     continuations: Family<Continuation, Counter>,
     hedges: Family<Hedge, Counter>,
+    replayed: Family<Replayed, Counter>,
+    findings: Family<Found, Counter>,
     duration: Histogram,
     first_token: Histogram,
     output_token: Histogram,
@@ -87,6 +100,8 @@ impl Default for Metrics {
             billed_nusd: Counter::default(),
             continuations: Family::default(),
             hedges: Family::default(),
+            replayed: Family::default(),
+            findings: Family::default(),
             duration: seconds(),
             first_token: seconds(),
             output_token: Histogram::new(of_a_token),
@@ -102,6 +117,7 @@ impl Metrics {
             Outcome::Served { .. } => "served",
             Outcome::Failed => "failed",
             Outcome::Cut => "cut",
+            Outcome::Untrue => "untrue",
             Outcome::Busy { .. } => "busy",
             Outcome::Neutral => "neutral",
         };
@@ -117,6 +133,26 @@ impl Metrics {
     /// A second provider was asked because the first was late; which of them was faster.
     pub(crate) fn hedged(&self, winner: &'static str) {
         self.hedges.get_or_create(&Hedge { winner }).inc();
+    }
+
+    /// What the replay of an answer's tokens came to.
+    pub(crate) fn replayed(&self, counts: &Counts, finding: Finding) {
+        let Counts { matched, excused, unexplained, unreported } = *counts;
+        let counts = [
+            ("match", matched),
+            ("excused", excused),
+            ("mismatch", unexplained),
+            ("unreported", unreported),
+        ];
+        for (outcome, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+            self.replayed.get_or_create(&Replayed { outcome }).inc_by(count.into());
+        }
+        let finding = match finding {
+            Finding::Clean => "clean",
+            Finding::Audit => "audit",
+            Finding::Suspend => "suspend",
+        };
+        self.findings.get_or_create(&Found { finding }).inc();
     }
 
     /// What was delivered to a client and taken from its budget.
@@ -307,6 +343,16 @@ pub(crate) fn render(shared: &Shared) -> String {
         "peerwatt_hedges",
         "Second providers that were asked because the first was late, by which was faster",
         metrics.hedges.clone(),
+    );
+    registry.register(
+        "peerwatt_replayed_tokens",
+        "Tokens that were drawn again from what was reported with them, by what came of it",
+        metrics.replayed.clone(),
+    );
+    registry.register(
+        "peerwatt_replays",
+        "Answers whose tokens were drawn again, by what follows for their provider",
+        metrics.findings.clone(),
     );
     registry.register_with_unit(
         "gen_ai_server_request_duration",

@@ -17,6 +17,7 @@ mod hedging;
 mod http_api;
 mod keys_and_limits;
 mod metrics;
+mod replay;
 mod restart;
 mod routing;
 mod table;

@@ -346,6 +346,7 @@ fn outcome_name(outcome: Outcome) -> &'static str {
         Outcome::Served { .. } => "served",
         Outcome::Failed => "failed",
         Outcome::Cut => "cut",
+        Outcome::Untrue => "untrue",
         Outcome::Busy { .. } => "busy",
         Outcome::Neutral => "neutral",
     }

@@ -13,6 +13,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use types::{Address, ChannelId, Nusd, PublicKey, inference::InferenceRequest};
+use verify::profile;
 use wire::{
     chain::ChannelView,
     frame::{self, FrameError},
@@ -35,6 +36,8 @@ const FIRST_FRAME_WAIT: Duration = Duration::from_secs(10);
 const WRITE_WAIT: Duration = Duration::from_secs(10);
 /// Bytes of every frame after the first: vouchers and an acknowledgement.
 const LATER_FRAME_BYTES_MAX: usize = 8 * 1024;
+/// The name of no profile: tokens are drawn as the client or the engine likes.
+const FREE: &str = "free";
 /// A deposit that looks too small is looked up again if our view is older than this.
 const DEPOSIT_AGE_MS: u64 = 200;
 
@@ -205,10 +208,14 @@ async fn try_admit(shared: &Shared, open: Open) -> Result<Admitted<'_>, Refusal>
     };
     let payer_key = open.order.signer;
     let (order, request) = (open.order.value, open.request);
+    let seed = profile::seed(&profile::NO_BEACON, &open.salt, &shared.operator, &order.request_id);
+    // A client's own seed is another one.
+    let is_replayable = request.sampling.seed == Some(seed.into());
     let opening = Opening {
         order: order.clone(),
         operator: shared.operator,
         engine_version: engine_version.unwrap_or_default(),
+        profile: if is_replayable { profile::NAME } else { FREE },
         seed: request.sampling.seed,
         prompt_tokens_estimate: request.prompt_tokens_estimate(),
         prompt_tokens_max: request.prompt_tokens_max(),

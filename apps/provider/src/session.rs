@@ -155,6 +155,8 @@ pub(crate) struct Opening {
     pub(crate) order: Order,
     pub(crate) operator: Address,
     pub(crate) engine_version: String,
+    /// How tokens are drawn, by name.
+    pub(crate) profile: &'static str,
     pub(crate) seed: Option<u64>,
     pub(crate) prompt_tokens_estimate: u32,
     pub(crate) prompt_tokens_max: u32,
@@ -670,7 +672,7 @@ impl Session {
     }
 
     fn statement(&self, now: TimeMs, finish: FinishReason) -> ServiceReport {
-        let Opening { order, operator, engine_version, seed, .. } = &self.opening;
+        let Opening { order, operator, engine_version, profile, seed, .. } = &self.opening;
         let (delivered, told) = (self.delivered(), self.prompt_tokens());
         // A prompt that the payer was told too late, and did not cover, is billed as it was covered.
         let covered = self.total(told, delivered) <= self.cover.promised();
@@ -681,7 +683,7 @@ impl Session {
             provider: *operator,
             model: order.model,
             engine_version: engine_version.clone(),
-            profile: "free".to_owned(),
+            profile: (*profile).to_owned(),
             seed: *seed,
             prompt_hash: order.prompt_hash,
             response_hash: self.transcript.response_hash(),

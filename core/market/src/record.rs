@@ -32,6 +32,8 @@ pub enum Outcome {
     Failed,
     /// The stream ended on the way.
     Cut,
+    /// What it reported of its tokens is not how they were to be drawn: somebody must look at it first.
+    Untrue,
     /// All its slots are taken.
     Busy { retry_after_ms: u64 },
     /// The request was bad, or its client left: says nothing about the provider.
@@ -111,6 +113,11 @@ impl Record {
             Outcome::Failed | Outcome::Cut => {
                 self.failed = self.failed.saturating_add(1);
                 self.fail(now);
+            }
+            Outcome::Untrue => {
+                self.failed = self.failed.saturating_add(1);
+                let until = now.plus_ms(QUARANTINE_MS_MAX);
+                self.breaker = Breaker::Open { until, times: u8::MAX };
             }
             Outcome::Busy { retry_after_ms } => {
                 self.busy_until = now.plus_ms(retry_after_ms.min(BUSY_MS_MAX));

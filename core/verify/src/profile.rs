@@ -20,8 +20,9 @@ pub const TOP_P_MICROS_DEFAULT: u32 = 900_000;
 /// `top_k` is at most this: then all that is drawn from can be reported.
 pub const TOP_K_MAX: u8 = CANDIDATES_MAX as u8;
 
-/// This seed means "a random one" to llama.cpp and Ollama.
-const SEED_OF_CHANCE: u32 = u32::MAX;
+/// Servers read a seed as a signed or an unsigned number of 32 bits, and the highest as "a random one": these bits mean
+/// the same to all.
+const SEED_BITS: u32 = u32::MAX >> 1;
 const MILLION: u32 = 1_000_000;
 
 /// How the tokens of a replayable response are drawn. What is not here is as it decides nothing:
@@ -132,9 +133,12 @@ pub fn standing(request: &InferenceRequest, seed: u32, drafting: Drafting) -> St
     }
 }
 
-/// The seed of a replayable request: the first 32 bits, big-endian, of the SHA-256 of
+/// Stands for the beacon while a network has none. The consumer's nonce keeps providers from knowing a seed beforehand.
+pub const NO_BEACON: Hash32 = Hash32([0; 32]);
+
+/// The seed of a replayable request: the first 32 bits, big-endian, without the highest, of the SHA-256 of
 /// `peerwatt/np1\0`, the beacon before the request, the consumer's nonce, the provider's address and the
-/// request's id. Where they are all ones the next 32 are taken. So the gateway cannot choose it alone, and no
+/// request's id. So the gateway cannot choose it alone, and no
 /// answer can be kept for a second request.
 pub fn seed(
     beacon: &Hash32,
@@ -144,13 +148,7 @@ pub fn seed(
 ) -> u32 {
     let digest =
         sha256(&[b"peerwatt/np1\0", &beacon.0, consumer_nonce, &provider.0, &request_id.0]);
-    first_word(&digest)
-}
-
-fn first_word(digest: &Hash32) -> u32 {
-    let (words, _) = digest.0.as_chunks::<4>();
-    let mut words = words.iter().map(|word| u32::from_be_bytes(*word));
-    words.find(|word| *word != SEED_OF_CHANCE).unwrap_or(0)
+    digest.0.first_chunk().copied().map_or(0, u32::from_be_bytes) & SEED_BITS
 }
 
 /// Whether the beacon that came after the receipt was committed to has chosen it for an audit: the first

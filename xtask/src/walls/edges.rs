@@ -30,11 +30,14 @@ pub(super) const ALLOWED: Table = &[
     ("net", &["types", "wire"]),
     ("store", &["types"]),
     ("replica", &["types", "light", "replication", "keys", "store"]),
-    ("engine", &["types", "wire"]),
+    // `verify`: our own engine draws its tokens so that others can draw them again.
+    ("engine", &["types", "verify", "wire"]),
     ("validator", &["types", "ledger", "replication", "keys", "wire", "net", "replica", "store"]),
-    ("provider", &["types", "market", "keys", "wire", "net", "store", "engine"]),
+    // `verify`: it says on its reports which of its answers can be replayed.
+    ("provider", &["types", "market", "verify", "keys", "wire", "net", "store", "engine"]),
     // `engine`: an upstream of a gateway is an engine that somebody else runs (ADR 13).
-    ("gateway", &["types", "market", "keys", "wire", "net", "store", "engine"]),
+    // `verify`: it replays what it streams.
+    ("gateway", &["types", "market", "verify", "keys", "wire", "net", "store", "engine"]),
     // `keys`: the page recomputes the signatures of the receipts it shows.
     ("web", &["types", "keys", "wire", "gateway"]),
     (

@@ -9,6 +9,7 @@
 
 pub mod books;
 pub mod clients;
+pub mod figures;
 pub mod network;
 #[path = "../../../gateway/src/tests/postgres/server.rs"]
 pub mod postgres;

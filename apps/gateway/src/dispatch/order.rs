@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout};
 use types::{
     ChannelId, Lane, Nusd, inference::InferenceRequest, limits::COMPLETION_TOKENS_MAX, sign::Signed,
 };
+use verify::profile;
 use wire::{
     frame,
     serve::{Open, Order, ToProvider, request_hash},
@@ -23,6 +24,7 @@ use crate::{
     error::RequestFailure,
     lanes::{Ask, Grant},
     providers::{Chosen, Slot},
+    replay::{Plan, Replaying},
     session::{Session, Terms, Waits},
     shared::Shared,
     treasury,
@@ -34,6 +36,7 @@ struct Draft {
     terms: Terms,
     context_tokens: u32,
     race: Option<Race>,
+    replay: Option<Replaying>,
 }
 
 impl Search<'_> {
@@ -72,7 +75,7 @@ impl Search<'_> {
             promised: Nusd::ZERO,
             waits: waits(shared, size, patience),
         };
-        let draft = Draft { terms, context_tokens, race };
+        let draft = Draft { terms, context_tokens, race, replay: None };
         match way {
             Way::Provider(chosen, slot) => self.pay(&ask, draft, chosen, slot, request).await,
             Way::Upstream(called) => self.buy(&ask, draft, called, request).await,
@@ -106,7 +109,14 @@ impl Search<'_> {
         if own.is_none() && room < treasury::room_min(shared) {
             treasury::top_up(shared, provider, treasury::room_min(shared));
         }
-        let ordered = bounded(request, &reserved.grant, draft.context_tokens);
+        let mut ordered = bounded(request, &reserved.grant, draft.context_tokens);
+        let seed = profile::seed(&profile::NO_BEACON, &job.salt, &provider, &job.request_id);
+        let offer = shared.directory.offer_of(&provider, job.model);
+        let plan = offer.and_then(|offer| Plan::of(request, &offer, seed));
+        if let Some(plan) = &plan {
+            plan.apply(&mut ordered);
+        }
+        draft.replay = plan.as_ref().map(Replaying::begin);
         let size = Size::of(request);
         let tokens_max = reserved.grant.tokens_max;
         let before = held.total_before;
@@ -168,6 +178,7 @@ impl Search<'_> {
             session: Session::new(terms),
             continues: request.begun.is_some(),
             race: draft.race,
+            replay: None,
             began: Instant::now(),
         })))
     }
@@ -224,7 +235,7 @@ async fn order_from(
 ) -> Result<Attempt, NotOrdered> {
     let continues = request.begun.is_some();
     let (shared, job, opened) = (hold.shared, hold.job, hold.opened());
-    let Draft { mut terms, race, .. } = draft;
+    let Draft { mut terms, race, replay, .. } = draft;
     let config = &shared.config;
     let books = |error: store::JournalError| NotOrdered::Books(error.to_string());
     if let Some(lease) = opened.lease {
@@ -271,6 +282,7 @@ async fn order_from(
         session: Session::new(terms),
         continues,
         race,
+        replay,
         began: Instant::now(),
     }))
 }

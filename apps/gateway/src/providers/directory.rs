@@ -354,6 +354,13 @@ impl Directory {
         Some((chosen, slot))
     }
 
+    /// What a provider offers of a model.
+    pub(crate) fn offer_of(&self, provider: &Address, model: ModelId) -> Option<ModelOffer> {
+        let state = self.lock();
+        let offer = &state.peers.get(provider)?.offer;
+        offer.models.iter().find(|offered| offered.model == model).cloned()
+    }
+
     /// Takes note of what became of a request.
     pub(crate) fn observe(
         &self,
@@ -380,7 +387,7 @@ impl Directory {
         if let Some(peer) = state.peers.get_mut(provider) {
             match outcome {
                 Outcome::Served { .. } => peer.served += 1,
-                Outcome::Failed | Outcome::Cut => peer.failed += 1,
+                Outcome::Failed | Outcome::Cut | Outcome::Untrue => peer.failed += 1,
                 Outcome::Busy { .. } | Outcome::Neutral => {}
             }
             if problem.is_some() {

@@ -1,6 +1,7 @@
 //! A provider whose model names are behaviours. It keeps its own books, so that tests can compare
 //! what it may claim with what the gateway says it owes.
 
+mod draws;
 mod embed;
 
 use std::{
@@ -128,7 +129,7 @@ impl Double {
                 alias: alias.to_owned(),
                 price: PRICE,
                 context_tokens: CONTEXT_TOKENS,
-                engine: EngineKind::Dummy,
+                engine: draws::engine(alias),
                 engine_version: "dummy 1".into(),
                 abilities: abilities(alias),
             })
@@ -389,7 +390,7 @@ impl Request {
             model: order.model,
             engine_version: "dummy 1".into(),
             profile: "free".into(),
-            seed: None,
+            seed: self.open.request.sampling.seed,
             prompt_hash: order.prompt_hash,
             response_hash: sha256(&[&bytes]),
             transcript_root: merkle_root(&leaves),
@@ -467,6 +468,9 @@ impl Request {
         }
         if let Some(fault) = self.behaviour().strip_prefix(embed::EMBED) {
             return self.embed(fault, heard).await;
+        }
+        if let Some(fault) = self.behaviour().strip_prefix(draws::DRAWS) {
+            return self.draw(fault).await;
         }
         match self.behaviour().as_str() {
             "cannot-go-on" if begun => {

@@ -56,6 +56,7 @@ pub(super) fn opening(cover_tokens: u32, durable: Nusd) -> Opening {
         order: order(),
         operator: Address([3; 20]),
         engine_version: "dummy 1".to_owned(),
+        profile: "free",
         seed: None,
         prompt_tokens_estimate: ESTIMATE,
         prompt_tokens_max: 400,

@@ -75,11 +75,7 @@ fn a_profile_tells_the_sampler_what_json_tells_an_engine() {
 #[test]
 fn seeds_are_these() {
     let of = |n: u8| seed(&Hash32([n; 32]), &[n; 16], &Address([n; 20]), &RequestId([n; 16]));
-    assert_eq!([of(0), of(1), of(2)], [915_056_749, 2_228_822_790, 1_351_909_725]);
-    let mut digest = [0xff; 32];
-    assert_eq!(first_word(&Hash32(digest)), 0);
-    digest[8..12].copy_from_slice(&[0, 0, 1, 2]);
-    assert_eq!(first_word(&Hash32(digest)), 258);
+    assert_eq!([of(0), of(1), of(2)], [915_056_749, 81_339_142, 1_351_909_725]);
 }
 
 #[test]

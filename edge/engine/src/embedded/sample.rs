@@ -1,7 +1,8 @@
 //! Draws the next token, and says how likely each was.
 //!
 //! In this order: penalties for tokens already in the answer, temperature, top-k, top-p, min-p, the draw. What is
-//! *reported* is never touched by these: the model's own distribution at temperature 1.
+//! *reported* is never touched by these: the model's own distribution at temperature 1. A request of profile NP-1 is drawn
+//! as `docs/spec/verification.md` says, so that whoever has the seed and what was reported can draw it again.
 
 use std::{
     cmp::Ordering,
@@ -10,6 +11,10 @@ use std::{
 };
 
 use types::inference::Sampling;
+use verify::{
+    draw::{self, Settings, Stream},
+    logits::{CANDIDATES_MAX, Candidates, Logits},
+};
 
 /// Where a request does not say: less than the model's own spread, which suits small models.
 const TEMPERATURE_DEFAULT: f64 = 0.7;
@@ -28,6 +33,24 @@ pub(super) struct Sampler {
     min_p: f64,
     drawn: HashMap<u32, u32>,
     random: SplitMix64,
+    /// What others can draw again.
+    replayable: Option<Stream>,
+}
+
+/// The draws of a request of profile NP-1: few candidates, a seed of 32 bits, and nothing else that decides.
+fn replayable(sampling: &Sampling) -> Option<Stream> {
+    let &Sampling { temperature_micros, top_p_micros, seed, top_k, .. } = sampling;
+    let is_bare = sampling.presence_penalty_micros.unwrap_or(0) == 0
+        && sampling.frequency_penalty_micros.unwrap_or(0) == 0
+        && sampling.min_p_micros.unwrap_or(0) == 0
+        && sampling.repeat_penalty_micros.unwrap_or(1_000_000) == 1_000_000;
+    let top_k =
+        usize::try_from(top_k?).ok().filter(|count| (1..=CANDIDATES_MAX).contains(count))?;
+    let unit = |micros: u32| (f64::from(micros) / 1e6) as f32;
+    let settings =
+        Settings { temperature: unit(temperature_micros?), top_k, top_p: unit(top_p_micros?) };
+    let seed = u32::try_from(seed?).ok()?;
+    is_bare.then(|| Stream::new(draw::Sampler::Gumbel, settings, seed))
 }
 
 impl Sampler {
@@ -46,11 +69,18 @@ impl Sampler {
             min_p: sampling.min_p_micros.map_or(0.0, unit),
             drawn: HashMap::new(),
             random: SplitMix64(seed),
+            replayable: replayable(sampling),
         }
     }
 
     /// The next token after these logits, of which there is at least one.
     pub(super) fn draw(&mut self, logits: &[f32]) -> u32 {
+        if let Some(stream) = &mut self.replayable {
+            let candidates = Logits::new(logits).map(|logits| logits.candidates(self.top_k));
+            let drawn = stream.draw(&candidates.unwrap_or_default()).id();
+            // Of logits that are no numbers nothing is drawn; the answer ends before.
+            return drawn.unwrap_or_default();
+        }
         let mut logits: Vec<f64> = logits.iter().map(|logit| f64::from(*logit)).collect();
         for (id, count) in &self.drawn {
             if let Some(logit) = logits.get_mut(*id as usize) {
@@ -73,6 +103,10 @@ impl Sampler {
 
     /// Goes on as if it had drawn this token.
     pub(super) fn drawn_elsewhere(&mut self, token: u32) {
+        if let Some(stream) = &mut self.replayable {
+            stream.chance(&Candidates::default());
+            return;
+        }
         if self.temperature > 0.0 {
             self.random.unit();
         }

@@ -1,0 +1,280 @@
+//! L0: whether the tokens of an answer are those that its seed draws from what was reported with them
+//! (`docs/spec/verification.md`). Of every answer that can be replayed, while it streams, without a model.
+
+use types::{
+    inference::{FinishReason, InferenceRequest, Sampling, TokenPiece},
+    limits,
+    offer::{EngineKind, ModelOffer},
+};
+use verify::{
+    draw::{OneCandidate, Sampler},
+    l0::{Check, Counts, Ending, Finding, Replay, Report},
+    logits::Candidates,
+    profile::{Drafting, Profile, Standing, standing},
+};
+
+/// No penalty.
+const ONE: u32 = 1_000_000;
+/// Ollama reports candidates from the first on, and runs llama.cpp's server from the second.
+const OLLAMA_REPORTS: [u32; 3] = [0, 12, 11];
+const OLLAMA_RUNS_LLAMA: [u32; 3] = [0, 30, 0];
+
+const LLAMA: &[Sampler] =
+    &[Sampler::Llama(OneCandidate::Draws), Sampler::Llama(OneCandidate::Skips)];
+
+/// How an engine draws, as far as it is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Known {
+    /// Any of these; none: it is not known.
+    samplers: &'static [Sampler],
+    /// Answers of real ones were drawn again. If not, what is found is counted and has no consequence.
+    is_proven: bool,
+}
+
+/// By what its provider says of it.
+fn known(offer: &ModelOffer) -> Known {
+    const OLLAMA: &[Sampler] = &[
+        Sampler::Ollama,
+        Sampler::Llama(OneCandidate::Draws),
+        Sampler::Llama(OneCandidate::Skips),
+    ];
+    let version = offer.engine_version.as_str();
+    match offer.engine {
+        EngineKind::Embedded => Known { samplers: &[Sampler::Gumbel], is_proven: true },
+        EngineKind::OpenAi if version.starts_with("llama.cpp ") => {
+            Known { samplers: LLAMA, is_proven: true }
+        }
+        EngineKind::Ollama => match version.strip_prefix("ollama ").map(numbers) {
+            Some(version) if version >= OLLAMA_RUNS_LLAMA => {
+                Known { samplers: LLAMA, is_proven: false }
+            }
+            Some(version) if version >= OLLAMA_REPORTS => {
+                Known { samplers: OLLAMA, is_proven: false }
+            }
+            Some(_) | None => UNKNOWN,
+        },
+        EngineKind::OpenAi | EngineKind::Dummy | EngineKind::Resold => UNKNOWN,
+    }
+}
+
+const UNKNOWN: Known = Known { samplers: &[], is_proven: false };
+
+/// The first three numbers of a version.
+fn numbers(version: &str) -> [u32; 3] {
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().ok());
+    std::array::from_fn(|_| numbers.next().flatten().unwrap_or(0))
+}
+
+/// How a request is asked so that its answer can be replayed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    profile: Profile,
+    known: Known,
+    /// Alternatives that the client itself wants to see.
+    wanted: Option<u8>,
+}
+
+impl Plan {
+    /// `None` if the answer cannot be replayed: the client asks for what decides otherwise, or the engine's draws are
+    /// not known. `seed` is nobody's choice.
+    pub(crate) fn of(request: &InferenceRequest, offer: &ModelOffer, seed: u32) -> Option<Plan> {
+        let known = known(offer);
+        let can =
+            offer.abilities.logprobs && offer.abilities.samplers && !known.samplers.is_empty();
+        // The rest of an answer begins in the middle of its draws.
+        if !can || request.begun.is_some() {
+            return None;
+        }
+        match standing(request, seed, Drafting::None) {
+            Standing::Replayable(profile) => {
+                Some(Plan { profile, known, wanted: request.logprobs })
+            }
+            Standing::Unreplayable(_) | Standing::Unscorable => None,
+        }
+    }
+
+    /// Says all that decides, so that no default of an engine does.
+    pub(crate) fn apply(&self, request: &mut InferenceRequest) {
+        let Profile { temperature_micros, top_k, top_p_micros, seed } = self.profile;
+        request.sampling = Sampling {
+            temperature_micros: Some(temperature_micros),
+            top_p_micros: Some(top_p_micros),
+            seed: Some(seed.into()),
+            presence_penalty_micros: Some(0),
+            frequency_penalty_micros: Some(0),
+            top_k: Some(top_k.into()),
+            min_p_micros: Some(0),
+            repeat_penalty_micros: Some(ONE),
+        };
+        request.logprobs = Some(limits::TOP_LOGPROBS_MAX);
+    }
+}
+
+/// A replay that goes on while its answer streams.
+#[derive(Debug)]
+pub(crate) struct Replaying {
+    replay: Replay,
+    wanted: Option<u8>,
+    is_proven: bool,
+    tokens: u32,
+}
+
+impl Replaying {
+    pub(crate) fn begin(plan: &Plan) -> Replaying {
+        let settings = plan.profile.settings();
+        let Known { samplers, is_proven } = plan.known;
+        let replay = Replay::new(samplers, settings, plan.profile.seed);
+        Replaying { replay, wanted: plan.wanted, is_proven, tokens: 0 }
+    }
+
+    /// Takes what has come, and leaves of it what the client wants to see.
+    pub(crate) fn take(&mut self, pieces: &mut [TokenPiece]) {
+        for piece in pieces {
+            let (id, candidates) = step(piece);
+            self.replay.push(id, &candidates);
+            self.tokens = self.tokens.saturating_add(1);
+            match self.wanted {
+                Some(count) => piece.alternatives.truncate(count.into()),
+                None => {
+                    piece.logprob_micros = None;
+                    piece.alternatives = Vec::new();
+                }
+            }
+        }
+    }
+
+    /// Whether what is found has consequences.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.is_proven
+    }
+
+    /// What came of it. `stated`: the tokens that the provider bills, if it said; `tokens_max`: those that were asked
+    /// for.
+    pub(crate) fn end(
+        &self,
+        stated: Option<u32>,
+        tokens_max: u32,
+        finish: Option<FinishReason>,
+    ) -> (Counts, Finding) {
+        let ending = match finish {
+            Some(FinishReason::Stop) => Ending::EndOfGeneration(Check::Unknown),
+            // Fewer: the context was full, which is not seen from here.
+            Some(FinishReason::Length) if self.tokens == tokens_max => {
+                Ending::Length { tokens_max }
+            }
+            _ => Ending::Interrupted,
+        };
+        let (counts, tokens) = (self.replay.counts(), self.tokens);
+        let report = Report::new(counts, stated.unwrap_or(tokens), tokens, Check::Unknown, ending);
+        (counts, report.finding())
+    }
+}
+
+/// A token and what it was drawn from. Where the engine tells no ids, tokens are told apart by their bytes; if two have the
+/// same, nothing is said of the step.
+fn step(piece: &TokenPiece) -> (u32, Candidates) {
+    let ids = piece.alternatives.iter().map(|it| Some((it.id?, it.logprob_micros)));
+    if let (Some(id), Some(pairs)) = (piece.id, ids.collect::<Option<Vec<_>>>()) {
+        return (id, Candidates::reported(pairs));
+    }
+    let has_twin = |at: usize| {
+        let before = piece.alternatives.iter().take(at);
+        before.map(|it| &it.bytes).any(|bytes| *bytes == piece.alternatives[at].bytes)
+    };
+    if (0..piece.alternatives.len()).any(has_twin) {
+        return (u32::MAX, Candidates::default());
+    }
+    let labelled = (0..).zip(&piece.alternatives);
+    let label = labelled.clone().find(|(_, it)| it.bytes == piece.bytes).map(|(at, _)| at);
+    let pairs = labelled.map(|(at, it): (u32, _)| (at, it.logprob_micros));
+    (label.unwrap_or(u32::MAX), Candidates::reported(pairs))
+}
+
+#[cfg(test)]
+mod tests {
+    use types::{
+        ModelId, Nusd, ability::Abilities, inference::Alternative, inference::Prompt, price::Price,
+    };
+
+    use super::*;
+
+    fn offer(engine: EngineKind, version: &str) -> ModelOffer {
+        ModelOffer {
+            model: ModelId([1; 32]),
+            alias: "story".into(),
+            price: Price {
+                request_nusd: Nusd(0),
+                prompt_nusd_per_mtok: Nusd(0),
+                completion_nusd_per_mtok: Nusd(0),
+            },
+            context_tokens: 64,
+            engine,
+            engine_version: version.into(),
+            abilities: Abilities { logprobs: true, samplers: true, ..Abilities::default() },
+        }
+    }
+
+    #[test]
+    fn only_engines_whose_draws_are_known_are_replayed() {
+        let request = InferenceRequest::of(Prompt::Text("x".into()));
+        let known = |engine, version| {
+            let plan = Plan::of(&request, &offer(engine, version), 7);
+            plan.map_or(0, |plan| plan.known.samplers.len())
+        };
+        assert_eq!(known(EngineKind::Embedded, "embedded candle 0.11.1"), 1);
+        assert_eq!(known(EngineKind::OpenAi, "llama.cpp b6730"), 2);
+        assert_eq!(known(EngineKind::OpenAi, "vllm 0.11"), 0);
+        assert_eq!(known(EngineKind::Ollama, "ollama 0.12.10"), 0);
+        assert_eq!(known(EngineKind::Ollama, "ollama 0.12.11-rc1"), 3);
+        assert_eq!(known(EngineKind::Ollama, "ollama 0.30.0"), 2);
+        assert_eq!(known(EngineKind::Ollama, "nonsense"), 0);
+        assert_eq!(known(EngineKind::Dummy, "dummy 1"), 0);
+        let blind = ModelOffer {
+            abilities: Abilities::default(),
+            ..offer(EngineKind::Embedded, "embedded")
+        };
+        assert!(Plan::of(&request, &blind, 7).is_none());
+    }
+
+    #[test]
+    fn the_client_sees_what_it_asked_for() {
+        let request = InferenceRequest {
+            logprobs: Some(1),
+            ..InferenceRequest::of(Prompt::Text("x".into()))
+        };
+        let plan = Plan::of(&request, &offer(EngineKind::Embedded, "e"), 7).unwrap();
+        let mut asked = request.clone();
+        plan.apply(&mut asked);
+        assert_eq!((asked.logprobs, asked.sampling.seed), (Some(20), Some(7)));
+        let alternative =
+            |id: u32| Alternative { id: Some(id), bytes: vec![65], logprob_micros: -700_000 };
+        let piece = TokenPiece {
+            id: Some(1),
+            bytes: vec![65],
+            logprob_micros: Some(-700_000),
+            alternatives: vec![alternative(1), alternative(2)],
+            ..TokenPiece::default()
+        };
+        let mut seen = [piece.clone()];
+        Replaying::begin(&plan).take(&mut seen);
+        assert_eq!(seen[0].alternatives.len(), 1);
+        let plan = Plan { wanted: None, ..plan };
+        Replaying::begin(&plan).take(&mut seen);
+        assert_eq!((seen[0].logprob_micros, seen[0].alternatives.len()), (None, 0));
+    }
+
+    #[test]
+    fn tokens_without_ids_are_told_apart_by_their_bytes() {
+        let piece = |bytes: &[u8], of: &[&[u8]]| TokenPiece {
+            bytes: bytes.to_vec(),
+            alternatives: of
+                .iter()
+                .map(|bytes| Alternative { id: None, bytes: bytes.to_vec(), logprob_micros: -1 })
+                .collect(),
+            ..TokenPiece::default()
+        };
+        assert_eq!(step(&piece(b"b", &[b"a", b"b"])).0, 1);
+        assert_eq!(step(&piece(b"c", &[b"a", b"b"])).0, u32::MAX);
+        assert_eq!(step(&piece(b"a", &[b"a", b"a"])).1, Candidates::default());
+    }
+}
