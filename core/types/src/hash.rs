@@ -16,6 +16,32 @@ pub fn sha256(parts: &[&[u8]]) -> Hash32 {
     Hash32(hasher.finalize().into())
 }
 
+/// The digest of the concatenation of `parts` and the canonical form of `value`, without a copy of its bytes.
+pub fn sha256_of(parts: &[&[u8]], value: &impl BorshSerialize) -> Hash32 {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    // Hashing cannot fail; an object that did would hash as a part of it.
+    let written = borsh::to_writer(Hashing(&mut hasher), value);
+    debug_assert!(written.is_ok());
+    Hash32(hasher.finalize().into())
+}
+
+/// Hashes what is written.
+struct Hashing<'a>(&'a mut Sha256);
+
+impl borsh::io::Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> borsh::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> borsh::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A digest that is fed piece by piece: a response as it streams, a file as it is read.
 #[derive(Clone, Default)]
 pub struct StreamHash(Sha256);
@@ -160,6 +186,13 @@ mod tests {
         assert_eq!(from_hex::<2>("0aF"), None);
         assert_eq!(from_hex::<2>("0aFg"), None);
         assert_eq!(from_hex::<2>("0aFf"), Some([10, 255]));
+    }
+
+    #[test]
+    fn an_object_is_hashed_by_its_canonical_form() {
+        let value = (7_u32, "text".to_owned(), vec![Some(1_u8), None]);
+        let bytes = borsh::to_vec(&value).unwrap();
+        assert_eq!(sha256_of(&[b"of", b" it"], &value), sha256(&[b"of it", &bytes]));
     }
 
     #[test]

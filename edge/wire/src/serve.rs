@@ -21,12 +21,12 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use types::{
     Address, ChainId, ChannelId, Hash32, Lane, ModelId, Nusd, PublicKey, RequestId, TimeMs,
     channel::Voucher,
+    hash::sha256_of,
     inference::{InferenceRequest, TokenPiece},
     limits,
     offer::Offer,
     price::Price,
     receipt::{Acknowledgement, ServiceReport},
-    sha256,
     sign::{Signable, Signed},
 };
 
@@ -144,13 +144,13 @@ impl Signable for Order {
 impl Order {
     /// The digest by which `Accepted` and `Refused` name an order.
     pub fn hash(&self) -> Hash32 {
-        sha256(&[b"peerwatt/order\0", &borsh::to_vec(self).unwrap_or_default()])
+        sha256_of(&[b"peerwatt/order\0"], self)
     }
 }
 
 /// The salted digest of a request that an order binds.
 pub fn request_hash(request: &InferenceRequest, salt: &[u8; 16]) -> Hash32 {
-    sha256(&[b"peerwatt/request\0", salt, &borsh::to_vec(request).unwrap_or_default()])
+    sha256_of(&[&b"peerwatt/request\0"[..], salt], request)
 }
 
 /// The provider takes the order. Signed by the operator key.
