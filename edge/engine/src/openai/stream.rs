@@ -1,0 +1,234 @@
+//! Chunks of an answer, from server-sent events to what they say.
+
+use types::{
+    inference::{Alternative, FinishReason, Span, TokenPiece},
+    limits,
+};
+use wire::upstream::openai::{CallDelta, Chunk, Logprob, ServerError};
+
+use crate::{
+    lines::Events,
+    remote::{self, Decode, Part, StreamError, chunk_pieces},
+};
+
+/// Tokens told of before the text that they make. llama-server holds back at most a stop sequence.
+const AHEAD_MAX: usize = 1_024;
+
+/// Understands server-sent events with chunks of an answer.
+pub(super) struct OpenAiStream {
+    events: Events,
+    logprobs: Option<u8>,
+    /// Tokens that were told of, and whose text has not come yet.
+    ahead: Vec<Logprob>,
+    /// The call that is being made.
+    call: Option<Call>,
+}
+
+struct Call {
+    index: u32,
+    has_arguments: bool,
+}
+
+impl Decode for OpenAiStream {
+    fn push(&mut self, bytes: &[u8]) -> Result<Vec<Part>, StreamError> {
+        let mut parts = Vec::new();
+        for event in self.events.push(bytes)? {
+            self.event(&event, &mut parts)?;
+        }
+        Ok(parts)
+    }
+
+    fn finish(&mut self) -> Result<Vec<Part>, StreamError> {
+        let mut parts = Vec::new();
+        if let Some(event) = self.events.finish()? {
+            self.event(&event, &mut parts)?;
+        }
+        Ok(parts)
+    }
+}
+
+impl OpenAiStream {
+    pub(super) fn new(logprobs: Option<u8>) -> OpenAiStream {
+        OpenAiStream { events: Events::default(), logprobs, ahead: Vec::new(), call: None }
+    }
+
+    fn event(&mut self, event: &[u8], parts: &mut Vec<Part>) -> Result<(), StreamError> {
+        if event.trim_ascii() == b"[DONE]" {
+            parts.push(Part::End);
+            return Ok(());
+        }
+        let chunk: Chunk = serde_json::from_slice(event)?;
+        if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
+            return Err(StreamError::Told(ServerError::of(&error).message));
+        }
+        // One choice was asked for.
+        if let Some(choice) = chunk.choices.into_iter().next() {
+            let (content, calls) =
+                choice.delta.map_or((None, None), |delta| (delta.content, delta.tool_calls));
+            let text = content.or(choice.text);
+            let tokens = choice.logprobs.map(|logprobs| logprobs.into_tokens());
+            let text = text.unwrap_or_default().into_bytes();
+            parts
+                .extend(self.pieces(text, tokens.unwrap_or_default()).into_iter().map(Part::Piece));
+            for call in calls.into_iter().flatten() {
+                self.call(call, parts)?;
+            }
+            if let Some(finish) = choice.finish_reason {
+                self.end_call(parts);
+                parts.push(Part::Finish(finish_reason(&finish)?));
+            }
+        }
+        if let Some(usage) = chunk.usage {
+            let (prompt_tokens, completion_tokens) = (usage.prompt_tokens, usage.completion_tokens);
+            parts.push(Part::Usage { prompt_tokens, completion_tokens });
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, delta: CallDelta, parts: &mut Vec<Part>) -> Result<(), StreamError> {
+        let function = delta.function.unwrap_or_default();
+        let name = function.name.filter(|name| !name.is_empty());
+        let current = self.call.as_ref().map(|call| call.index);
+        let index = delta.index.or(current).unwrap_or(0);
+        if current.is_none_or(|current| current < index) {
+            let name = name.filter(|name| name.len() <= limits::TOOL_NAME_BYTES_MAX);
+            let unnamed = || StreamError::Told("a call without the name of a tool".to_owned());
+            self.end_call(parts);
+            parts.push(Part::Call(name.ok_or_else(unnamed)?));
+            self.call = Some(Call { index, has_arguments: false });
+        } else if current != Some(index) {
+            return Err(StreamError::Told("more of a call that had ended".to_owned()));
+        }
+        if let Some(arguments) = function.arguments.filter(|arguments| !arguments.is_empty()) {
+            parts.push(Part::Arguments(arguments));
+            self.call = Some(Call { index, has_arguments: true });
+        }
+        Ok(())
+    }
+
+    /// Some servers say nothing where there are no arguments.
+    fn end_call(&mut self, parts: &mut Vec<Part>) {
+        if self.call.take().is_some_and(|call| !call.has_arguments) {
+            parts.push(Part::Arguments("{}".to_owned()));
+        }
+    }
+
+    /// A piece per token where the tokens told of so far begin with the text, else the text as it
+    /// came, without ids: a token must never be said to have bytes that it has not.
+    fn pieces(&mut self, text: Vec<u8>, tokens: Vec<Logprob>) -> Vec<TokenPiece> {
+        let Some(count) = self.logprobs else { return chunk_pieces(&text).collect() };
+        self.ahead.extend(tokens.into_iter().take(AHEAD_MAX.saturating_sub(self.ahead.len())));
+        if text.is_empty() {
+            return Vec::new();
+        }
+        let mut rest = text.as_slice();
+        let covering = self.ahead.iter().take_while(|token| {
+            let begins = !rest.is_empty() && rest.starts_with(token.bytes());
+            if begins {
+                rest = rest.get(token.bytes().len()..).unwrap_or_default();
+            }
+            begins
+        });
+        let covering = covering.count();
+        if !rest.is_empty() {
+            self.ahead.clear();
+            return chunk_pieces(&text).collect();
+        }
+        let tokens = self.ahead.drain(..covering);
+        tokens.filter_map(|token| piece(&token, count)).collect()
+    }
+}
+
+/// `None` for a token without bytes, which is none.
+fn piece(token: &Logprob, alternatives: u8) -> Option<TokenPiece> {
+    let micros = |token: &Logprob| token.logprob.map(remote::to_micros);
+    let alternative = |token: &Logprob| {
+        let bytes = token.bytes().to_vec();
+        Some(Alternative { id: token.id, bytes, logprob_micros: micros(token)? })
+    };
+    let bytes = token.bytes().to_vec();
+    let tops = token.top_logprobs.iter().take(alternatives.into());
+    (1..=limits::TOKEN_BYTES_MAX).contains(&bytes.len()).then(|| TokenPiece {
+        span: Span::Text,
+        id: token.id,
+        bytes,
+        logprob_micros: micros(token),
+        alternatives: tops.filter_map(alternative).collect(),
+    })
+}
+
+fn finish_reason(told: &str) -> Result<FinishReason, StreamError> {
+    match told {
+        "stop" | "eos" | "stop_sequence" | "end_turn" | "tool_calls" | "function_call" => {
+            Ok(FinishReason::Stop)
+        }
+        "length" | "max_tokens" => Ok(FinishReason::Length),
+        other => {
+            let other: String = other.chars().take(64).collect();
+            Err(StreamError::Told(format!("it finished because of `{other}`")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn token(id: u32, bytes: &[u8]) -> Logprob {
+        let token = String::from_utf8_lossy(bytes).into_owned();
+        let bytes = Some(bytes.to_vec());
+        Logprob { id: Some(id), token, bytes, logprob: Some(-1.0), top_logprobs: Vec::new() }
+    }
+
+    /// The text of a chunk, and the tokens that come with it.
+    type Step<'a> = (&'a str, &'a [(u32, &'a [u8])]);
+
+    fn check(steps: &[Step<'_>], expected: &[(Option<u32>, &[u8])]) {
+        let mut stream = OpenAiStream::new(Some(0));
+        let mut got = Vec::new();
+        for (text, tokens) in steps {
+            let tokens = tokens.iter().map(|(id, bytes)| token(*id, bytes)).collect();
+            got.extend(stream.pieces(text.as_bytes().to_vec(), tokens));
+        }
+        let got: Vec<(Option<u32>, &[u8])> =
+            got.iter().map(|piece| (piece.id, piece.bytes.as_slice())).collect();
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn a_token_is_named_only_with_its_own_bytes() {
+        check(&[(" a", &[(1, b" a")]), ("b", &[(2, b"b")])], &[(Some(1), b" a"), (Some(2), b"b")]);
+        // A character in three byte tokens, whose text comes with the last.
+        check(
+            &[("", &[(1, b"\xe2")]), ("", &[(2, b"\x82")]), ("€", &[(3, b"\xac")])],
+            &[(Some(1), b"\xe2"), (Some(2), b"\x82"), (Some(3), b"\xac")],
+        );
+        // Text was held back and its tokens were not told.
+        check(&[("one", &[(3, b"e")])], &[(None, b"one")]);
+        check(&[("a", &[]), ("b", &[(2, b"b")])], &[(None, b"a"), (Some(2), b"b")]);
+        // A character that was never completed.
+        check(&[("\u{fffd}", &[(1, b"\xe2")])], &[(None, "\u{fffd}".as_bytes())]);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_told_of_tokens_the_text_is_delivered(
+            steps in prop::collection::vec(
+                ("[ab]{0,3}", prop::collection::vec("[ab]{0,2}", 0..3)), 0..12),
+        ) {
+            let mut stream = OpenAiStream::new(Some(1));
+            let mut delivered = Vec::new();
+            for (text, tokens) in &steps {
+                let tokens = tokens.iter().map(|text| token(7, text.as_bytes())).collect();
+                for piece in stream.pieces(text.clone().into_bytes(), tokens) {
+                    prop_assert!(!piece.bytes.is_empty());
+                    delivered.extend(piece.bytes);
+                }
+            }
+            let whole: String = steps.iter().map(|(text, _)| text.as_str()).collect();
+            prop_assert_eq!(String::from_utf8(delivered).unwrap(), whole);
+        }
+    }
+}
