@@ -466,6 +466,7 @@ impl Inner {
         use market::Outcome;
         let outcome = match &closing.ending {
             _ if self.replayed(closing) => Outcome::Untrue,
+            Ending::Finished(_) if self.line.is_whole() => Outcome::ServedWhole,
             Ending::Finished(_) => Outcome::Served {
                 prompt_tokens: closing.prompt_tokens,
                 first_token_ms: self.first_token_ms.unwrap_or(now_ms),
@@ -497,7 +498,9 @@ impl Inner {
         for finding in &closing.findings {
             tracing::warn!(request = %terms.request_id, provider = %terms.provider, %finding, "attempt.finding");
         }
-        if let (Outcome::Served { .. }, Some(prefix)) = (outcome, self.job.prefix) {
+        if let (Outcome::Served { .. } | Outcome::ServedWhole, Some(prefix)) =
+            (outcome, self.job.prefix)
+        {
             self.shared.directory.warmed(prefix, terms.model, terms.provider);
         }
         let now = self.shared.since_start();
@@ -568,6 +571,14 @@ impl Line {
         match self {
             Line::Provider(line) => line.send(&ToProvider::Cancel),
             Line::Upstream(line) => line.cancel(),
+        }
+    }
+
+    /// Whether its tokens come all at once.
+    fn is_whole(&self) -> bool {
+        match self {
+            Line::Provider(_) => false,
+            Line::Upstream(line) => line.is_whole,
         }
     }
 

@@ -45,6 +45,8 @@ pub(crate) struct Needs {
     pub hedges: bool,
     /// Whether services outside the network may answer, whose answers nobody verifies.
     pub upstreams: bool,
+    /// Whether the client is given nothing before the end of the answer.
+    pub whole: bool,
     /// Where it stands in a trace, if it is traced.
     pub place: Option<Place>,
 }
@@ -60,6 +62,7 @@ impl Default for Needs {
             continues: true,
             hedges: false,
             upstreams: true,
+            whole: false,
             place: None,
         }
     }

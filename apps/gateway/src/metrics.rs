@@ -114,7 +114,7 @@ impl Metrics {
     pub(crate) fn attempt(&self, outcome: market::Outcome) {
         use market::Outcome;
         let outcome = match outcome {
-            Outcome::Served { .. } => "served",
+            Outcome::Served { .. } | Outcome::ServedWhole => "served",
             Outcome::Failed => "failed",
             Outcome::Cut => "cut",
             Outcome::Untrue => "untrue",

@@ -25,6 +25,7 @@ mod tallies;
 mod tools;
 mod traces;
 mod upstreams;
+mod whole;
 mod x402;
 
 use std::{

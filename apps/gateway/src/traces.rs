@@ -343,7 +343,7 @@ fn finish_name(finish: FinishReason) -> &'static str {
 
 fn outcome_name(outcome: Outcome) -> &'static str {
     match outcome {
-        Outcome::Served { .. } => "served",
+        Outcome::Served { .. } | Outcome::ServedWhole => "served",
         Outcome::Failed => "failed",
         Outcome::Cut => "cut",
         Outcome::Untrue => "untrue",

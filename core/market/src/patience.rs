@@ -17,6 +17,8 @@ pub struct Patience {
     pub first_token_ms: u64,
     /// Between two tokens.
     pub inter_token_ms: u64,
+    /// For each of many tokens, on top of one such pause. Microseconds.
+    pub token_us: u64,
 }
 
 /// What a served request showed of its waits.
@@ -50,9 +52,9 @@ impl Delay {
         Delay { mean, deviation }
     }
 
-    /// Longer than nearly every one, in milliseconds.
-    fn most_ms(self) -> u64 {
-        self.mean.saturating_add(self.deviation.saturating_mul(4)) / 1_000
+    /// Longer than nearly every one, in microseconds.
+    fn most_us(self) -> u64 {
+        self.mean.saturating_add(self.deviation.saturating_mul(4))
     }
 
     /// Longer than most, in milliseconds.
@@ -89,11 +91,13 @@ impl Waits {
     /// Twice what nearly every one took: a mistake costs the provider a failure and the client the time
     /// of another start.
     pub(crate) fn patience(self) -> Patience {
-        let twice = |delay: Delay, least: u64| delay.most_ms().saturating_mul(2).max(least);
+        let twice =
+            |delay: Delay, least: u64| (delay.most_us() / 1_000).saturating_mul(2).max(least);
         Patience {
             accept_ms: twice(self.accept, ACCEPT_MS_MIN),
             first_token_ms: twice(self.first_token, FIRST_TOKEN_MS_MIN),
             inter_token_ms: twice(self.gap, GAP_MS_MIN),
+            token_us: self.gap.most_us().saturating_mul(2),
         }
     }
 
@@ -118,7 +122,12 @@ mod tests {
         let steady = waits(&[10_000; 60]);
         assert_eq!(
             steady.patience(),
-            Patience { accept_ms: 2_000, first_token_ms: 20_000, inter_token_ms: 4_000 }
+            Patience {
+                accept_ms: 2_000,
+                first_token_ms: 20_000,
+                inter_token_ms: 4_000,
+                token_us: 4_000_024
+            }
         );
         let unsteady = waits(&[2_000, 18_000].repeat(30));
         assert!(unsteady.patience().first_token_ms > 70_000, "{:?}", unsteady.patience());
@@ -128,7 +137,12 @@ mod tests {
     #[test]
     fn a_quick_provider_still_has_seconds() {
         let quick = waits(&[5; 20]).patience();
-        let least = Patience { accept_ms: 1_000, first_token_ms: 3_000, inter_token_ms: 2_000 };
+        let least = Patience {
+            accept_ms: 1_000,
+            first_token_ms: 3_000,
+            inter_token_ms: 2_000,
+            token_us: 2_032,
+        };
         assert_eq!(quick, least);
     }
 

@@ -28,6 +28,8 @@ pub enum Outcome {
         delivered: u32,
         waited: Waited,
     },
+    /// It was served to its end, and all tokens came at once: nothing is known of its pace.
+    ServedWhole,
     /// It was refused for the engine's sake, not accepted in time, or died before the first token.
     Failed,
     /// The stream ended on the way.
@@ -108,6 +110,10 @@ impl Record {
                 if let Some(waits) = self.waits.get_mut(bucket(prompt_tokens)) {
                     *waits = Some(waits.map_or(Waits::first(waited), |waits| waits.next(waited)));
                 }
+                self.succeed(now);
+            }
+            Outcome::ServedWhole => {
+                self.served = self.served.saturating_add(1);
                 self.succeed(now);
             }
             Outcome::Failed | Outcome::Cut => {

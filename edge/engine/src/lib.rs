@@ -59,6 +59,23 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
         cancel: CancellationToken,
     ) -> Result<Generation, EngineError>;
 
+    /// Whether [`Engine::answer_whole`] gives the tokens of this request all at once, at the end.
+    fn answers_whole(&self, request: &InferenceRequest) -> bool {
+        let _ = request;
+        false
+    }
+
+    /// The same as [`Engine::generate`] for somebody who needs nothing before the end: cheaper where the tokens are
+    /// made elsewhere. Until they are there, nobody knows how many have been made.
+    async fn answer_whole(
+        &self,
+        model: ModelId,
+        request: InferenceRequest,
+        cancel: CancellationToken,
+    ) -> Result<Generation, EngineError> {
+        self.generate(model, request, cancel).await
+    }
+
     /// The natural log-probability, in millionths, of each of `tokens` after the ones before it;
     /// the first has none. Engines that cannot score say so.
     async fn score(&self, model: ModelId, tokens: &[u32]) -> Result<Vec<i32>, EngineError> {

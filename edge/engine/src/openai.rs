@@ -4,9 +4,13 @@
 //! used where it is there. Servers that are neither are taken to have no log-probabilities.
 
 mod stream;
+mod whole;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU32, atomic::Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,7 +32,7 @@ use wire::upstream::openai::{
     Model, Models, Props, StreamOptions, ToolCall, Version,
 };
 
-use self::stream::OpenAiStream;
+use self::{stream::OpenAiStream, whole::WholeAnswer};
 use crate::{
     Engine, EngineError, EngineModel, Generation, Load, bounded_name,
     remote::{self, QUESTION_TIMEOUT, is_missing},
@@ -108,6 +112,15 @@ pub struct OpenAiEngine {
     known: Mutex<Vec<Known>>,
     active: Arc<AtomicU32>,
     slots: u32,
+    /// It has refused to answer otherwise.
+    only_streams: AtomicBool,
+}
+
+/// How an answer is to come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Manner {
+    Streamed,
+    Whole,
 }
 
 impl OpenAiEngine {
@@ -130,6 +143,7 @@ impl OpenAiEngine {
             version: "openai-compatible".to_owned(),
             known: Mutex::default(),
             active: Arc::default(),
+            only_streams: AtomicBool::new(false),
         };
         let models: Models = engine.get("/v1/models", timeout).await?;
         let owner = models.data.first().and_then(|model| model.owned_by.as_deref());
@@ -237,9 +251,10 @@ impl OpenAiEngine {
         &self,
         known: &Known,
         request: &InferenceRequest,
+        manner: Manner,
     ) -> Result<RequestBuilder, EngineError> {
         let model = known.name.as_str();
-        let common = common(known, request, self.family);
+        let common = common(known, request, (self.family, manner));
         // llama-server tells the token itself only together with at least one alternative.
         let asked = request.logprobs.map(|count| count.max(1));
         let sent = match &request.prompt {
@@ -268,12 +283,14 @@ impl OpenAiEngine {
                     parallel_tool_calls: wanted.map(|tools| tools.parallel),
                     common,
                 };
-                self.client.post(format!("{}/v1/chat/completions", self.base)).json(&body)
+                let sent = self.client.post(format!("{}/v1/chat/completions", self.base));
+                remote::with_json(sent, &body, body_bytes(request))?
             }
             Prompt::Text(prompt) => {
                 let prompt = &remote::raw_prompt(prompt, request.begun.as_ref());
                 let body = CompletionRequest { model, prompt, logprobs: asked, common };
-                self.client.post(format!("{}/v1/completions", self.base)).json(&body)
+                let sent = self.client.post(format!("{}/v1/completions", self.base));
+                remote::with_json(sent, &body, body_bytes(request))?
             }
             Prompt::Inputs(inputs) => return Ok(self.embed_request(model, inputs)),
         };
@@ -290,6 +307,49 @@ impl OpenAiEngine {
         };
         self.with_key(self.client.post(format!("{}/v1/embeddings", self.base)).json(&body))
     }
+
+    async fn start(
+        &self,
+        model: ModelId,
+        request: &InferenceRequest,
+        manner: Manner,
+        cancel: CancellationToken,
+    ) -> Result<Generation, EngineError> {
+        let known = self.lock().iter().find(|known| known.model.id == model).cloned();
+        let known = known.ok_or(EngineError::UnknownModel { model })?;
+        known.model.check(request)?;
+        let is_chat = matches!(request.prompt, Prompt::Chat(_));
+        if request.begun.is_some() && is_chat && self.family == Family::Other {
+            return Err(EngineError::Unsupported { what: "going on with a begun answer" });
+        }
+        if request.form.is_some() && !is_chat {
+            return Err(EngineError::Unsupported { what: "structured output of a raw prompt" });
+        }
+        let sent = self.request(&known, request, manner)?;
+        if let Prompt::Inputs(inputs) = &request.prompt {
+            return vectors::ask(&self.base, sent, inputs, cancel, &self.active, made).await;
+        }
+        let (url, active) = (&self.base, &self.active);
+        match manner {
+            Manner::Streamed => {
+                let decode = OpenAiStream::new(request.logprobs);
+                remote::stream(url, sent, request, cancel, active, decode).await
+            }
+            Manner::Whole => {
+                remote::stream(url, sent, request, cancel, active, WholeAnswer::default()).await
+            }
+        }
+    }
+}
+
+/// Whether a server says that it only streams, as some services do of some models.
+fn wants_to_stream(error: &EngineError) -> bool {
+    let message = match error {
+        EngineError::BadRequest { reason } => reason,
+        EngineError::Refused { status: 400 | 422, message, .. } => message,
+        _ => return false,
+    };
+    message.to_ascii_lowercase().contains("stream")
 }
 
 /// The vectors of an answer, in the order of their inputs.
@@ -306,6 +366,12 @@ fn made(answer: Embeddings) -> Option<Made> {
 fn is_whole(inputs: &Inputs, made: &Made) -> bool {
     let mut vectors = Vectors::of(inputs);
     made.pieces.iter().all(|piece| vectors.take(piece).is_ok()) && vectors.whole().is_ok()
+}
+
+/// Room for a request's text, somewhat escaped, and for what is around it.
+fn body_bytes(request: &InferenceRequest) -> usize {
+    let text = request.text_bytes();
+    text.saturating_add(text / 16).saturating_add(512)
 }
 
 fn message(message: &ChatMessage) -> Message<'_> {
@@ -378,22 +444,31 @@ impl Engine for OpenAiEngine {
         request: InferenceRequest,
         cancel: CancellationToken,
     ) -> Result<Generation, EngineError> {
-        let known = self.lock().iter().find(|known| known.model.id == model).cloned();
-        let known = known.ok_or(EngineError::UnknownModel { model })?;
-        known.model.check(&request)?;
-        let is_chat = matches!(request.prompt, Prompt::Chat(_));
-        if request.begun.is_some() && is_chat && self.family == Family::Other {
-            return Err(EngineError::Unsupported { what: "going on with a begun answer" });
+        self.start(model, &request, Manner::Streamed, cancel).await
+    }
+
+    /// Not where each token is asked about: a document of all of them may be long.
+    fn answers_whole(&self, request: &InferenceRequest) -> bool {
+        request.logprobs.is_none() && !self.only_streams.load(Ordering::Relaxed)
+    }
+
+    async fn answer_whole(
+        &self,
+        model: ModelId,
+        request: InferenceRequest,
+        cancel: CancellationToken,
+    ) -> Result<Generation, EngineError> {
+        if !self.answers_whole(&request) {
+            return self.start(model, &request, Manner::Streamed, cancel).await;
         }
-        if request.form.is_some() && !is_chat {
-            return Err(EngineError::Unsupported { what: "structured output of a raw prompt" });
+        match self.start(model, &request, Manner::Whole, cancel.clone()).await {
+            Err(error) if wants_to_stream(&error) => {
+                let streamed = self.start(model, &request, Manner::Streamed, cancel).await?;
+                self.only_streams.store(true, Ordering::Relaxed);
+                Ok(streamed)
+            }
+            started => started,
         }
-        let sent = self.request(&known, &request)?;
-        if let Prompt::Inputs(inputs) = &request.prompt {
-            return vectors::ask(&self.base, sent, inputs, cancel, &self.active, made).await;
-        }
-        let decode = OpenAiStream::new(request.logprobs);
-        remote::stream(&self.base, sent, &request, cancel, &self.active, decode).await
     }
 
     fn load(&self) -> Load {
@@ -471,7 +546,11 @@ fn weights(model: &Model, name: &str) -> Hash32 {
     ])
 }
 
-fn common<'a>(known: &Known, request: &'a InferenceRequest, family: Family) -> Common<'a> {
+fn common<'a>(
+    known: &Known,
+    request: &'a InferenceRequest,
+    (family, manner): (Family, Manner),
+) -> Common<'a> {
     let sampling = &request.sampling;
     // Of a raw prompt vLLM continues 16 tokens unless told, so it is told what surely fits.
     let room = || known.model.context_tokens.saturating_sub(request.prompt_tokens_max()).max(16);
@@ -483,8 +562,9 @@ fn common<'a>(known: &Known, request: &'a InferenceRequest, family: Family) -> C
         sampling.repeat_penalty_micros.filter(|_| family == whose).map(remote::from_micros)
     };
     Common {
-        stream: true,
-        stream_options: StreamOptions { include_usage: true },
+        stream: manner == Manner::Streamed,
+        stream_options: (manner == Manner::Streamed)
+            .then_some(StreamOptions { include_usage: true }),
         max_tokens,
         seed: sampling.seed.map(remote::seed),
         temperature: sampling.temperature_micros.map(remote::from_micros),

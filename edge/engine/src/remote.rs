@@ -12,8 +12,11 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use reqwest::{RequestBuilder, Response, StatusCode, header::RETRY_AFTER};
-use serde::de::DeserializeOwned;
+use reqwest::{
+    RequestBuilder, Response, StatusCode,
+    header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+};
+use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use types::{
     inference::{Begun, CountMethod, FinishReason, InferenceRequest, Span, TokenPiece},
@@ -35,8 +38,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For questions that need no computation. Answers have no limit here: whoever reads the stream
 /// knows how long it will wait.
 pub(crate) const QUESTION_TIMEOUT: Duration = Duration::from_secs(15);
-/// A model's description with its licence and template is about 100 KiB.
-const ANSWER_BYTES_MAX: usize = 8 << 20;
+/// A model's description with its licence and template is about 100 KiB, a whole answer of 131 072 tokens about 1 MiB.
+pub(crate) const ANSWER_BYTES_MAX: usize = 8 << 20;
 /// An error needs no more.
 const ERROR_BYTES_MAX: usize = 64 << 10;
 
@@ -70,6 +73,18 @@ pub(crate) async fn ask<T: DeserializeOwned>(
     let body = read_body(response, ANSWER_BYTES_MAX).await;
     let body = body.ok_or_else(|| protocol(url, "the answer is too long or was cut"))?;
     serde_json::from_slice(&body).map_err(|error| protocol(url, &error.to_string()))
+}
+
+/// `request` with `body` as JSON, which has about so many bytes.
+pub(crate) fn with_json(
+    request: RequestBuilder,
+    body: &impl Serialize,
+    bytes: usize,
+) -> Result<RequestBuilder, EngineError> {
+    let mut json = Vec::with_capacity(bytes);
+    let written = serde_json::to_writer(&mut json, body);
+    written.map_err(|error| EngineError::BadRequest { reason: error.to_string() })?;
+    Ok(request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(json))
 }
 
 /// Starts a stream of events from the response to `request`, which is sent here: a server that
@@ -185,6 +200,8 @@ pub(crate) trait Decode: Send {
 pub(crate) enum Part {
     /// Of the text.
     Piece(TokenPiece),
+    /// Of the text too, but nobody told how many tokens it is.
+    Text(String),
     /// A call of this tool begins.
     Call(String),
     /// More of its arguments.
@@ -203,6 +220,8 @@ pub(crate) enum Part {
 pub(crate) enum StreamError {
     #[error(transparent)]
     TooLong(#[from] LineTooLong),
+    #[error("it sent an answer of more than {ANSWER_BYTES_MAX} bytes")]
+    TooLarge,
     #[error("it sent something unexpected: {0}")]
     Malformed(#[from] serde_json::Error),
     #[error("it says: {0}")]
@@ -325,9 +344,16 @@ impl Answer {
     fn part(&mut self, part: Part) -> Flow {
         match part {
             Part::Piece(piece) => return self.piece(piece),
+            Part::Text(text) => {
+                for bytes in uncounted_pieces(text.as_bytes(), self.left) {
+                    if let Flow::Over = self.piece(TokenPiece { bytes, ..TokenPiece::default() }) {
+                        return Flow::Over;
+                    }
+                }
+            }
             Part::Call(name) => return self.call(Span::CallName, vec![name.into_bytes()]),
             Part::Arguments(text) => {
-                let pieces = call_pieces(text.as_bytes(), self.left);
+                let pieces = uncounted_pieces(text.as_bytes(), self.left);
                 return self.call(Span::CallArguments, pieces);
             }
             Part::Finish(finish) => self.finish = Some(finish),
@@ -417,18 +443,19 @@ pub(crate) fn chunk_pieces(text: &[u8]) -> impl Iterator<Item = TokenPiece> {
     text.chunks(limits::TOKEN_BYTES_MAX).map(piece)
 }
 
-/// Arguments longer than this did not come token by token,
-const CALL_TOKEN_BYTES_MAX: usize = 16;
-/// and are taken for tokens of this length: what tokenizers make of JSON.
-const CALL_TOKEN_BYTES: usize = 4;
+/// Text longer than this did not come token by token,
+const ONE_TOKEN_BYTES_MAX: usize = 16;
+/// and is taken for tokens of this length: what tokenizers make of JSON, and about what they make of English.
+const TOKEN_BYTES: usize = 4;
 
-/// A part of a call's arguments as pieces, at most `left` of them if the rest of the answer allows that.
-fn call_pieces(text: &[u8], left: Option<u32>) -> Vec<Vec<u8>> {
-    if text.len() <= CALL_TOKEN_BYTES_MAX {
+/// A part of a call's arguments, or a text without a count, as pieces, at most `left` of them if the rest of the answer
+/// allows that.
+fn uncounted_pieces(text: &[u8], left: Option<u32>) -> Vec<Vec<u8>> {
+    if text.len() <= ONE_TOKEN_BYTES_MAX {
         return Some(text.to_vec()).filter(|text| !text.is_empty()).into_iter().collect();
     }
     let left = left.and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX).max(1);
-    let bytes = text.len().div_ceil(left).clamp(CALL_TOKEN_BYTES, limits::TOKEN_BYTES_MAX);
+    let bytes = text.len().div_ceil(left).clamp(TOKEN_BYTES, limits::TOKEN_BYTES_MAX);
     text.chunks(bytes).map(<[u8]>::to_vec).collect()
 }
 

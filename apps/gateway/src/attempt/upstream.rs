@@ -6,15 +6,15 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use engine::{EngineError, EngineEvent, Events, Generation, STREAM_EVENTS_MAX, SharedEngine};
+use engine::{EngineError, EngineEvent, Events, Generation, STREAM_EVENTS_MAX};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use types::{
-    ModelId,
-    inference::{FinishReason, InferenceRequest, TokenPiece},
-};
+use types::inference::{FinishReason, InferenceRequest, TokenPiece};
 use wire::serve::Refusal;
 
-use crate::{session::Input, upstreams::UpstreamSlot};
+use crate::{
+    session::Input,
+    upstreams::{Called, UpstreamSlot},
+};
 
 /// For a service that is busy and does not say for how long.
 const BUSY_MS: u64 = 1_000;
@@ -25,6 +25,8 @@ type Starting = Pin<Box<dyn Future<Output = Result<Generation, EngineError>> + S
 pub(crate) struct UpstreamLine {
     /// Name and model, for the receipt.
     pub(crate) slot: UpstreamSlot,
+    /// Its tokens come all at once.
+    pub(super) is_whole: bool,
     phase: Phase,
     /// Taken in one go.
     events: Vec<EngineEvent>,
@@ -41,18 +43,20 @@ enum Phase {
 }
 
 impl UpstreamLine {
-    /// Calls `model` of the service that `slot` belongs to, when it is first listened to.
-    pub(crate) fn call(
-        slot: UpstreamSlot,
-        engine: SharedEngine,
-        model: ModelId,
-        request: InferenceRequest,
-    ) -> UpstreamLine {
+    /// Calls the service, when it is first listened to. `is_whole`: it may give all tokens at once.
+    pub(crate) fn call(called: Called, request: InferenceRequest, is_whole: bool) -> UpstreamLine {
+        let Called { slot, engine, model } = called;
         let cancel = CancellationToken::new();
         let stop = cancel.clone().drop_guard();
-        let starting = async move { engine.generate(model, request, cancel).await };
+        let starting = async move {
+            match is_whole {
+                true => engine.answer_whole(model, request, cancel).await,
+                false => engine.generate(model, request, cancel).await,
+            }
+        };
         UpstreamLine {
             slot,
+            is_whole,
             phase: Phase::Starting(Box::pin(starting)),
             events: Vec::new(),
             next: None,

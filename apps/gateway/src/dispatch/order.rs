@@ -31,12 +31,22 @@ use crate::{
     upstreams::Called,
 };
 
+/// The longest answer that a service is asked for as a whole. A client that leaves before the end of one pays nothing,
+/// because nobody knows how far it had come.
+const WHOLE_TOKENS_MAX: u32 = 1_024;
+/// One answer in so many is streamed whoever waits for it, so that its pace is known.
+const MEASURED_SHARE: u8 = 16;
+
 /// What an order says, whoever gets it.
 struct Draft {
     terms: Terms,
     context_tokens: u32,
     race: Option<Race>,
     replay: Option<Replaying>,
+    /// See [`Found::is_measured`].
+    is_measured: bool,
+    /// See [`Patience::token_us`].
+    token_us: Option<u64>,
 }
 
 impl Search<'_> {
@@ -47,7 +57,7 @@ impl Search<'_> {
         request: &InferenceRequest,
         race: Option<Race>,
     ) -> Result<Option<Attempt>, RequestFailure> {
-        let Found { way, provider, price, context_tokens, patience, .. } = found;
+        let Found { way, provider, price, context_tokens, patience, is_measured, .. } = found;
         let (shared, job, size) = (self.shared, self.job, Size::of(request));
         let ask = Ask {
             price,
@@ -75,7 +85,8 @@ impl Search<'_> {
             promised: Nusd::ZERO,
             waits: waits(shared, size, patience),
         };
-        let draft = Draft { terms, context_tokens, race, replay: None };
+        let token_us = patience.map(|patience| patience.token_us);
+        let draft = Draft { terms, context_tokens, race, replay: None, is_measured, token_us };
         match way {
             Way::Provider(chosen, slot) => self.pay(&ask, draft, chosen, slot, request).await,
             Way::Upstream(called) => self.buy(&ask, draft, called, request).await,
@@ -157,7 +168,18 @@ impl Search<'_> {
             }
         };
         let Reserved { grant, .. } = reserved;
-        let waits = draft.terms.waits;
+        let ordered = bounded(request, &grant, draft.context_tokens);
+        // A second one that is asked because the first is late must show when it begins.
+        let is_whole = job.needs.whole
+            && draft.race.is_none()
+            && draft.is_measured
+            && !job.salt[0].is_multiple_of(MEASURED_SHARE)
+            && grant.tokens_max <= WHOLE_TOKENS_MAX
+            && called.engine.answers_whole(&ordered);
+        let waits = match is_whole {
+            true => whole_waits(draft.terms.waits, draft.token_us, grant.tokens_max),
+            false => draft.terms.waits,
+        };
         let terms = Terms {
             attempt: self.next_order(),
             tokens_max: grant.tokens_max,
@@ -167,9 +189,7 @@ impl Search<'_> {
             waits: Waits { accept_ms: waits.first_token_ms, ..waits },
             ..draft.terms
         };
-        let Called { slot, engine, model } = called;
-        let ordered = bounded(request, &grant, draft.context_tokens);
-        let line = UpstreamLine::call(slot, engine, model, ordered);
+        let line = UpstreamLine::call(called, ordered, is_whole);
         Ok(Some(Attempt::new(Beginning {
             shared: Arc::clone(shared),
             job: Arc::clone(job),
@@ -285,6 +305,16 @@ async fn order_from(
         replay,
         began: Instant::now(),
     }))
+}
+
+/// The waits for an answer whose tokens come all at once: all those that there would have been in a row.
+fn whole_waits(waits: Waits, token_us: Option<u64>, tokens_max: u32) -> Waits {
+    let least_us = waits.inter_token_ms.saturating_mul(1_000);
+    let token_us = token_us.map_or(least_us, |token_us| token_us.min(least_us));
+    let tokens_ms = token_us.saturating_mul(tokens_max.into()) / 1_000;
+    let begun_ms = waits.first_token_ms.saturating_add(waits.inter_token_ms);
+    let total_ms = begun_ms.saturating_add(tokens_ms).min(waits.total_ms);
+    Waits { first_token_ms: total_ms, total_ms, ..waits }
 }
 
 /// The configured waits, or less of it where more was never needed and somebody else could be asked.

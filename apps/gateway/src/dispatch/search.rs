@@ -46,6 +46,8 @@ pub(super) struct Found {
     pub(super) context_tokens: u32,
     /// By what was measured of it, if somebody else could be asked.
     pub(super) patience: Option<Patience>,
+    /// Something was measured of it.
+    pub(super) is_measured: bool,
     /// How long after the order its first token is late, likewise.
     pub(super) slow_after: Option<Duration>,
 }
@@ -233,7 +235,8 @@ impl<'a> Search<'a> {
         let may_fail = self.failures.saturating_add(1) < ATTEMPTS_MAX
             && self.orders.saturating_add(1) < ORDERS_MAX;
         let has_others = may_fail && has_others;
-        let patience = record.patience(prompt_tokens).filter(|_| has_others);
+        let measured = record.patience(prompt_tokens);
+        let patience = measured.filter(|_| has_others);
         let patience = patience.map(|patience| match self.may_break {
             true => patience,
             false => Patience { inter_token_ms: u64::MAX, ..patience },
@@ -245,6 +248,7 @@ impl<'a> Search<'a> {
             price: self.need.abilities.price(candidate.price),
             context_tokens: answer_room(&self.need.abilities, candidate.context_tokens),
             patience,
+            is_measured: measured.is_some(),
             slow_after: slow_after.map(Duration::from_millis),
         })
     }

@@ -107,7 +107,8 @@ async fn answer(
         span.asked(&model, &request, stream);
     }
     let place = measured.span().map(RequestSpan::place);
-    let needs = Needs { context_tokens_min, place, ..routing::needs(&parts.headers)? };
+    let needs = routing::needs(&parts.headers)?;
+    let needs = Needs { context_tokens_min, place, whole: !stream, ..needs };
     let asked = (parts.uri.path(), hash);
     let (payer, quote) = caller.payer(shared, asked, &model, &request, &needs).await?;
     let refused = |failure| payment::refused(shared, quote.as_ref(), failure);

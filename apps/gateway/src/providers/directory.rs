@@ -386,7 +386,7 @@ impl Directory {
         }
         if let Some(peer) = state.peers.get_mut(provider) {
             match outcome {
-                Outcome::Served { .. } => peer.served += 1,
+                Outcome::Served { .. } | Outcome::ServedWhole => peer.served += 1,
                 Outcome::Failed | Outcome::Cut | Outcome::Untrue => peer.failed += 1,
                 Outcome::Busy { .. } | Outcome::Neutral => {}
             }

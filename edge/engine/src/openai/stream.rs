@@ -57,7 +57,10 @@ impl OpenAiStream {
             parts.push(Part::End);
             return Ok(());
         }
-        let chunk: Chunk = serde_json::from_slice(event)?;
+        self.chunk(serde_json::from_slice(event)?, parts)
+    }
+
+    pub(super) fn chunk(&mut self, chunk: Chunk, parts: &mut Vec<Part>) -> Result<(), StreamError> {
         if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
             return Err(StreamError::Told(ServerError::of(&error).message));
         }

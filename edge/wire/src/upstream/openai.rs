@@ -213,7 +213,8 @@ impl Numbers {
 #[derive(Clone, Debug, Serialize)]
 pub struct Common<'a> {
     pub stream: bool,
-    pub stream_options: StreamOptions,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream_options: Option<StreamOptions>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -240,13 +241,13 @@ pub struct Common<'a> {
     pub stop: &'a [String],
 }
 
-/// Asks for the usage, which a stream lacks otherwise.
+/// Asks for the usage, which a stream lacks otherwise and a whole answer has.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct StreamOptions {
     pub include_usage: bool,
 }
 
-/// One event of a streamed answer of either request.
+/// One event of a streamed answer of either request, or the whole of one that is not streamed.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Chunk {
     #[serde(default)]
@@ -264,6 +265,9 @@ pub struct Choice {
     /// Of a chat.
     #[serde(default)]
     pub delta: Option<Delta>,
+    /// Of a chat that is not streamed.
+    #[serde(default)]
+    pub message: Option<Delta>,
     /// Of a completion.
     #[serde(default)]
     pub text: Option<String>,
@@ -273,7 +277,7 @@ pub struct Choice {
     pub logprobs: Option<Logprobs>,
 }
 
-/// A part of a message.
+/// A part of a message, or all of it.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Delta {
     #[serde(default)]
