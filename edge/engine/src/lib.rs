@@ -13,6 +13,7 @@ pub mod dummy;
 mod active;
 mod events;
 mod lines;
+mod plain;
 mod remote;
 mod stop;
 mod vectors;

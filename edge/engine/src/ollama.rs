@@ -241,6 +241,7 @@ impl Engine for OllamaEngine {
                 _ => limits::TOOL_CALLS_MAX,
             },
         };
+        let sent = remote::sent(&self.base, sent);
         remote::stream(&self.base, sent, &request, cancel, &self.active, decode).await
     }
 

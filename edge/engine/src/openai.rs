@@ -15,6 +15,8 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderValue, header::CONTENT_TYPE, header::InvalidHeaderValue};
 use reqwest::RequestBuilder;
 use tokio_util::sync::CancellationToken;
 use types::{
@@ -35,7 +37,8 @@ use wire::upstream::openai::{
 use self::{stream::OpenAiStream, whole::WholeAnswer};
 use crate::{
     Engine, EngineError, EngineModel, Generation, Load, bounded_name,
-    remote::{self, QUESTION_TIMEOUT, is_missing},
+    plain::Plain,
+    remote::{self, QUESTION_TIMEOUT, Reply, ReplyBody, is_missing},
     vectors::{self, Made},
 };
 
@@ -106,6 +109,10 @@ struct Known {
 pub struct OpenAiEngine {
     base: String,
     client: reqwest::Client,
+    /// A shorter way, if the server can be reached by it.
+    plain: Option<Arc<Plain>>,
+    /// What goes with every request on it.
+    login: Option<HeaderValue>,
     options: OpenAiOptions,
     family: Family,
     version: String,
@@ -134,8 +141,12 @@ impl OpenAiEngine {
         timeout: Duration,
     ) -> Result<OpenAiEngine, EngineError> {
         let base = remote::base(&options.base_url);
+        let login = options.api_key.as_ref().map(login).transpose();
         let mut engine = OpenAiEngine {
             client: remote::client(&base)?,
+            // What no header can hold is left to the client that says so.
+            plain: login.is_ok().then(|| Plain::to(&base)).flatten(),
+            login: login.ok().flatten(),
             base,
             slots: options.slots,
             options,
@@ -247,17 +258,19 @@ impl OpenAiEngine {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Where a request for text is sent, and its body.
     fn request(
         &self,
         known: &Known,
         request: &InferenceRequest,
         manner: Manner,
-    ) -> Result<RequestBuilder, EngineError> {
+    ) -> Result<(&'static str, Vec<u8>), EngineError> {
         let model = known.name.as_str();
         let common = common(known, request, (self.family, manner));
         // llama-server tells the token itself only together with at least one alternative.
         let asked = request.logprobs.map(|count| count.max(1));
-        let sent = match &request.prompt {
+        let bytes = body_bytes(request);
+        match &request.prompt {
             Prompt::Chat(messages) => {
                 let begun = request.begun.as_ref().map(|begun| Message {
                     role: Role::Assistant.as_str(),
@@ -283,18 +296,32 @@ impl OpenAiEngine {
                     parallel_tool_calls: wanted.map(|tools| tools.parallel),
                     common,
                 };
-                let sent = self.client.post(format!("{}/v1/chat/completions", self.base));
-                remote::with_json(sent, &body, body_bytes(request))?
+                Ok(("/v1/chat/completions", remote::to_json(&body, bytes)?))
             }
             Prompt::Text(prompt) => {
                 let prompt = &remote::raw_prompt(prompt, request.begun.as_ref());
                 let body = CompletionRequest { model, prompt, logprobs: asked, common };
-                let sent = self.client.post(format!("{}/v1/completions", self.base));
-                remote::with_json(sent, &body, body_bytes(request))?
+                Ok(("/v1/completions", remote::to_json(&body, bytes)?))
             }
-            Prompt::Inputs(inputs) => return Ok(self.embed_request(model, inputs)),
-        };
-        Ok(self.with_key(sent))
+            Prompt::Inputs(_) => Err(EngineError::Unsupported { what: "text of vectors" }),
+        }
+    }
+
+    async fn post(&self, path: &str, json: Vec<u8>) -> Result<Reply, EngineError> {
+        let json = Bytes::from(json);
+        if let Some(plain) = &self.plain {
+            let reply = plain.post(path, self.login.as_ref(), json.clone()).await;
+            let reply = reply.map_err(|error| EngineError::Unreachable {
+                url: self.base.clone(),
+                source: Box::new(error),
+            })?;
+            if !reply.status().is_redirection() {
+                return Ok(reply.map(ReplyBody::Plain));
+            }
+        }
+        let request = self.client.post(format!("{}{path}", self.base)).body(json);
+        let request = request.header(CONTENT_TYPE, "application/json");
+        remote::sent(&self.base, self.with_key(request)).await
     }
 
     fn embed_request(&self, model: &str, inputs: &Inputs) -> RequestBuilder {
@@ -325,11 +352,12 @@ impl OpenAiEngine {
         if request.form.is_some() && !is_chat {
             return Err(EngineError::Unsupported { what: "structured output of a raw prompt" });
         }
-        let sent = self.request(&known, request, manner)?;
         if let Prompt::Inputs(inputs) = &request.prompt {
+            let sent = self.embed_request(&known.name, inputs);
             return vectors::ask(&self.base, sent, inputs, cancel, &self.active, made).await;
         }
-        let (url, active) = (&self.base, &self.active);
+        let (path, json) = self.request(&known, request, manner)?;
+        let (url, active, sent) = (&self.base, &self.active, self.post(path, json));
         match manner {
             Manner::Streamed => {
                 let decode = OpenAiStream::new(request.logprobs);
@@ -366,6 +394,13 @@ fn made(answer: Embeddings) -> Option<Made> {
 fn is_whole(inputs: &Inputs, made: &Made) -> bool {
     let mut vectors = Vectors::of(inputs);
     made.pieces.iter().all(|piece| vectors.take(piece).is_ok()) && vectors.whole().is_ok()
+}
+
+/// A key as a header.
+fn login(ApiKey(key): &ApiKey) -> Result<HeaderValue, InvalidHeaderValue> {
+    let mut login = HeaderValue::from_str(&format!("Bearer {key}"))?;
+    login.set_sensitive(true);
+    Ok(login)
 }
 
 /// Room for a request's text, somewhat escaped, and for what is around it.

@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     collections::VecDeque,
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     sync::{Arc, atomic::AtomicU32},
     task::{Context, Poll},
@@ -12,10 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use reqwest::{
-    RequestBuilder, Response, StatusCode,
-    header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER},
-};
+use reqwest::{RequestBuilder, StatusCode, header::RETRY_AFTER};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use types::{
@@ -30,11 +27,12 @@ use crate::{
     active::Active,
     events::PollEvents,
     lines::LineTooLong,
+    plain::{PlainBody, PlainError},
     stop::{Step, StopMachine},
 };
 
 /// To a machine that is up, a connection takes a fraction of this.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For questions that need no computation. Answers have no limit here: whoever reads the stream
 /// knows how long it will wait.
 pub(crate) const QUESTION_TIMEOUT: Duration = Duration::from_secs(15);
@@ -68,30 +66,57 @@ pub(crate) async fn ask<T: DeserializeOwned>(
     request: RequestBuilder,
     timeout: Duration,
 ) -> Result<T, EngineError> {
-    let response = request.timeout(timeout).send().await;
-    let response = accepted(url, response.map_err(|error| unreachable(url, error))?).await?;
-    let body = read_body(response, ANSWER_BYTES_MAX).await;
+    let response = accepted(url, sent(url, request.timeout(timeout)).await?).await?;
+    let body = read_body(response.into_body(), ANSWER_BYTES_MAX).await;
     let body = body.ok_or_else(|| protocol(url, "the answer is too long or was cut"))?;
     serde_json::from_slice(&body).map_err(|error| protocol(url, &error.to_string()))
 }
 
-/// `request` with `body` as JSON, which has about so many bytes.
-pub(crate) fn with_json(
-    request: RequestBuilder,
-    body: &impl Serialize,
-    bytes: usize,
-) -> Result<RequestBuilder, EngineError> {
+/// `body` as JSON, which has about so many bytes.
+pub(crate) fn to_json(body: &impl Serialize, bytes: usize) -> Result<Vec<u8>, EngineError> {
     let mut json = Vec::with_capacity(bytes);
     let written = serde_json::to_writer(&mut json, body);
     written.map_err(|error| EngineError::BadRequest { reason: error.to_string() })?;
-    Ok(request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(json))
+    Ok(json)
+}
+
+/// What comes of a request that the general client sends.
+pub(crate) async fn sent(url: &str, request: RequestBuilder) -> Result<Reply, EngineError> {
+    let response = request.send().await.map_err(|error| unreachable(url, error))?;
+    Ok(http::Response::from(response).map(ReplyBody::Pooled))
+}
+
+/// The response of a server.
+pub(crate) type Reply = http::Response<ReplyBody>;
+
+/// By how it was asked.
+#[derive(Debug)]
+pub(crate) enum ReplyBody {
+    Pooled(reqwest::Body),
+    Plain(PlainBody),
+}
+
+impl ReplyBody {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        match self {
+            ReplyBody::Pooled(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map(|frame| frame.map(|it| it.map_err(|error| error.without_url().into()))),
+            ReplyBody::Plain(body) => {
+                body.poll_frame(cx).map(|frame| frame.map(|it| it.map_err(StreamError::from)))
+            }
+        }
+    }
 }
 
 /// Starts a stream of events from the response to `request`, which is sent here: a server that
 /// refuses does so now. A request that is cancelled while it waits gets a stream that says so.
 pub(crate) async fn stream(
     url: &str,
-    request: RequestBuilder,
+    request: impl Future<Output = Result<Reply, EngineError>>,
     wanted: &InferenceRequest,
     cancel: CancellationToken,
     active: &Arc<AtomicU32>,
@@ -101,7 +126,7 @@ pub(crate) async fn stream(
     let response = tokio::select! {
         biased;
         () = cancel.cancelled() => None,
-        response = request.send() => Some(response.map_err(|error| unreachable(url, error))?),
+        response = request => Some(response?),
     };
     let response = match response {
         None => None,
@@ -116,7 +141,7 @@ pub(crate) async fn stream(
                 }
                 error => error,
             })?;
-            Some(reqwest::Body::from(response))
+            Some(response.into_body())
         }
     };
     let answer = Answer {
@@ -136,7 +161,7 @@ pub(crate) async fn stream(
 }
 
 /// The response, if it is one of success.
-pub(crate) async fn accepted(url: &str, response: Response) -> Result<Response, EngineError> {
+pub(crate) async fn accepted(url: &str, response: Reply) -> Result<Reply, EngineError> {
     let status = response.status();
     if status.is_success() {
         return Ok(response);
@@ -145,7 +170,8 @@ pub(crate) async fn accepted(url: &str, response: Response) -> Result<Response, 
     let retry_after = response.headers().get(RETRY_AFTER);
     let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok());
     let retry_after_ms = retry_after.map(|seconds| seconds.saturating_mul(1_000));
-    let error = ServerError::read(&read_body(response, ERROR_BYTES_MAX).await.unwrap_or_default());
+    let body = read_body(response.into_body(), ERROR_BYTES_MAX).await;
+    let error = ServerError::read(&body.unwrap_or_default());
     if let (Some(prompt_tokens), Some(context_tokens)) = (error.prompt_tokens, error.context_tokens)
     {
         return Err(EngineError::ContextFull { prompt_tokens, context_tokens });
@@ -167,9 +193,10 @@ pub(crate) fn is_missing(error: &EngineError) -> bool {
     }
 }
 
-pub(crate) async fn read_body(mut response: Response, bytes_max: usize) -> Option<Vec<u8>> {
+pub(crate) async fn read_body(mut from: ReplyBody, bytes_max: usize) -> Option<Vec<u8>> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.ok()? {
+    while let Some(frame) = poll_fn(|cx| from.poll_frame(cx)).await {
+        let Ok(chunk) = frame.ok()?.into_data() else { continue };
         if body.len().saturating_add(chunk.len()) > bytes_max {
             return None;
         }
@@ -178,7 +205,7 @@ pub(crate) async fn read_body(mut response: Response, bytes_max: usize) -> Optio
     Some(body)
 }
 
-pub(crate) fn unreachable(url: &str, error: reqwest::Error) -> EngineError {
+fn unreachable(url: &str, error: reqwest::Error) -> EngineError {
     EngineError::Unreachable { url: url.to_owned(), source: Box::new(error.without_url()) }
 }
 
@@ -228,6 +255,8 @@ pub(crate) enum StreamError {
     Told(String),
     #[error("the connection broke: {0}")]
     Broken(#[from] reqwest::Error),
+    #[error("the connection broke: {0}")]
+    Lost(#[from] PlainError),
     #[error("it ended without a reason to finish")]
     Cut,
 }
@@ -236,7 +265,7 @@ pub(crate) enum StreamError {
 /// this is dropped, or polled after `cancelled`.
 struct Pump<D> {
     /// `None` once nothing more is to be read.
-    response: Option<reqwest::Body>,
+    response: Option<ReplyBody>,
     decode: D,
     cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
     answer: Answer,
@@ -263,7 +292,7 @@ impl<D: Decode + Unpin> PollEvents for Pump<D> {
                 this.end(Ok(FinishReason::Cancelled));
                 break;
             };
-            let Poll::Ready(frame) = Pin::new(response).poll_frame(cx) else { break };
+            let Poll::Ready(frame) = response.poll_frame(cx) else { break };
             match this.frame(frame) {
                 Ok(None) => {}
                 Ok(Some(finish)) => this.end(Ok(finish)),
@@ -285,11 +314,11 @@ impl<D: Decode> Pump<D> {
     /// Takes what has arrived; why the answer has ended, if it has.
     fn frame(
         &mut self,
-        frame: Option<Result<Frame<Bytes>, reqwest::Error>>,
+        frame: Option<Result<Frame<Bytes>, StreamError>>,
     ) -> Result<Option<FinishReason>, StreamError> {
         let (parts, is_last) = match frame {
             None => (self.decode.finish()?, true),
-            Some(frame) => match frame.map_err(reqwest::Error::without_url)?.into_data() {
+            Some(frame) => match frame?.into_data() {
                 Ok(bytes) => (self.decode.push(&bytes)?, false),
                 // Trailers.
                 Err(_) => return Ok(None),

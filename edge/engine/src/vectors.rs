@@ -15,7 +15,7 @@ use types::{
 use crate::{
     EngineError, EngineEvent, Generation, STREAM_EVENTS_MAX, Usage,
     active::Active,
-    remote::{accepted, protocol, read_body, unreachable},
+    remote::{accepted, protocol, read_body, sent},
 };
 
 /// Bytes of an answer: numbers as text are up to six times as long as they are.
@@ -50,9 +50,9 @@ pub(crate) async fn ask<T: DeserializeOwned>(
 ) -> Result<Generation, EngineError> {
     let active = Active::count(active);
     let asked = async {
-        let response = request.send().await.map_err(|error| unreachable(url, error))?;
+        let response = sent(url, request).await?;
         let response = accepted(url, response).await.map_err(of_the_request)?;
-        let body = read_body(response, ANSWER_BYTES_MAX).await;
+        let body = read_body(response.into_body(), ANSWER_BYTES_MAX).await;
         body.ok_or_else(|| protocol(url, "the answer is too long or was cut"))
     };
     let body = tokio::select! {
