@@ -84,6 +84,24 @@ impl Channels {
         }
     }
 
+    /// The channel as it is from now on: somebody may have added to it a moment ago. It is looked up at most every
+    /// `apart_ms`, which is waited for.
+    pub(crate) async fn renewed(
+        &self,
+        id: ChannelId,
+        apart_ms: u64,
+    ) -> Result<Option<ChannelView>, LookupError> {
+        let asked = self.clock.now();
+        if let Some(known) = self.cached(id) {
+            let wait_ms = apart_ms.saturating_sub(asked.ms_since(known.seen_at));
+            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+        }
+        match self.cached(id) {
+            Some(known) if known.seen_at > asked => Ok(known.view),
+            _ => self.look_up(id).await,
+        }
+    }
+
     async fn look_up(&self, id: ChannelId) -> Result<Option<ChannelView>, LookupError> {
         let asking = async {
             let _permit = self.lookups.acquire().await;

@@ -23,7 +23,7 @@ use wire::{
 use crate::{
     admission::{self, Desk, Terms},
     books::LaneKey,
-    channels::FRESH_MS,
+    channels::{FRESH_MS, LookupError},
     record::Record,
     session::{Opening, Session},
     shared::Shared,
@@ -38,8 +38,8 @@ const WRITE_WAIT: Duration = Duration::from_secs(10);
 const LATER_FRAME_BYTES_MAX: usize = 8 * 1024;
 /// The name of no profile: tokens are drawn as the client or the engine likes.
 const FREE: &str = "free";
-/// A deposit that looks too small is looked up again if our view is older than this.
-const DEPOSIT_AGE_MS: u64 = 200;
+/// A deposit that looks too small is looked up again, this far apart.
+const DEPOSIT_APART_MS: u64 = 200;
 
 /// What a gateway said of itself.
 #[derive(Clone, Copy, Debug)]
@@ -179,7 +179,8 @@ async fn try_admit(shared: &Shared, open: Open) -> Result<Admitted<'_>, Refusal>
         matches!(shared.books.read(check), Err(Refusal::DepositShort { .. }))
     };
     if short(channel.as_ref()) {
-        channel = look_up(shared, terms.lane.channel, DEPOSIT_AGE_MS).await?;
+        let renewed = shared.channels.renewed(terms.lane.channel, DEPOSIT_APART_MS).await;
+        channel = known(shared, renewed)?;
     }
     let view = channel.as_ref();
     let model = open.order.value.model;
@@ -251,7 +252,14 @@ async fn look_up(
     id: ChannelId,
     age_ms_max: u64,
 ) -> Result<Option<ChannelView>, Refusal> {
-    shared.channels.get(id, age_ms_max).await.map_err(|error| {
+    known(shared, shared.channels.get(id, age_ms_max).await)
+}
+
+fn known(
+    shared: &Shared,
+    looked_up: Result<Option<ChannelView>, LookupError>,
+) -> Result<Option<ChannelView>, Refusal> {
+    looked_up.map_err(|error| {
         shared.failed(&error);
         Refusal::Channel
     })

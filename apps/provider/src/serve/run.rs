@@ -25,11 +25,11 @@ use wire::{
     serve::{Accepted, Order, Refusal, Refused, ToGateway, ToProvider},
 };
 
-use super::{Admitted, DEPOSIT_AGE_MS, LATER_FRAME_BYTES_MAX, Lease, finish, frames, write};
+use super::{Admitted, DEPOSIT_APART_MS, LATER_FRAME_BYTES_MAX, Lease, finish, frames, write};
 use crate::{
     admission,
     books::LaneKey,
-    channels::FRESH_MS,
+    channels::{FRESH_MS, LookupError},
     journal::BooksError,
     record::Record,
     session::{Effect, Failure, Input, Mark, Outcome, Session},
@@ -204,14 +204,27 @@ impl<'a> Running<'a> {
 
     /// Whether the deposit holds the voucher; a top-up that we have not seen is looked for.
     async fn is_affordable(&mut self, voucher: &Voucher) -> bool {
-        for age_ms_max in [FRESH_MS, DEPOSIT_AGE_MS] {
-            match self.shared.channels.get(self.order.channel, age_ms_max).await {
-                Ok(Some(view)) if self.holds(&view, voucher) => return true,
-                Ok(_) => {}
-                Err(error) => self.shared.failed(&error),
+        let (shared, channel) = (self.shared, self.order.channel);
+        let known = shared.channels.get(channel, FRESH_MS).await;
+        if self.is_held(known, voucher) {
+            return true;
+        }
+        let renewed = shared.channels.renewed(channel, DEPOSIT_APART_MS).await;
+        self.is_held(renewed, voucher)
+    }
+
+    fn is_held(
+        &self,
+        looked_up: Result<Option<ChannelView>, LookupError>,
+        voucher: &Voucher,
+    ) -> bool {
+        match looked_up {
+            Ok(view) => view.is_some_and(|view| self.holds(&view, voucher)),
+            Err(error) => {
+                self.shared.failed(&error);
+                false
             }
         }
-        false
     }
 
     fn holds(&self, view: &ChannelView, voucher: &Voucher) -> bool {

@@ -126,6 +126,20 @@ async fn channels_that_cannot_pay() {
 }
 
 #[tokio::test]
+async fn what_was_added_a_moment_ago_backs_vouchers() {
+    let world = World::new();
+    let cover = world.gateway.ask(1, ModelId([0; 32])).cover();
+    let (deposit, channel) = (Nusd(cover.0 - 1), world.gateway.channel);
+    world.chain.lock().channels.get_mut(&channel).unwrap().deposit = deposit;
+    let (provider, link) = world.serving().await;
+    check(&world, &link, |_| {}, Refusal::DepositShort { deposit, promised: cover }).await;
+    world.chain.lock().channels.get_mut(&channel).unwrap().deposit = DEPOSIT;
+    let ask = world.gateway.ask(1, link.model("dummy/echo"));
+    assert!(world.gateway.serve(&link, &ask).await.receipt.is_some());
+    provider.shutdown().await;
+}
+
+#[tokio::test]
 async fn what_went_back_to_the_payer_backs_no_voucher() {
     let world = World::new();
     let left = Nusd(world.gateway.ask(1, ModelId([0; 32])).cover().0 - 1);
