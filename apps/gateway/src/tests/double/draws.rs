@@ -43,9 +43,9 @@ impl Request {
             let kept = Candidates::reported(reported.iter().copied()).first(top_k);
             let drawn = stream.draw(&kept).id().unwrap();
             let id = match fault {
-                "-greedy" => reported[0].0,
-                // One in ten is of another seed.
-                "-slips" if step % 10 == 9 => reported[usize::from(drawn == reported[0].0)].0,
+                // The least likely is never drawn: `top_p` leaves it out.
+                "-otherwise" => reported[19].0,
+                "-slips" if step % 10 == 9 => reported[19].0,
                 _ => drawn,
             };
             let shown = if fault == "-silent" { asked.min(5) } else { asked };
