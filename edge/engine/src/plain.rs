@@ -90,7 +90,9 @@ impl Plain {
     }
 
     /// Sends JSON to `path`, and waits for the head of the answer. Dropping the future or the body ends the request at the
-    /// server.
+    /// server. A server may close a connection that waited just as the request arrives, and llama.cpp's does after some
+    /// answers: what was asked over such a connection is asked once more over a new one, as long as nothing of an answer
+    /// has come.
     pub(crate) async fn post(
         self: &Arc<Plain>,
         path: &str,
@@ -105,19 +107,24 @@ impl Plain {
         if let Some(login) = login {
             request.headers_mut().insert(header::AUTHORIZATION, login.clone());
         }
+        let mut may_be_closed = true;
         loop {
-            let (mut line, is_new) = match self.take() {
-                Some(line) => (line, false),
-                None => (self.connect().await?, true),
+            let waiting = if may_be_closed { self.take() } else { None };
+            let again = waiting.is_some().then(|| request.clone());
+            let mut line = match waiting {
+                Some(line) => line,
+                None => self.connect().await?,
             };
-            match line.ask(request).await {
-                Ok(response) => {
+            match (line.ask(request).await, again) {
+                (Ok(response), _) => {
                     let body = |body| PlainBody { body, line: Some(line), plain: Arc::clone(self) };
                     return Ok(response.map(body));
                 }
-                // The server has closed it before anything was sent.
-                Err((_, Some(unsent))) if !is_new => request = unsent,
-                Err((error, _)) => return Err(PlainError::Unanswered(error)),
+                (Err(error), Some(again)) if was_closed(&error) => {
+                    request = again;
+                    may_be_closed = false;
+                }
+                (Err(error), _) => return Err(PlainError::Unanswered(error)),
             }
         }
     }
@@ -188,29 +195,33 @@ impl Line {
         self.connection.is_some()
     }
 
-    /// The head of the answer; or what went wrong, and the request if nothing of it was sent.
-    async fn ask(
-        &mut self,
-        request: Asked,
-    ) -> Result<Response<Incoming>, (hyper::Error, Option<Asked>)> {
+    /// The head of the answer.
+    async fn ask(&mut self, request: Asked) -> Result<Response<Incoming>, hyper::Error> {
         let ready = poll_fn(|cx| {
             self.drive(cx);
             self.sender.poll_ready(cx)
         });
-        if let Err(error) = ready.await {
-            return Err((error, Some(request)));
-        }
-        let mut answer = pin!(self.sender.try_send_request(request));
+        ready.await?;
+        let mut answer = pin!(self.sender.send_request(request));
         poll_fn(|cx| {
             self.drive(cx);
             answer.as_mut().poll(cx)
         })
         .await
-        .map_err(|mut failed| {
-            let unsent = failed.take_message();
-            (failed.into_error(), unsent)
-        })
     }
+}
+
+/// Whether the server hung up without a byte of an answer.
+fn was_closed(error: &hyper::Error) -> bool {
+    let reset = || {
+        let source = std::error::Error::source(error);
+        let source = source.and_then(|source| source.downcast_ref::<std::io::Error>());
+        source.is_some_and(|source| {
+            use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+            matches!(source.kind(), BrokenPipe | ConnectionAborted | ConnectionReset)
+        })
+    };
+    error.is_incomplete_message() || error.is_closed() || error.is_canceled() || reset()
 }
 
 /// The body of an answer, and its connection.

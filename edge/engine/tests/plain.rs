@@ -23,6 +23,8 @@ enum After {
     Closes,
     /// And has announced it.
     Announces,
+    /// As soon as the next request is there.
+    HangsUp,
 }
 
 const MODELS: &str = r#"{"object":"list","data":[{"id":"m","object":"model"}]}"#;
@@ -68,8 +70,12 @@ async fn serve(stream: TcpStream, after: After, connections: Arc<AtomicU32>) -> 
         let mut body = vec![0; length];
         stream.read_exact(&mut body).await.ok()?;
         let is_asked = path.ends_with("/completions");
-        if is_asked && !std::mem::replace(&mut is_counted, true) {
-            connections.fetch_add(1, Ordering::Relaxed);
+        match is_asked.then(|| std::mem::replace(&mut is_counted, true)) {
+            Some(false) => {
+                connections.fetch_add(1, Ordering::Relaxed);
+            }
+            Some(true) if after == After::HangsUp => return None,
+            Some(true) | None => {}
         }
         let is_streamed = String::from_utf8(body).ok()?.contains(r#""stream":true"#);
         let (status, answer) = match path.as_str() {
@@ -85,7 +91,7 @@ async fn serve(stream: TcpStream, after: After, connections: Arc<AtomicU32>) -> 
             .map(|chunk| format!("{:x}\r\n{chunk}\r\n", chunk.len()))
             .collect();
         stream.write_all(format!("{head}{chunks}0\r\n\r\n").as_bytes()).await.ok()?;
-        if after != After::Keeps {
+        if matches!(after, After::Closes | After::Announces) {
             stream.shutdown().await.ok()?;
             return None;
         }
@@ -94,7 +100,9 @@ async fn serve(stream: TcpStream, after: After, connections: Arc<AtomicU32>) -> 
 
 #[tokio::test]
 async fn a_connection_is_used_again_as_long_as_the_server_keeps_it() {
-    for (after, expected) in [(After::Keeps, 1), (After::Closes, 20), (After::Announces, 20)] {
+    for (after, expected) in
+        [(After::Keeps, 1), (After::Closes, 20), (After::Announces, 20), (After::HangsUp, 20)]
+    {
         let (engine, model, connections) = server(after).await;
         for number in 0..20 {
             let cancel = CancellationToken::new();
