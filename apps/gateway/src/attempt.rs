@@ -86,7 +86,7 @@ struct Inner {
     /// It goes on with what another provider has begun: the client's prompt is paid.
     continues: bool,
     began: Instant,
-    accepted_ms: u64,
+    accepted_ms: Option<u64>,
     first_token_ms: Option<u64>,
     last_token_ms: u64,
     longest_gap_ms: u64,
@@ -140,7 +140,7 @@ impl Attempt {
             line,
             continues,
             began,
-            accepted_ms: 0,
+            accepted_ms: None,
             first_token_ms: None,
             last_token_ms: 0,
             longest_gap_ms: 0,
@@ -264,7 +264,7 @@ impl Inner {
     fn step(&mut self, input: Input) {
         let now_ms = self.now_ms();
         if matches!(input, Input::Accepted { .. }) {
-            self.accepted_ms = now_ms;
+            self.accepted_ms = Some(now_ms);
         }
         let mut effects = std::mem::take(&mut self.effects);
         self.session.step(now_ms, input, &mut effects);
@@ -521,14 +521,13 @@ impl Inner {
 
     fn trace(&self, now_ms: u64, closing: &Closing, outcome: market::Outcome, billed: Nusd) {
         let (Some(tracer), Some(place)) = (&self.shared.tracer, self.job.place()) else { return };
-        let has_begun = self.accepted_ms > 0 || self.first_token_ms.is_some();
         let attempt = AttemptSpan {
             terms: self.session.terms(),
             closing,
             outcome,
             billed,
             start_unix_ns: unix_ns(self.job.started_at, self.job.began, self.began),
-            accepted_ms: has_begun.then_some(self.accepted_ms),
+            accepted_ms: self.accepted_ms,
             first_token_ms: self.first_token_ms,
             total_ms: now_ms,
         };
@@ -537,9 +536,10 @@ impl Inner {
 
     fn waited(&self, now_ms: u64) -> market::Waited {
         let first_token_ms = self.first_token_ms.unwrap_or(now_ms);
+        let accept_ms = self.accepted_ms.unwrap_or(0);
         market::Waited {
-            accept_ms: self.accepted_ms,
-            first_token_ms: first_token_ms.saturating_sub(self.accepted_ms),
+            accept_ms,
+            first_token_ms: first_token_ms.saturating_sub(accept_ms),
             gap_ms: self.longest_gap_ms,
         }
     }

@@ -224,6 +224,7 @@ async fn failures_and_refusals_are_traced_and_what_a_client_has_traced_nowhere_i
           peerwatt.charge_nano_usd = 0
           peerwatt.billed_nano_usd = 0
           error.type = failed
+          at accepted
     "#]],
     );
 }
