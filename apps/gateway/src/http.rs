@@ -82,6 +82,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/version", get(models::ollama_version).fallback(wrong_method))
         .route("/v1/route", get(routing::explain).fallback(wrong_method))
         .route("/v1/receipts/{id}", get(receipts::show).fallback(wrong_method))
+        .route("/v1/receipts/{id}/opening", get(receipts::opening).fallback(wrong_method))
         .route("/v1/prices", get(prices::list).fallback(wrong_method))
         .route("/v1/key", get(usage::key).fallback(wrong_method))
         .route("/v1/usage", get(usage::own).fallback(wrong_method))

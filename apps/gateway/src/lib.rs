@@ -52,6 +52,7 @@ pub use error::{GatewayError, KeyError, PaymentProblem, ReceiptLookupError, Requ
 pub use fleet::{DatabaseError, DatabaseUrl, DatabaseUrlError};
 pub use handle::{Gateway, GatewayHandle, PLAYGROUND_BUDGET, PLAYGROUND_KEY, new_admin_key};
 pub use payments::X402_KEY;
+pub use providers::DisclosureError;
 pub use upstreams::{
     ConnectUpstream, ConnectedUpstream, UpstreamConfig, UpstreamModel, UpstreamRole,
 };

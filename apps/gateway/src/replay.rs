@@ -4,10 +4,10 @@
 use types::{
     inference::{FinishReason, InferenceRequest, Sampling, TokenPiece},
     limits,
-    offer::{EngineKind, ModelOffer},
+    offer::ModelOffer,
 };
 use verify::{
-    draw::{OneCandidate, Sampler},
+    engines::Drawing,
     l0::{Check, Counts, Ending, Finding, Replay, Report},
     logits::Candidates,
     profile::{Drafting, Profile, Standing, standing},
@@ -15,61 +15,11 @@ use verify::{
 
 /// No penalty.
 const ONE: u32 = 1_000_000;
-/// Ollama reports candidates from the first on, and runs llama.cpp's server from the second.
-const OLLAMA_REPORTS: [u32; 3] = [0, 12, 11];
-const OLLAMA_RUNS_LLAMA: [u32; 3] = [0, 30, 0];
-
-const LLAMA: &[Sampler] =
-    &[Sampler::Llama(OneCandidate::Draws), Sampler::Llama(OneCandidate::Skips)];
-
-/// How an engine draws, as far as it is known.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Known {
-    /// Any of these; none: it is not known.
-    samplers: &'static [Sampler],
-    /// Answers of real ones were drawn again. If not, what is found is counted and has no consequence.
-    is_proven: bool,
-}
-
-/// By what its provider says of it.
-fn known(offer: &ModelOffer) -> Known {
-    const OLLAMA: &[Sampler] = &[
-        Sampler::Ollama,
-        Sampler::Llama(OneCandidate::Draws),
-        Sampler::Llama(OneCandidate::Skips),
-    ];
-    let version = offer.engine_version.as_str();
-    match offer.engine {
-        EngineKind::Embedded => Known { samplers: &[Sampler::Gumbel], is_proven: true },
-        EngineKind::OpenAi if version.starts_with("llama.cpp ") => {
-            Known { samplers: LLAMA, is_proven: true }
-        }
-        EngineKind::Ollama => match version.strip_prefix("ollama ").map(numbers) {
-            Some(version) if version >= OLLAMA_RUNS_LLAMA => {
-                Known { samplers: LLAMA, is_proven: false }
-            }
-            Some(version) if version >= OLLAMA_REPORTS => {
-                Known { samplers: OLLAMA, is_proven: false }
-            }
-            Some(_) | None => UNKNOWN,
-        },
-        EngineKind::OpenAi | EngineKind::Dummy | EngineKind::Resold => UNKNOWN,
-    }
-}
-
-const UNKNOWN: Known = Known { samplers: &[], is_proven: false };
-
-/// The first three numbers of a version.
-fn numbers(version: &str) -> [u32; 3] {
-    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().ok());
-    std::array::from_fn(|_| numbers.next().flatten().unwrap_or(0))
-}
-
 /// How a request is asked so that its answer can be replayed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     profile: Profile,
-    known: Known,
+    drawing: Drawing,
     /// Alternatives that the client itself wants to see.
     wanted: Option<u8>,
 }
@@ -78,16 +28,15 @@ impl Plan {
     /// `None` if the answer cannot be replayed: the client asks for what decides otherwise, or the engine's draws are
     /// not known. `seed` is nobody's choice.
     pub(crate) fn of(request: &InferenceRequest, offer: &ModelOffer, seed: u32) -> Option<Plan> {
-        let known = known(offer);
-        let can =
-            offer.abilities.logprobs && offer.abilities.samplers && !known.samplers.is_empty();
+        let drawing = Drawing::of(&offer.engine_version)?;
+        let can = offer.abilities.logprobs && offer.abilities.samplers;
         // The rest of an answer begins in the middle of its draws.
         if !can || request.begun.is_some() {
             return None;
         }
         match standing(request, seed, Drafting::None) {
             Standing::Replayable(profile) => {
-                Some(Plan { profile, known, wanted: request.logprobs })
+                Some(Plan { profile, drawing, wanted: request.logprobs })
             }
             Standing::Unreplayable(_) | Standing::Unscorable => None,
         }
@@ -122,7 +71,7 @@ pub(crate) struct Replaying {
 impl Replaying {
     pub(crate) fn begin(plan: &Plan) -> Replaying {
         let settings = plan.profile.settings();
-        let Known { samplers, is_proven } = plan.known;
+        let Drawing { samplers, is_proven, .. } = plan.drawing;
         let replay = Replay::new(samplers, settings, plan.profile.seed);
         Replaying { replay, wanted: plan.wanted, is_proven, tokens: 0 }
     }
@@ -193,12 +142,13 @@ fn step(piece: &TokenPiece) -> (u32, Candidates) {
 #[cfg(test)]
 mod tests {
     use types::{
-        ModelId, Nusd, ability::Abilities, inference::Alternative, inference::Prompt, price::Price,
+        ModelId, Nusd, ability::Abilities, inference::Alternative, inference::Prompt,
+        offer::EngineKind, price::Price,
     };
 
     use super::*;
 
-    fn offer(engine: EngineKind, version: &str) -> ModelOffer {
+    fn offer(version: &str) -> ModelOffer {
         ModelOffer {
             model: ModelId([1; 32]),
             alias: "story".into(),
@@ -208,7 +158,7 @@ mod tests {
                 completion_nusd_per_mtok: Nusd(0),
             },
             context_tokens: 64,
-            engine,
+            engine: EngineKind::Embedded,
             engine_version: version.into(),
             abilities: Abilities { logprobs: true, samplers: true, ..Abilities::default() },
         }
@@ -217,23 +167,12 @@ mod tests {
     #[test]
     fn only_engines_whose_draws_are_known_are_replayed() {
         let request = InferenceRequest::of(Prompt::Text("x".into()));
-        let known = |engine, version| {
-            let plan = Plan::of(&request, &offer(engine, version), 7);
-            plan.map_or(0, |plan| plan.known.samplers.len())
-        };
-        assert_eq!(known(EngineKind::Embedded, "embedded candle 0.11.1"), 1);
-        assert_eq!(known(EngineKind::OpenAi, "llama.cpp b6730"), 2);
-        assert_eq!(known(EngineKind::OpenAi, "vllm 0.11"), 0);
-        assert_eq!(known(EngineKind::Ollama, "ollama 0.12.10"), 0);
-        assert_eq!(known(EngineKind::Ollama, "ollama 0.12.11-rc1"), 3);
-        assert_eq!(known(EngineKind::Ollama, "ollama 0.30.0"), 2);
-        assert_eq!(known(EngineKind::Ollama, "nonsense"), 0);
-        assert_eq!(known(EngineKind::Dummy, "dummy 1"), 0);
-        let blind = ModelOffer {
-            abilities: Abilities::default(),
-            ..offer(EngineKind::Embedded, "embedded")
-        };
-        assert!(Plan::of(&request, &blind, 7).is_none());
+        let plan = |offer: &ModelOffer| Plan::of(&request, offer, 7).map(|plan| plan.profile.seed);
+        assert_eq!(plan(&offer("embedded candle 0.11.1")), Some(7));
+        assert_eq!(plan(&offer("dummy 1")), None);
+        let blind =
+            ModelOffer { abilities: Abilities::default(), ..offer("embedded candle 0.11.1") };
+        assert_eq!(plan(&blind), None);
     }
 
     #[test]
@@ -242,7 +181,7 @@ mod tests {
             logprobs: Some(1),
             ..InferenceRequest::of(Prompt::Text("x".into()))
         };
-        let plan = Plan::of(&request, &offer(EngineKind::Embedded, "e"), 7).unwrap();
+        let plan = Plan::of(&request, &offer("embedded candle 0.11.1"), 7).unwrap();
         let mut asked = request.clone();
         plan.apply(&mut asked);
         assert_eq!((asked.logprobs, asked.sampling.seed), (Some(20), Some(7)));

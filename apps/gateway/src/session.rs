@@ -16,7 +16,7 @@ mod tests;
 
 use types::{
     Address, ChannelId, Hash32, Lane, ModelId, Nusd, RequestId, TimeMs,
-    hash::{StreamHash, merkle_root},
+    hash::StreamHash,
     inference::{CountMethod, FinishReason, Span, TokenPiece},
     limits,
     price::{Price, WINDOW_TOKENS},
@@ -24,6 +24,7 @@ use types::{
     sign::{Signed, Verified},
     vector::{BadVector, Vectors},
 };
+use verify::delivered::Delivered;
 use wire::serve::Refusal;
 
 /// Cover is extended when fewer tokens than this are left of it: half a window, so that a voucher
@@ -54,6 +55,8 @@ pub(crate) struct Terms {
     pub bought: bool,
     /// What the answer must be, if it is vectors.
     pub vectors: Option<Vectors>,
+    /// The profile that the report will name, and with it the form of the transcript.
+    pub profile: &'static str,
     pub channel: ChannelId,
     pub lane: Lane,
     pub lane_total_before: Nusd,
@@ -246,7 +249,7 @@ pub(crate) struct Session {
     covered: u32,
     response: StreamHash,
     bytes: usize,
-    leaves: Vec<Hash32>,
+    transcript: Delivered,
     counted: CountMethod,
     /// Calls of tools that have begun.
     calls: usize,
@@ -277,7 +280,7 @@ impl Session {
             covered: 0,
             response: StreamHash::default(),
             bytes: 0,
-            leaves: Vec::new(),
+            transcript: Delivered::of(terms.profile),
             counted: CountMethod::TokenIds,
             calls: 0,
             vectors: terms.vectors,
@@ -377,7 +380,7 @@ impl Session {
             self.calls += usize::from(piece.span == Span::CallName);
             self.response.update(&piece.bytes);
             self.bytes = self.bytes.saturating_add(piece.bytes.len());
-            self.leaves.push(piece.transcript_leaf());
+            self.transcript.push(piece);
             if piece.id.is_none() {
                 self.counted = CountMethod::Chunks;
             }
@@ -569,7 +572,7 @@ impl Session {
             delivered: self.delivered,
             charge,
             response_hash: self.response.finish(),
-            transcript_root: merkle_root(&self.leaves),
+            transcript_root: self.transcript.root(),
             counted: self.counted,
             report,
             findings: Vec::new(),

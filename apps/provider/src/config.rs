@@ -36,6 +36,8 @@ pub struct ProviderConfig {
     /// How long a shutdown lets running requests go on.
     pub drain_ms: u64,
     pub receipts_retention_ms: u64,
+    /// How long prompts and answers are kept for auditors.
+    pub openings_retention_ms: u64,
     pub clock: Arc<dyn Clock>,
     /// Spreads reconnects; anything else here is deterministic.
     pub random: Random,
@@ -68,6 +70,7 @@ impl ProviderConfig {
             gateways: Vec::new(),
             drain_ms: 10_000,
             receipts_retention_ms: 30 * DAY_MS,
+            openings_retention_ms: DAY_MS,
             clock: Arc::new(SystemClock),
             random: system_random(),
         }

@@ -25,6 +25,7 @@ mod config;
 mod heartbeat;
 mod journal;
 mod link;
+mod openings;
 mod redeem;
 mod register;
 mod serve;

@@ -159,8 +159,8 @@ async fn greet(shared: &Shared, target: &Target) -> Result<Greeted, LinkError> {
     let mut control: Control = Box::pin(frames(receive, CONTROL_FRAME_BYTES_MAX));
     let answer = tokio::time::timeout(WELCOME_WAIT, control.next()).await;
     match answer.map_err(|_| LinkError::Slow { gateway })? {
-        Some(Ok(ToProviderControl::Welcome { payer, payer_key: _ })) => {
-            Ok(Greeted { connection, send, control, payer: Payer { payer } })
+        Some(Ok(ToProviderControl::Welcome { payer, payer_key: key })) => {
+            Ok(Greeted { connection, send, control, payer: Payer { payer, key } })
         }
         Some(Ok(ToProviderControl::Rejected { reason })) => {
             let reason = reason.chars().take(REASON_CHARS_MAX).collect();

@@ -12,20 +12,23 @@ use tokio::{
     io::AsyncWriteExt,
     sync::{OwnedSemaphorePermit, Semaphore},
 };
-use types::{Address, ChannelId, Nusd, PublicKey, inference::InferenceRequest};
-use verify::profile;
+use types::{Address, ChannelId, Nusd, PublicKey, inference::InferenceRequest, sign::Signed};
+use verify::{delivered::profile_of, profile};
 use wire::{
     chain::ChannelView,
     frame::{self, FrameError},
-    serve::{Open, Order, Refusal, Refused, TO_PROVIDER_FRAME_BYTES_MAX, ToGateway, ToProvider},
+    serve::{
+        OPENING_PART_BYTES_MAX, Open, Opening, Order, Refusal, Refused,
+        TO_PROVIDER_FRAME_BYTES_MAX, ToGateway, ToProvider,
+    },
 };
 
 use crate::{
     admission::{self, Desk, Terms},
-    books::LaneKey,
+    books::{Attempt, LaneKey},
     channels::{FRESH_MS, LookupError},
     record::Record,
-    session::{Opening, Session},
+    session::{self, Session},
     shared::Shared,
 };
 use run::Running;
@@ -36,8 +39,6 @@ const FIRST_FRAME_WAIT: Duration = Duration::from_secs(10);
 const WRITE_WAIT: Duration = Duration::from_secs(10);
 /// Bytes of every frame after the first: vouchers and an acknowledgement.
 const LATER_FRAME_BYTES_MAX: usize = 8 * 1024;
-/// The name of no profile: tokens are drawn as the client or the engine likes.
-const FREE: &str = "free";
 /// A deposit that looks too small is looked up again, this far apart.
 const DEPOSIT_APART_MS: u64 = 200;
 
@@ -45,6 +46,8 @@ const DEPOSIT_APART_MS: u64 = 200;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Payer {
     pub(crate) payer: Address,
+    /// What it signs orders with.
+    pub(crate) key: PublicKey,
 }
 
 /// The frames of a stream. Dropping a pending `next` loses nothing.
@@ -86,6 +89,9 @@ pub(crate) async fn serve(
             }
         }
         Ok(Ok(Some(ToProvider::Sync { channel }))) => sync(shared, payer, send, channel).await,
+        Ok(Ok(Some(ToProvider::Disclose { request_id, attempt: number }))) => {
+            disclose(shared, payer, send, Attempt { request_id, number }).await
+        }
         Ok(Ok(Some(ToProvider::Voucher(_) | ToProvider::Cancel | ToProvider::Acknowledge(_)))) => {
             shared.board.violated("first message")
         }
@@ -107,6 +113,29 @@ async fn sync(shared: &Shared, payer: Payer, mut send: SendHalf, channel: Channe
         if theirs { shared.books.read(|books| books.lane_states(channel)) } else { Vec::new() };
     if write(&mut send, &ToGateway::Lanes(lanes)).await.is_ok() {
         finish(&mut send).await;
+    }
+}
+
+/// Tells a gateway all that an audit needs of an answer that it ordered.
+async fn disclose(shared: &Shared, payer: Payer, mut send: SendHalf, attempt: Attempt) {
+    let bytes = match shared.openings.get(attempt) {
+        Ok(bytes) => bytes.unwrap_or_default(),
+        Err(error) => return shared.failed(&error),
+    };
+    // Somebody else's prompts are none of its business.
+    let theirs = Opening::decode(&bytes).is_ok_and(|opening| opening.order.signer == payer.key);
+    let bytes = if theirs { bytes } else { Vec::new() };
+    let mut rest = &bytes[..];
+    loop {
+        let (part, after) = rest.split_at(rest.len().min(OPENING_PART_BYTES_MAX));
+        rest = after;
+        let more = !rest.is_empty();
+        if write(&mut send, &ToGateway::Opening { part: part.to_vec(), more }).await.is_err() {
+            return;
+        }
+        if !more {
+            return finish(&mut send).await;
+        }
     }
 }
 
@@ -134,6 +163,14 @@ struct Admitted<'a> {
     request: InferenceRequest,
     engine: engine::SharedEngine,
     opened: store::RecordId,
+    disclosing: Option<Disclosing>,
+}
+
+/// Of an order whose answer can be audited: what was asked.
+struct Disclosing {
+    order: Signed<Order>,
+    salt: [u8; 16],
+    request: InferenceRequest,
 }
 
 /// A lane and a slot, held while a request runs.
@@ -208,15 +245,21 @@ async fn try_admit(shared: &Shared, open: Open) -> Result<Admitted<'_>, Refusal>
         }
     };
     let payer_key = open.order.signer;
-    let (order, request) = (open.order.value, open.request);
-    let seed = profile::seed(&profile::NO_BEACON, &open.salt, &shared.operator, &order.request_id);
-    // A client's own seed is another one.
-    let is_replayable = request.sampling.seed == Some(seed.into());
-    let opening = Opening {
+    let signed_order = open.order;
+    let (order, request, salt) = (signed_order.value.clone(), open.request, open.salt);
+    let seed = profile::seed(&profile::NO_BEACON, &salt, &shared.operator, &order.request_id);
+    let engine_version = engine_version.unwrap_or_default();
+    let profile = profile_of(&request, seed, &engine_version);
+    let disclosing = (profile == profile::NAME).then(|| Disclosing {
+        order: signed_order,
+        salt,
+        request: request.clone(),
+    });
+    let opening = session::Opening {
         order: order.clone(),
         operator: shared.operator,
-        engine_version: engine_version.unwrap_or_default(),
-        profile: if is_replayable { profile::NAME } else { FREE },
+        engine_version,
+        profile,
         seed: request.sampling.seed,
         prompt_tokens_estimate: request.prompt_tokens_estimate(),
         prompt_tokens_max: request.prompt_tokens_max(),
@@ -227,7 +270,16 @@ async fn try_admit(shared: &Shared, open: Open) -> Result<Admitted<'_>, Refusal>
     };
     let session = Session::open(opening, now);
     shared.board.changed();
-    Ok(Admitted { session, lease: lease(slot), order, payer_key, request, engine, opened })
+    Ok(Admitted {
+        session,
+        lease: lease(slot),
+        order,
+        payer_key,
+        request,
+        engine,
+        opened,
+        disclosing,
+    })
 }
 
 fn record(terms: &Terms, at: types::TimeMs) -> Record {

@@ -238,7 +238,7 @@ impl Session {
             engine: EngineState::Asked,
             cover: Cover::new(opening.voucher, Mark::OPENED, opening.durable, window),
             queue: VecDeque::new(),
-            transcript: Transcript::default(),
+            transcript: Transcript::of(opening.profile),
             before_delta: None,
             prompt_told: None,
             prompt_news: false,
@@ -272,6 +272,11 @@ impl Session {
 
     pub(crate) fn delivered(&self) -> u32 {
         self.transcript.delivered()
+    }
+
+    /// What an auditor may ask for of what was delivered: its bytes and the leaves. `None`: the answer is in no profile.
+    pub(crate) fn disclosed(&self) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
+        self.transcript.disclosed()
     }
 
     /// When the next [`Input::Tick`] is due.

@@ -19,6 +19,7 @@ use crate::{
     channels::Channels,
     config::ProviderConfig,
     journal::{Bookkeeper, BooksError},
+    openings::Openings,
     status::Board,
     why::{Hours, read_why},
 };
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) config: ProviderConfig,
     pub(crate) operator: Address,
     pub(crate) books: Bookkeeper,
+    /// What auditors may ask for.
+    pub(crate) openings: Openings,
     pub(crate) channels: Channels,
     pub(crate) sender: TxSender,
     pub(crate) board: Board,
@@ -48,6 +51,7 @@ impl Shared {
     pub(crate) fn open(config: ProviderConfig) -> Result<Shared, BooksError> {
         let operator = config.operator_address();
         let books = Bookkeeper::open(&config.home)?;
+        let openings = Openings::open(&config.home)?;
         let board = Board::new();
         // Whoever runs a provider can do without its report, but is told.
         let why = read_why(&config.home).unwrap_or_else(|error| {
@@ -58,6 +62,7 @@ impl Shared {
         Ok(Shared {
             operator,
             books,
+            openings,
             channels: Channels::new(Arc::clone(&chain), operator, clock),
             sender: TxSender::new(chain, Arc::clone(&config.operator)),
             board,

@@ -413,7 +413,9 @@ async fn redeem(shared: &Shared, urgency: Urgency) -> Result<Nusd, RedeemError> 
 async fn tidy(shared: &Arc<Shared>) {
     let shared_too = Arc::clone(shared);
     let tidied = tokio::task::spawn_blocking(move || {
-        shared_too.books.tidy(shared_too.now(), shared_too.config.receipts_retention_ms)
+        let (now, config) = (shared_too.now(), &shared_too.config);
+        shared_too.books.tidy(now, config.receipts_retention_ms)?;
+        Ok::<_, BooksError>(shared_too.openings.tidy(now, config.openings_retention_ms)?)
     });
     match tidied.await {
         Ok(Ok(())) => {}

@@ -4,6 +4,8 @@
 //! its candidates (one byte) and of each candidate its id (three bytes) and its log-probability (two bytes, see
 //! [`Logprob`]). All numbers are little-endian. That is 104 bytes for a token with 20 candidates.
 
+use types::inference::TokenPiece;
+
 use crate::logits::{CANDIDATES_MAX, Candidates};
 
 /// Tokens of a leaf; only the last leaf of a transcript may have fewer.
@@ -12,6 +14,8 @@ pub const LEAF_TOKENS_MAX: usize = 32;
 pub const LEAF_BYTES_MAX: usize = 1 + LEAF_TOKENS_MAX * (4 + CANDIDATES_MAX * 5);
 /// Ids are below this: real vocabularies stay below 300 000.
 pub const ID_END: u32 = 1 << 24;
+/// Stands for a token whose id was not told, or is none. No candidate has it, so it is never drawn.
+pub const ID_UNTOLD: u32 = ID_END - 1;
 
 /// A log-probability in 16 bits: steps of 0.000 1 nat where it is above −1.638 4, of 0.000 2 above −4.915 2,
 /// of 0.001 above −21.299 2, of 0.008 down to −152.363 2, below which all are that. So the probability is
@@ -96,6 +100,17 @@ impl LeafToken {
         reported.sort_by_key(|(_, micros)| std::cmp::Reverse(*micros));
         let coded = |(id, micros)| LeafCandidate { id, logprob: Logprob::of_micros(micros) };
         Ok(LeafToken { id, candidates: reported.into_iter().map(coded).collect() })
+    }
+
+    /// What an engine said of a token. Whatever a peer sends has such a form: what has no place in a leaf is left out,
+    /// which makes the token one that was reported in part.
+    pub fn of_piece(piece: &TokenPiece) -> LeafToken {
+        let sound = |id: Option<u32>| id.filter(|id| *id < ID_UNTOLD);
+        let told =
+            piece.alternatives.iter().filter_map(|it| Some((sound(it.id)?, it.logprob_micros)));
+        let told: Vec<(u32, i32)> = told.take(CANDIDATES_MAX).collect();
+        let id = sound(piece.id).unwrap_or(ID_UNTOLD);
+        LeafToken::new(id, &told).unwrap_or(LeafToken { id, candidates: Vec::new() })
     }
 
     pub fn id(&self) -> u32 {

@@ -36,11 +36,14 @@
 )]
 
 pub mod draw;
+pub mod engines;
 pub mod logits;
 pub mod profile;
 
 pub mod leaf;
 pub mod transcript;
+
+pub mod delivered;
 
 pub mod l0;
 pub mod l1;

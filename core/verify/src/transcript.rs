@@ -34,6 +34,29 @@ impl Transcript {
         }
     }
 
+    /// Tokens in it.
+    pub fn len(&self) -> usize {
+        self.leaves.len().saturating_mul(LEAF_TOKENS_MAX).saturating_add(self.open.len())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes back all but the first `count` tokens.
+    pub fn truncate(&mut self, count: usize) {
+        if count >= self.len() {
+            return;
+        }
+        let full = count / LEAF_TOKENS_MAX;
+        if let Some(cut) = self.leaves.get(full) {
+            // It was written here, so it can be read.
+            self.open = leaf::decode(cut).unwrap_or_default();
+            self.leaves.truncate(full);
+        }
+        self.open.truncate(count % LEAF_TOKENS_MAX);
+    }
+
     /// The bytes of all leaves, the last one with what it has.
     pub fn leaves(&self) -> Vec<Vec<u8>> {
         self.leaves.iter().cloned().chain(leaf::encode(&self.open)).collect()

@@ -8,7 +8,7 @@ use ::wire::{
     },
     frame,
     serve::{
-        self, Accepted, LaneState, Open, Order, Refusal, Refused, Tally, ToGateway,
+        self, Accepted, LaneState, Open, Opening, Order, Refusal, Refused, Tally, ToGateway,
         ToGatewayControl, ToProvider, ToProviderControl,
     },
     upstream::{ollama, openai as openai_server},
@@ -69,6 +69,11 @@ pub(crate) fn to_gateway(bytes: &[u8]) -> bool {
             let taken = pieces.iter().filter(|piece| vectors.take(piece).is_ok()).count();
             assert!(taken <= 2, "more vectors than inputs");
         }
+        ToGateway::Opening { part, .. } => {
+            if let Ok(opening) = Opening::decode(part) {
+                assert_eq!(opening.encode(), *part);
+            }
+        }
         ToGateway::Accepted(_)
         | ToGateway::Refused(_)
         | ToGateway::Final(_)
@@ -94,7 +99,8 @@ pub(crate) fn to_provider(bytes: &[u8]) -> bool {
         ToProvider::Voucher(_)
         | ToProvider::Cancel
         | ToProvider::Acknowledge(_)
-        | ToProvider::Sync { .. } => {}
+        | ToProvider::Sync { .. }
+        | ToProvider::Disclose { .. } => {}
     });
     control || request
 }

@@ -1,4 +1,4 @@
-//! The serving protocol between gateway and provider, version 1 (`docs/spec/serving.md`).
+//! The serving protocol between gateway and provider, version 2 (`docs/spec/serving.md`).
 //!
 //! A provider dials a gateway, so that it needs no open port. The first stream, opened by the
 //! provider, is the control stream: [`ToGatewayControl`] one way, [`ToProviderControl`] the other.
@@ -15,6 +15,7 @@
 //!   Acknowledge (signed)            ────►
 //! ```
 
+mod opening;
 mod tally;
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -30,16 +31,19 @@ use types::{
     sign::{Signable, Signed},
 };
 
+pub use opening::{OPENING_BYTES_MAX, Opening, OpeningError};
 pub use tally::{PassedFor, Tally};
 
 /// Names the protocol and its version when a connection is made.
-pub const ALPN: &[u8] = b"peerwatt/serve/1";
+pub const ALPN: &[u8] = b"peerwatt/serve/2";
 /// Bytes of a control frame: an offer of 64 models with their names.
 pub const CONTROL_FRAME_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a frame from gateway to provider: a prompt.
 pub const TO_PROVIDER_FRAME_BYTES_MAX: usize = limits::FRAME_BYTES_MAX;
 /// Bytes of a frame from provider to gateway: a batch of tokens with alternatives.
 pub const TO_GATEWAY_FRAME_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of an opening in one frame.
+pub const OPENING_PART_BYTES_MAX: usize = 128 * 1024;
 /// A provider repeats its offer this often; a gateway forgets one that is three times as old.
 pub const OFFER_INTERVAL_MS: u64 = 10_000;
 /// A gateway tells how often it passed a provider over at most this often.
@@ -83,6 +87,8 @@ pub enum ToProvider {
     /// The first and only message of another kind of stream: what do you hold of this channel?
     /// Answered by `Lanes`.
     Sync { channel: ChannelId },
+    /// The same for the opening of an answer that was paid by this gateway: its parts are `Opening`.
+    Disclose { request_id: RequestId, attempt: u16 },
 }
 
 /// Provider to gateway on a request stream.
@@ -102,6 +108,12 @@ pub enum ToGateway {
     Final(Box<Signed<ServiceReport>>),
     /// The answer to `Sync`.
     Lanes(Vec<LaneState>),
+    /// The answer to `Disclose`: the next at most [`OPENING_PART_BYTES_MAX`] bytes of an [`Opening`]. No bytes and no more:
+    /// none is held.
+    Opening {
+        part: Vec<u8>,
+        more: bool,
+    },
 }
 
 /// Everything a provider needs to begin.

@@ -95,7 +95,7 @@ impl ProviderLine {
                     Ok(_) | Err(_) => Input::Breach(Breach::Signature),
                 }
             }
-            ToGateway::Lanes(_) => Input::Breach(Breach::OutOfOrder),
+            ToGateway::Lanes(_) | ToGateway::Opening { .. } => Input::Breach(Breach::OutOfOrder),
         }
     }
 

@@ -8,7 +8,10 @@ use tokio::time::{Instant, timeout};
 use types::{
     ChannelId, Lane, Nusd, inference::InferenceRequest, limits::COMPLETION_TOKENS_MAX, sign::Signed,
 };
-use verify::profile;
+use verify::{
+    delivered::profile_of,
+    profile::{self, NO_NAME},
+};
 use wire::{
     frame,
     serve::{Open, Order, ToProvider, request_hash},
@@ -78,6 +81,7 @@ impl Search<'_> {
             tokens_max: 0,
             tools: request.tools.is_some(),
             vectors: request.prompt.vectors(),
+            profile: NO_NAME,
             bought: false,
             channel: ChannelId([0; 32]),
             lane: Lane(0),
@@ -123,10 +127,12 @@ impl Search<'_> {
         let mut ordered = bounded(request, &reserved.grant, draft.context_tokens);
         let seed = profile::seed(&profile::NO_BEACON, &job.salt, &provider, &job.request_id);
         let offer = shared.directory.offer_of(&provider, job.model);
-        let plan = offer.and_then(|offer| Plan::of(request, &offer, seed));
+        let plan = offer.as_ref().and_then(|offer| Plan::of(request, offer, seed));
         if let Some(plan) = &plan {
             plan.apply(&mut ordered);
         }
+        let profile =
+            offer.map_or(NO_NAME, |offer| profile_of(&ordered, seed, &offer.engine_version));
         draft.replay = plan.as_ref().map(Replaying::begin);
         let size = Size::of(request);
         let tokens_max = reserved.grant.tokens_max;
@@ -134,6 +140,7 @@ impl Search<'_> {
         draft.terms = Terms {
             attempt: self.next_order(),
             tokens_max,
+            profile,
             channel,
             lane: held.lane,
             lane_total_before: before,

@@ -361,6 +361,11 @@ impl Directory {
         offer.models.iter().find(|offered| offered.model == model).cloned()
     }
 
+    /// The way to a provider that is connected now.
+    pub(crate) fn connection(&self, provider: &Address) -> Option<SharedConnection> {
+        self.lock().peers.get(provider).map(|peer| Arc::clone(&peer.connection))
+    }
+
     /// Takes note of what became of a request.
     pub(crate) fn observe(
         &self,

@@ -13,10 +13,9 @@ use keys::SecretKey;
 use net::{Endpoint, ReceiveHalf, SendHalf, SharedConnection, SharedEndpoint};
 use tokio::io::AsyncWriteExt;
 use types::{
-    ChainId, Hash32, Lane, ModelId, Nusd, PublicKey, RequestId, TimeMs,
+    ChainId, Lane, ModelId, Nusd, PublicKey, RequestId, TimeMs,
     ability::{Abilities, ToolAbility},
     channel::Voucher,
-    hash::merkle_root,
     inference::{Alternative, CountMethod, FinishReason, Span, TokenPiece},
     offer::{EngineKind, ModelOffer, Offer},
     price::Price,
@@ -130,7 +129,7 @@ impl Double {
                 price: PRICE,
                 context_tokens: CONTEXT_TOKENS,
                 engine: draws::engine(alias),
-                engine_version: "dummy 1".into(),
+                engine_version: draws::engine_version(alias).into(),
                 abilities: abilities(alias),
             })
             .collect();
@@ -381,19 +380,30 @@ impl Request {
         let order = &self.open.order.value;
         let delivered = u32::try_from(self.sent.len()).unwrap();
         let bytes: Vec<u8> = self.sent.iter().flat_map(|piece| piece.bytes.clone()).collect();
-        let leaves: Vec<Hash32> = self.sent.iter().map(TokenPiece::transcript_leaf).collect();
+        let aliases = self.worker.aliases.iter().map(|alias| alias.split('=').next().unwrap_or(""));
+        let alias = aliases.into_iter().find(|alias| model(alias) == order.model);
+        let version = draws::engine_version(alias.unwrap_or_default());
+        let seed = verify::profile::seed(
+            &verify::profile::NO_BEACON,
+            &self.open.salt,
+            &order.provider,
+            &order.request_id,
+        );
+        let profile = verify::delivered::profile_of(&self.open.request, seed, version);
+        let mut transcript = verify::delivered::Delivered::of(profile);
+        self.sent.iter().for_each(|piece| transcript.push(piece));
         let charge = self.price().charge(PROMPT_TOKENS, delivered);
         ServiceReport {
             request_id: order.request_id,
             attempt: order.attempt,
             provider: order.provider,
             model: order.model,
-            engine_version: "dummy 1".into(),
-            profile: "free".into(),
+            engine_version: version.into(),
+            profile: profile.into(),
             seed: self.open.request.sampling.seed,
             prompt_hash: order.prompt_hash,
             response_hash: sha256(&[&bytes]),
-            transcript_root: merkle_root(&leaves),
+            transcript_root: transcript.root(),
             prompt_tokens: PROMPT_TOKENS,
             completion_tokens: delivered,
             counted: CountMethod::TokenIds,

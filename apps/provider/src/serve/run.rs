@@ -22,13 +22,15 @@ use types::{
 use wire::{
     chain::ChannelView,
     frame::FrameError,
-    serve::{Accepted, Order, Refusal, Refused, ToGateway, ToProvider},
+    serve::{Accepted, Opening, Order, Refusal, Refused, ToGateway, ToProvider},
 };
 
-use super::{Admitted, DEPOSIT_APART_MS, LATER_FRAME_BYTES_MAX, Lease, finish, frames, write};
+use super::{
+    Admitted, DEPOSIT_APART_MS, Disclosing, LATER_FRAME_BYTES_MAX, Lease, finish, frames, write,
+};
 use crate::{
     admission,
-    books::LaneKey,
+    books::{Attempt, LaneKey},
     channels::{FRESH_MS, LookupError},
     journal::BooksError,
     record::Record,
@@ -59,6 +61,7 @@ pub(super) struct Running<'a> {
     records: VecDeque<(Mark, RecordId)>,
     syncing: Option<Syncing<'a>>,
     report: Option<Signed<ServiceReport>>,
+    disclosing: Option<Disclosing>,
     cut_told: bool,
     /// Nothing more will be read: the end of a stream is told once.
     peer_ended: bool,
@@ -67,7 +70,8 @@ pub(super) struct Running<'a> {
 
 impl<'a> Running<'a> {
     pub(super) fn new(shared: &'a Shared, admitted: Admitted<'a>, send: SendHalf) -> Running<'a> {
-        let Admitted { session, lease, order, payer_key, request, engine, opened } = admitted;
+        let Admitted { session, lease, order, payer_key, request, engine, opened, disclosing } =
+            admitted;
         let cancel = CancellationToken::new();
         let (model, engine_cancel) = (order.model, cancel.clone());
         Running {
@@ -86,6 +90,7 @@ impl<'a> Running<'a> {
             records: VecDeque::from([(Mark::OPENED, opened)]),
             syncing: None,
             report: None,
+            disclosing,
             cut_told: false,
             peer_ended: false,
             opened_at: (shared.now(), Instant::now()),
@@ -188,7 +193,9 @@ impl<'a> Running<'a> {
                 Some(ack) => return Input::Acknowledged(Box::new(ack)),
                 None => "acknowledgement",
             },
-            Some(Ok(ToProvider::Open(_) | ToProvider::Sync { .. })) => "later message",
+            Some(Ok(
+                ToProvider::Open(_) | ToProvider::Sync { .. } | ToProvider::Disclose { .. },
+            )) => "later message",
             Some(Err(_)) => "frame",
         };
         self.shared.board.violated(what);
@@ -325,6 +332,7 @@ impl<'a> Running<'a> {
             tokens, charged_nusd = %charged, finish = ?report.finish, "provider.request ended"
         );
         let report = self.shared.signed(report);
+        self.keep_opening(&report.value);
         self.record(Record::Ended { report: report.clone() })?;
         self.lease = None;
         self.shared.charged(charged);
@@ -339,6 +347,21 @@ impl<'a> Running<'a> {
             finish(&mut self.send).await;
         }
         Ok(())
+    }
+
+    /// Keeps what an auditor may ask for.
+    fn keep_opening(&mut self, report: &ServiceReport) {
+        let Some((text, leaves)) =
+            self.session.disclosed().filter(|(_, leaves)| !leaves.is_empty())
+        else {
+            return;
+        };
+        let Some(Disclosing { order, salt, request }) = self.disclosing.take() else { return };
+        let opening = Opening { order, salt, request, text, leaves };
+        let attempt = Attempt { request_id: report.request_id, number: report.attempt };
+        if let Err(error) = self.shared.openings.keep(attempt, report.ended_at, &opening) {
+            self.shared.failed(&error);
+        }
     }
 
     fn count(&self, outcome: Outcome) {

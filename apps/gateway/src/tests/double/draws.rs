@@ -16,6 +16,10 @@ pub(super) fn engine(alias: &str) -> EngineKind {
     if alias.starts_with(DRAWS) { EngineKind::Embedded } else { EngineKind::Dummy }
 }
 
+pub(super) fn engine_version(alias: &str) -> &'static str {
+    if alias.starts_with(DRAWS) { "embedded candle 0.11.1" } else { "dummy 1" }
+}
+
 /// What a made-up model says of a step: 20 candidates, each less likely than the one before.
 fn candidates(step: u32) -> Vec<(u32, i32)> {
     let wave = |rank: u32| i32::try_from((step * 37 + rank * 101) % 90).unwrap() * 1_000;
