@@ -60,6 +60,10 @@ impl HonestMean {
         (1..1_000_000).contains(&ppm).then_some(HonestMean(ppm))
     }
 
+    pub fn ppm(self) -> u32 {
+        self.0
+    }
+
     /// From the mean of each cell of a calibration, in millionths: 1.5 times the worst, rounded up, and at least
     /// 4 000. `None` if nothing was measured, or if the worst is so high that no score would say anything.
     pub fn calibrated(means_ppm: &[u32]) -> Option<HonestMean> {

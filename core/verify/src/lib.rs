@@ -6,7 +6,8 @@
 //! [`leaf`]s holds what a provider reported of each token. [`l0`] replays a response from what was
 //! reported, without a model. [`l1`] and [`l2`] compare with a verifier's own logits. An [`eprocess`]
 //! adds that up into evidence with a known rate of false alarms, [`identify`] asks which other model
-//! explains the answer, and a [`verdict`] follows.
+//! explains the answer, and a [`verdict`] follows. An [`audit`] does all of that to a set of responses, a token at a time;
+//! [`calibration`] finds the honest means that it needs.
 //!
 //! ```
 //! use verify::{draw::{OneCandidate, Sampler, Settings}, l0::{Outcome, Replay}, logits::Candidates};
@@ -53,3 +54,6 @@ pub mod score;
 pub mod eprocess;
 pub mod identify;
 pub mod verdict;
+
+pub mod audit;
+pub mod calibration;

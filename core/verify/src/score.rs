@@ -16,4 +16,8 @@ impl Score {
     pub fn get(self) -> f64 {
         self.0
     }
+
+    pub fn min(self, other: Score) -> Score {
+        Score(self.0.min(other.0))
+    }
 }

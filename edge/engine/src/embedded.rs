@@ -24,6 +24,7 @@ use std::{
 
 use async_trait::async_trait;
 use candle_transformers::models::quantized_llama::ModelWeights;
+use futures::stream;
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
@@ -37,6 +38,7 @@ use types::{
     offer::EngineKind,
 };
 
+pub(crate) use self::tokenizer::END_TEXTS;
 use self::{
     chat::ChatTemplate,
     gguf::{Header, LoadError, first_line, panic_text},
@@ -44,8 +46,8 @@ use self::{
     tokenizer::Tokenizer,
 };
 use crate::{
-    Engine, EngineError, EngineEvent, EngineModel, Generation, Load, STREAM_EVENTS_MAX,
-    bounded_name,
+    Engine, EngineError, EngineEvent, EngineModel, Generation, LOGITS_AHEAD_MAX, Load,
+    LogitsStream, STREAM_EVENTS_MAX, Vocabulary, bounded_name, scoring::check_from,
 };
 
 /// The loader has no constant that says it; a test compares it with `Cargo.lock`.
@@ -112,6 +114,11 @@ enum Task {
     Score {
         tokens: Vec<u32>,
         reply: oneshot::Sender<Result<Vec<i32>, RunError>>,
+    },
+    Logits {
+        tokens: Vec<u32>,
+        from: usize,
+        outlet: Outlet<Result<Vec<f32>, EngineError>>,
     },
 }
 
@@ -213,6 +220,26 @@ impl EmbeddedEngine {
         }
     }
 
+    /// Whether tokens that were made elsewhere can be read.
+    fn check_tokens(&self, model: ModelId, tokens: &[u32]) -> Result<(), EngineError> {
+        self.check_model(model)?;
+        let context_tokens = self.loaded.context_tokens;
+        let prompt_tokens = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
+        if prompt_tokens > context_tokens {
+            return Err(EngineError::ContextFull { prompt_tokens, context_tokens });
+        }
+        match tokens.iter().find(|token| !self.loaded.tokenizer.contains(**token)) {
+            Some(token) => {
+                Err(EngineError::BadRequest { reason: format!("there is no token {token}") })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn outlet<T>(&self, items: mpsc::Sender<T>, cancel: CancellationToken) -> Outlet<T> {
+        Outlet { items, cancel, shutdown: self.shutdown.clone(), runtime: Handle::current() }
+    }
+
     fn check_model(&self, model: ModelId) -> Result<(), EngineError> {
         if model == self.model.id { Ok(()) } else { Err(EngineError::UnknownModel { model }) }
     }
@@ -266,12 +293,7 @@ impl Engine for EmbeddedEngine {
         let last = sender.clone().reserve_owned().await.map_err(|_| EngineError::Failed {
             reason: "the stream closed before it began".to_owned(),
         })?;
-        let outlet = Outlet {
-            events: sender,
-            cancel,
-            shutdown: self.shutdown.clone(),
-            runtime: Handle::current(),
-        };
+        let outlet = self.outlet(sender, cancel);
         let loaded = Arc::clone(&self.loaded);
         let run = Box::new(Run { loaded, prompt, begun, request, outlet, delivered: 0 });
         self.submit(Task::Generate { run, last }, place)?;
@@ -279,21 +301,44 @@ impl Engine for EmbeddedEngine {
     }
 
     async fn score(&self, model: ModelId, tokens: &[u32]) -> Result<Vec<i32>, EngineError> {
-        self.check_model(model)?;
-        let context_tokens = self.loaded.context_tokens;
-        let prompt_tokens = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
-        if prompt_tokens > context_tokens {
-            return Err(EngineError::ContextFull { prompt_tokens, context_tokens });
-        }
-        if let Some(token) = tokens.iter().find(|token| !self.loaded.tokenizer.contains(**token)) {
-            return Err(EngineError::BadRequest { reason: format!("there is no token {token}") });
-        }
+        self.check_tokens(model, tokens)?;
         let place = self.place()?;
         let (reply, scores) = oneshot::channel();
         self.submit(Task::Score { tokens: tokens.to_vec(), reply }, place)?;
         let failed = |reason: String| EngineError::Failed { reason };
         let scores = scores.await.map_err(|_| failed("it broke off while scoring".to_owned()))?;
         scores.map_err(|error| failed(error.to_string()))
+    }
+
+    async fn logits(
+        &self,
+        model: ModelId,
+        tokens: &[u32],
+        from: usize,
+    ) -> Result<LogitsStream, EngineError> {
+        self.check_tokens(model, tokens)?;
+        let count = check_from(from, tokens.len())?;
+        let place = self.place()?;
+        let (sender, mut positions) = mpsc::channel(LOGITS_AHEAD_MAX);
+        // Whoever drops the stream closes the channel.
+        let outlet = self.outlet(sender, CancellationToken::new());
+        self.submit(Task::Logits { tokens: tokens.to_vec(), from, outlet }, place)?;
+        Ok(LogitsStream::new(count, stream::poll_fn(move |cx| positions.poll_recv(cx))))
+    }
+
+    async fn tokenize(&self, model: ModelId, prompt: &Prompt) -> Result<Vec<u32>, EngineError> {
+        self.check_model(model)?;
+        let (loaded, prompt) = (Arc::clone(&self.loaded), prompt.clone());
+        let tokens = tokio::task::spawn_blocking(move || loaded.prompt_tokens(&prompt, None));
+        let tokens = tokens.await.map_err(|error| EngineError::Failed {
+            reason: format!("the prompt could not be tokenized: {error}"),
+        })?;
+        tokens.map(|(prompt, _)| prompt)
+    }
+
+    async fn vocabulary(&self, model: ModelId) -> Result<Vocabulary, EngineError> {
+        self.check_model(model)?;
+        Ok(self.loaded.tokenizer.vocabulary())
     }
 
     /// What waits counts as active.
@@ -377,32 +422,45 @@ impl Worker {
             let job = self.queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(Job { task, place }) = job else { return };
             match task {
-                Task::Generate { mut run, last } => {
-                    let answer = catch_unwind(AssertUnwindSafe(|| run.answer()));
-                    // A panic of the library on one request must not take the slot with it.
-                    let event = answer.unwrap_or_else(|panic| EngineEvent::Failed {
-                        reason: first_line(panic_text(panic.as_ref())),
-                    });
-                    // Whoever has seen the end finds the place free.
-                    drop(place);
-                    last.send(event);
-                }
+                Task::Generate { run, last } => generate(run, place, last),
                 Task::Score { tokens, reply } => {
                     let is_over = || reply.is_closed();
-                    let scores = catch_unwind(AssertUnwindSafe(|| {
-                        run::score(&self.loaded, &tokens, is_over)
-                    }));
-                    let scores = scores.unwrap_or_else(|panic| {
-                        let reason = first_line(panic_text(panic.as_ref()));
-                        Err(RunError::Compute { reason })
-                    });
+                    let scores = guarded(|| run::score(&self.loaded, &tokens, is_over));
                     drop(place);
                     // Whoever asked may have left.
                     let _ = reply.send(scores);
                 }
+                Task::Logits { tokens, from, outlet } => {
+                    let give = |logits| outlet.send(Ok(logits));
+                    let is_over = || outlet.is_over();
+                    let done = guarded(|| run::logits(&self.loaded, &tokens, from, give, is_over));
+                    drop(place);
+                    if let Err(error) = done {
+                        // Of no interest to who has left, and the engine's end shows without it.
+                        let _ = outlet.send(Err(EngineError::Failed { reason: error.to_string() }));
+                    }
+                }
             }
         }
     }
+}
+
+fn generate(mut run: Box<Run>, place: OwnedSemaphorePermit, last: mpsc::OwnedPermit<EngineEvent>) {
+    let answer = catch_unwind(AssertUnwindSafe(|| run.answer()));
+    // A panic of the library on one request must not take the slot with it.
+    let event = answer.unwrap_or_else(|panic| EngineEvent::Failed {
+        reason: first_line(panic_text(panic.as_ref())),
+    });
+    // Whoever has seen the end finds the place free.
+    drop(place);
+    last.send(event);
+}
+
+/// The same of whoever scores.
+fn guarded<T>(score: impl FnOnce() -> Result<T, RunError>) -> Result<T, RunError> {
+    catch_unwind(AssertUnwindSafe(score)).unwrap_or_else(|panic| {
+        Err(RunError::Compute { reason: first_line(panic_text(panic.as_ref())) })
+    })
 }
 
 fn read_model<R: Read + Seek>(reader: &mut R, bytes: u64) -> Result<Loaded, LoadError> {

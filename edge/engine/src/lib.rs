@@ -15,6 +15,7 @@ mod events;
 mod lines;
 mod plain;
 mod remote;
+mod scoring;
 mod stop;
 mod vectors;
 
@@ -25,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use types::{
     Hash32, ModelId,
     ability::{Abilities, Lacking},
-    inference::{CountMethod, FinishReason, InferenceRequest, TokenPiece},
+    inference::{CountMethod, FinishReason, InferenceRequest, Prompt, TokenPiece},
     limits,
     offer::EngineKind,
 };
@@ -35,6 +36,7 @@ pub use embedded::{EmbeddedEngine, EmbeddedOptions};
 pub use events::Events;
 pub use ollama::{OllamaEngine, OllamaOptions};
 pub use openai::{ApiKey, OpenAiEngine, OpenAiOptions};
+pub use scoring::{LOGITS_AHEAD_MAX, LogitsStream, Vocabulary};
 
 /// Events an engine may be ahead of its consumer. Small: a consumer that stops reading must stop
 /// the engine soon.
@@ -82,6 +84,30 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     async fn score(&self, model: ModelId, tokens: &[u32]) -> Result<Vec<i32>, EngineError> {
         let _ = (model, tokens);
         Err(EngineError::Unsupported { what: "scoring given tokens" })
+    }
+
+    /// The raw logits after each of the prefixes `tokens[..count]`, `count` from `from`, at least 1, to all of them,
+    /// in order. The first `from` are read as a prompt, the others one by one, as they are when an answer is made.
+    async fn logits(
+        &self,
+        model: ModelId,
+        tokens: &[u32],
+        from: usize,
+    ) -> Result<LogitsStream, EngineError> {
+        let _ = (model, tokens, from);
+        Err(EngineError::Unsupported { what: "logits of given tokens" })
+    }
+
+    /// The tokens of a prompt as the model reads it, a chat through its template.
+    async fn tokenize(&self, model: ModelId, prompt: &Prompt) -> Result<Vec<u32>, EngineError> {
+        let _ = (model, prompt);
+        Err(EngineError::Unsupported { what: "telling the tokens of a prompt" })
+    }
+
+    /// What the model's token ids stand for.
+    async fn vocabulary(&self, model: ModelId) -> Result<Vocabulary, EngineError> {
+        let _ = model;
+        Err(EngineError::Unsupported { what: "telling its vocabulary" })
     }
 
     /// Requests it can run at once and runs now.

@@ -3,6 +3,7 @@
 //! What a server tells of itself beyond that API (llama-server's `/props`, vLLM's `/version`) is
 //! used where it is there. Servers that are neither are taken to have no log-probabilities.
 
+mod scoring;
 mod stream;
 mod whole;
 
@@ -34,9 +35,9 @@ use wire::upstream::openai::{
     Model, Models, Props, StreamOptions, ToolCall, Version,
 };
 
-use self::{stream::OpenAiStream, whole::WholeAnswer};
+use self::{scoring::Scorer, stream::OpenAiStream, whole::WholeAnswer};
 use crate::{
-    Engine, EngineError, EngineModel, Generation, Load, bounded_name,
+    Engine, EngineError, EngineModel, Generation, Load, LogitsStream, Vocabulary, bounded_name,
     plain::Plain,
     remote::{self, QUESTION_TIMEOUT, Reply, ReplyBody, is_missing},
     vectors::{self, Made},
@@ -370,6 +371,20 @@ impl OpenAiEngine {
     }
 }
 
+impl OpenAiEngine {
+    /// What can be asked about a text beyond an answer, of llama.cpp's server.
+    fn scorer(&self, model: ModelId) -> Result<Scorer, EngineError> {
+        if !self.lock().iter().any(|known| known.model.id == model) {
+            return Err(EngineError::UnknownModel { model });
+        }
+        if self.family != Family::LlamaServer {
+            return Err(EngineError::Unsupported { what: "scoring given tokens" });
+        }
+        let key = self.options.api_key.clone();
+        Ok(Scorer::new(self.base.clone(), self.client.clone(), key))
+    }
+}
+
 /// Whether a server says that it only streams, as some services do of some models.
 fn wants_to_stream(error: &EngineError) -> bool {
     let message = match error {
@@ -504,6 +519,23 @@ impl Engine for OpenAiEngine {
             }
             started => started,
         }
+    }
+
+    async fn logits(
+        &self,
+        model: ModelId,
+        tokens: &[u32],
+        from: usize,
+    ) -> Result<LogitsStream, EngineError> {
+        self.scorer(model)?.logits(tokens, from).await
+    }
+
+    async fn tokenize(&self, model: ModelId, prompt: &Prompt) -> Result<Vec<u32>, EngineError> {
+        self.scorer(model)?.tokenize(prompt).await
+    }
+
+    async fn vocabulary(&self, model: ModelId) -> Result<Vocabulary, EngineError> {
+        self.scorer(model)?.vocabulary().await
     }
 
     fn load(&self) -> Load {

@@ -21,6 +21,7 @@ use types::{
         CountMethod, FinishReason, InferenceRequest, Inputs, Prompt, Sampling, TokenPiece,
     },
 };
+use verify::logits::Logits;
 
 /// Below the package's folder, in which cargo runs its tests.
 const MODEL: &str = "../../models/ember-1m-f16.gguf";
@@ -92,6 +93,7 @@ async fn llama_cpp_serves_and_agrees_with_the_embedded_engine() {
     goes_on_with_a_begun_answer(&server).await;
     stops_and_cancels(&server).await;
     refuses_a_prompt_that_does_not_fit(&server).await;
+    tells_an_auditor_what_the_embedded_engine_tells(&server).await;
     agrees_with_the_embedded_engine(&server).await;
 }
 
@@ -242,6 +244,41 @@ async fn refuses_a_prompt_that_does_not_fit(server: &Server) {
             assert_eq!(context_tokens, CONTEXT_TOKENS);
         }
         other => panic!("{other}"),
+    }
+}
+
+async fn tells_an_auditor_what_the_embedded_engine_tells(server: &Server) {
+    let model = server.engine.models().await.unwrap()[0].id;
+    let (embedded, engine) = (embedded(), &server.engine);
+    let own = embedded.model().id;
+    let vocabulary = engine.vocabulary(model).await.unwrap();
+    assert_eq!(vocabulary, embedded.vocabulary(own).await.unwrap());
+    let sampling =
+        Sampling { temperature_micros: Some(800_000), seed: Some(5), ..Sampling::default() };
+    let story = chat("Tell me a story.");
+    for request in [story, chat("Hallo, Füchse!"), text("Once upon a time"), text("  two\n")] {
+        let request = InferenceRequest { sampling: sampling.clone(), logprobs: Some(3), ..request };
+        let mut tokens = engine.tokenize(model, &request.prompt).await.unwrap();
+        assert_eq!(tokens, embedded.tokenize(own, &request.prompt).await.unwrap());
+        let from = tokens.len();
+        let answer = run(engine, model, request).await;
+        tokens.extend(answer.ids().into_iter().map(Option::unwrap));
+        let mut logits = engine.logits(model, &tokens, from).await.unwrap();
+        let mut embedded = embedded.logits(own, &tokens, from).await.unwrap();
+        for piece in &answer.pieces {
+            let logits = logits.recv().await.unwrap().unwrap();
+            let others = embedded.recv().await.unwrap().unwrap();
+            let [logits, others] = [&logits, &others].map(|it| Logits::new(it).unwrap());
+            // The same program on the same tokens; how much of the prompt it reads at once differs.
+            let told = f64::from(piece.logprob_micros.unwrap()) / 1e6;
+            let off = (logits.logprob(piece.id.unwrap()) - told).abs();
+            assert!(off < 0.02, "{off}");
+            for id in 0..vocabulary.size() as u32 {
+                let (logprob, other) = (logits.logprob(id), others.logprob(id));
+                assert!((logprob - other).abs() < 0.2, "{id}: {logprob}, {other}");
+            }
+        }
+        assert_eq!((logits.left(), embedded.left()), (1, 1));
     }
 }
 

@@ -3,11 +3,13 @@
 
 use types::ModelId;
 use verify::{
+    audit::{Audit, LevelFindings, Means, identified},
     draw::{OneCandidate, Sampler, Stream},
     eprocess::{ALONE, EProcess, HonestMean},
     identify::{Reference, Worth, identify},
     l0::Replay,
     l1, l2,
+    leaf::LeafToken,
     logits::{Candidates, Logits},
     profile::Profile,
 };
@@ -85,4 +87,27 @@ fn four_bits_sold_as_eight_are_found_and_named() {
     let model = ModelId([4; 32]);
     let q4_0 = Reference { model, worth: Worth::Cheaper, ln_e: served };
     assert_eq!(identify(claimed, &[q4_0]).map(|found| found.model), Some(model));
+}
+
+/// The same through an audit, from the leaves of the transcript.
+#[test]
+fn an_audit_of_its_leaves_finds_it_as_soon() {
+    let [l1, l2] = [70_000, 21_000].map(|ppm| HonestMean::of_ppm(ppm).unwrap());
+    let findings = |of: fn(&(u32, Pairs, Pairs)) -> &Pairs| {
+        let mut audit = Audit::new(&[LLAMA], Means { l1, l2 });
+        audit.begin(Some(&PROFILE));
+        for step in steps() {
+            let token = LeafToken::new(step.0, &step.1).unwrap();
+            audit.push(&token, Logits::new(&logits(of(&step))).as_ref());
+        }
+        audit.findings()
+    };
+    let claimed = findings(|(_, _, verifier)| verifier);
+    let alone_at = |level: Option<LevelFindings>| level.and_then(|level| level.alone_at);
+    assert_eq!((alone_at(claimed.l1), alone_at(claimed.l2)), (Some(11), Some(61)));
+    assert_eq!((claimed.tokens, claimed.replay.matched), (96, 96));
+    let served = findings(|(_, reported, _)| reported);
+    let model = ModelId([4; 32]);
+    let named = identified(&claimed, &[(model, Worth::Cheaper, served)]);
+    assert_eq!(named.map(|found| found.model), Some(model));
 }

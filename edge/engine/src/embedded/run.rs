@@ -34,9 +34,9 @@ pub(super) enum RunError {
     Cancelled,
 }
 
-/// The way out for one request's events.
-pub(super) struct Outlet {
-    pub(super) events: mpsc::Sender<EngineEvent>,
+/// The way out for what one request makes: events, or logits.
+pub(super) struct Outlet<T> {
+    pub(super) items: mpsc::Sender<T>,
     pub(super) cancel: CancellationToken,
     /// The engine is being dropped.
     pub(super) shutdown: CancellationToken,
@@ -44,18 +44,18 @@ pub(super) struct Outlet {
     pub(super) runtime: Handle,
 }
 
-impl Outlet {
+impl<T> Outlet<T> {
     pub(super) fn is_over(&self) -> bool {
-        self.cancel.is_cancelled() || self.shutdown.is_cancelled() || self.events.is_closed()
+        self.cancel.is_cancelled() || self.shutdown.is_cancelled() || self.items.is_closed()
     }
 
-    fn send(&self, piece: TokenPiece) -> Result<(), RunError> {
-        match self.events.try_send(EngineEvent::Token(piece)) {
+    pub(super) fn send(&self, item: T) -> Result<(), RunError> {
+        match self.items.try_send(item) {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(RunError::Cancelled),
-            Err(mpsc::error::TrySendError::Full(event)) => self.runtime.block_on(async {
+            Err(mpsc::error::TrySendError::Full(item)) => self.runtime.block_on(async {
                 tokio::select! {
-                    sent = self.events.send(event) => sent.map_err(|_| RunError::Cancelled),
+                    sent = self.items.send(item) => sent.map_err(|_| RunError::Cancelled),
                     () = self.cancel.cancelled() => Err(RunError::Cancelled),
                     () = self.shutdown.cancelled() => Err(RunError::Cancelled),
                 }
@@ -94,7 +94,7 @@ pub(super) struct Run {
     /// Tokens of the answer that were made elsewhere.
     pub(super) begun: Vec<u32>,
     pub(super) request: InferenceRequest,
-    pub(super) outlet: Outlet,
+    pub(super) outlet: Outlet<EngineEvent>,
     /// Tokens delivered, so that the last event can tell whatever happened before.
     pub(super) delivered: u32,
 }
@@ -165,7 +165,7 @@ impl Run {
 
     fn deliver(&mut self, pieces: Vec<TokenPiece>) -> Result<(), RunError> {
         for piece in pieces {
-            self.outlet.send(piece)?;
+            self.outlet.send(EngineEvent::Token(piece))?;
             self.delivered = self.delivered.saturating_add(1);
         }
         Ok(())
@@ -193,6 +193,31 @@ impl Run {
             alternatives: likeliest.into_iter().map(alternative).collect(),
         }))
     }
+}
+
+/// The logits after the first `from` tokens, which are read as a prompt, and after each further one; `give` takes them
+/// or breaks off.
+pub(super) fn logits(
+    loaded: &Loaded,
+    tokens: &[u32],
+    from: usize,
+    give: impl Fn(Vec<f32>) -> Result<(), RunError>,
+    is_over: impl Fn() -> bool,
+) -> Result<(), RunError> {
+    let check = || if is_over() { Err(RunError::Cancelled) } else { Ok(()) };
+    let mut sequence = Sequence::new(loaded);
+    let (prompt, answer) = tokens.split_at_checked(from).unwrap_or((tokens, &[]));
+    let mut logits = Vec::new();
+    for chunk in prompt.chunks(PREFILL_TOKENS) {
+        check()?;
+        logits = sequence.read(chunk)?;
+    }
+    give(logits)?;
+    for token in answer {
+        check()?;
+        give(sequence.read(&[*token])?)?;
+    }
+    Ok(())
 }
 
 /// The log-probability of each token after those before it, read one by one as in an answer.

@@ -1,5 +1,7 @@
 //! The embedded engine on the model that ships with the project.
 
+mod scoring;
+
 use std::io::Write as _;
 
 use proptest::prelude::*;

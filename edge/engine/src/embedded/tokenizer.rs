@@ -12,9 +12,10 @@ use super::{
     gguf::{Header, LoadError, field},
     spm::Spm,
 };
+use crate::Vocabulary;
 
 /// Texts that end an answer in some vocabulary although the file may not say so; llama.cpp's list.
-const END_TEXTS: [&str; 10] = [
+pub(crate) const END_TEXTS: [&str; 10] = [
     "<|eot_id|>",
     "<|im_end|>",
     "<|end|>",
@@ -153,6 +154,13 @@ impl Tokenizer {
     /// The bytes that a token stands for, or the name of a special one.
     pub(super) fn name(&self, id: u32) -> &[u8] {
         self.token(id).map_or(&[], |token| &token.bytes)
+    }
+
+    /// What all ids stand for.
+    pub(super) fn vocabulary(&self) -> Vocabulary {
+        let ids = (0u32..).take(self.tokens.len());
+        let tokens = ids.map(|id| self.delivered(id).to_vec()).collect();
+        Vocabulary::new(tokens, self.ends.iter().copied())
     }
 
     pub(super) fn contains(&self, id: u32) -> bool {
