@@ -147,8 +147,9 @@ impl GatewayHandle {
         router: axum::Router,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> std::io::Result<()> {
-        let config = &self.shared.config;
-        serve::serve(&config.limits, &config.timeouts, listener, router, stop).await
+        let Shared { config, .. } = &*self.shared;
+        let threads = self.shared.threads()?;
+        serve::serve(&config.limits, &config.timeouts, threads, listener, router, stop).await
     }
 
     /// Makes a key and returns it; only its digest is kept.

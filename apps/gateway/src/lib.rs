@@ -36,6 +36,7 @@ mod chat;
 mod error;
 mod http;
 mod serve;
+mod threads;
 mod views;
 
 #[cfg(test)]
