@@ -79,7 +79,8 @@ pub(crate) async fn serve(
         failures = 0;
         // Without it the first token waits for the client's delayed acknowledgement, some 40 ms.
         let _ = stream.set_nodelay(true);
-        let (builder, router, stall_ms) = (builder.clone(), router.clone(), timeouts.write_stall_ms);
+        let (builder, router, stall_ms) =
+            (builder.clone(), router.clone(), timeouts.write_stall_ms);
         let (closing, cut) = (closing.clone(), cut.clone());
         let answer = move |stream: TcpStream| async move {
             let io = TokioIo::new(Unstalled::new(stream, stall_ms));
