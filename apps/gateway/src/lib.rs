@@ -17,6 +17,7 @@ mod lanes;
 mod metrics;
 mod payments;
 mod purses;
+mod random;
 mod traces;
 
 mod providers;

@@ -11,10 +11,15 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::runtime::{Builder, Handle, RuntimeFlavor};
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// A timer that is due before all others wakes its runtime by a system call, in case it sleeps until a later one. So that the
+/// deadlines of requests, of which nearly all are seconds away and none comes to pass, do not, one is always due earlier.
+const TICK: Duration = Duration::from_millis(500);
 
 /// See the module. They end, and what still runs on them, when this is dropped.
 #[derive(Debug)]
@@ -67,8 +72,10 @@ fn thread(number: usize, stop: CancellationToken) -> io::Result<Thread> {
     let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
     let handle = runtime.handle().clone();
     // Not awaited: the last who holds the gateway may itself run there.
-    std::thread::Builder::new()
-        .name(format!("clients-{number}"))
-        .spawn(move || runtime.block_on(stop.cancelled_owned()))?;
+    std::thread::Builder::new().name(format!("clients-{number}")).spawn(move || {
+        runtime.block_on(async {
+            while tokio::time::timeout(TICK, stop.cancelled()).await.is_err() {}
+        });
+    })?;
     Ok(Thread { runtime: handle, connections: Arc::default() })
 }
