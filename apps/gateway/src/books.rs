@@ -521,7 +521,8 @@ impl Books {
         keys: Option<&[KeyId]>,
     ) -> Result<StoredReceipt, ReceiptLookupError> {
         let (earlier, last) = self.settlements(id, keys)?;
-        Ok(stored_receipt(earlier, last))
+        let earlier = earlier.into_iter().map(|part| self.sealed(id, part));
+        Ok(stored_receipt(earlier.collect::<Result<_, _>>()?, self.sealed(id, last)?))
     }
 
     /// The requests that gave something and ended at `from` or later, and before `to`, by age.
@@ -575,7 +576,7 @@ impl Books {
             source => ReceiptLookupError::Journal { id, source },
         })?;
         match settlement_of(&bytes) {
-            Ok(Some(settlement)) => self.sealed(id, settlement),
+            Ok(Some(settlement)) => Ok(settlement),
             Ok(None) => Err(ReceiptLookupError::Unknown { id }),
             Err(source) => Err(ReceiptLookupError::Damaged { id, source }),
         }
