@@ -155,7 +155,10 @@ impl http_body::Body for EventStream {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
-        ready!(this.pace.poll_due(cx));
+        // A search is not made to wait for more chunks: it has none.
+        if !this.answering.as_ref().is_some_and(Answering::is_searching) {
+            ready!(this.pace.poll_due(cx));
+        }
         let mut out = BytesMut::new();
         while out.len() < WRITE_BYTES_MAX {
             let Some(answering) = &mut this.answering else { break };
