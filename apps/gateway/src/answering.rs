@@ -132,6 +132,11 @@ impl Answering {
         self.provider
     }
 
+    /// Nobody answers now, and somebody is looked for to go on.
+    pub(crate) fn is_searching(&self) -> bool {
+        matches!(self.state, State::Searching(..))
+    }
+
     /// The next part. Not to be asked for after the last.
     pub(crate) async fn part(&mut self) -> Part {
         std::future::poll_fn(|cx| self.poll_part(cx)).await

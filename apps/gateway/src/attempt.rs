@@ -25,7 +25,7 @@ use wire::serve::{Refusal, ToProvider};
 use self::delivery::Delivery;
 pub(crate) use self::{provider::ProviderLine, upstream::UpstreamLine};
 use crate::{
-    books::{Bought, Ended, Reserved, Settlement},
+    books::{Bought, Ended, Reserved, Settlement, unsigned},
     dispatch::Job,
     keyring::{self, Booked},
     providers::lane_claim,
@@ -388,7 +388,11 @@ impl Inner {
     ) -> Result<(), store::JournalError> {
         let Shared { config, .. } = &*self.shared;
         let ack = acknowledgement(self.session.terms(), closing, self.shared.now());
-        let acknowledgement = Signed::new(ack, &config.chain_id, &*config.payer);
+        let acknowledgement = match (&self.line, &self.shared.fleet) {
+            // Nobody is paid by it. Members of a fleet cannot sign for one another.
+            (Line::Upstream(_), None) => unsigned(ack, config.payer.public_key()),
+            _ => Signed::new(ack, &config.chain_id, &*config.payer),
+        };
         let settlement = Settlement {
             receipt: Receipt {
                 chain_id: config.chain_id.clone(),

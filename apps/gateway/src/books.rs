@@ -6,13 +6,14 @@
 
 pub(crate) mod member;
 mod record;
+mod seal;
 #[cfg(test)]
 mod tests;
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -21,11 +22,13 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::sync::oneshot;
 use types::{
     Address, ChannelId, Lane, Nusd, RequestId, TimeMs, channel::Voucher, hash::to_hex, limits,
+    sign::Sign,
 };
 use wire::chain::LaneView;
 
 pub use self::record::Bought;
 pub(crate) use self::record::Settlement;
+pub(crate) use self::seal::unsigned;
 use self::{
     member::unbooked,
     record::{RECORD_BYTES_MAX, Record, settlement_of},
@@ -117,6 +120,8 @@ impl ReceiptEntry {
 pub(crate) struct Books {
     journal: Journal,
     state: Mutex<State>,
+    /// Signs what was left to be signed when it is read.
+    payer: Option<Arc<dyn Sign>>,
 }
 
 impl std::fmt::Debug for Books {
@@ -172,8 +177,13 @@ impl Books {
         .map_err(|source| GatewayError::Journal { source })?;
         match broken {
             Some(source) => Err(GatewayError::Record { source }),
-            None => Ok(Books { journal, state: Mutex::new(state) }),
+            None => Ok(Books { journal, state: Mutex::new(state), payer: None }),
         }
+    }
+
+    /// The same, with the key by which its gateway signs.
+    pub(crate) fn signed_by(self, payer: Arc<dyn Sign>) -> Books {
+        Books { payer: Some(payer), ..self }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -511,7 +521,8 @@ impl Books {
         keys: Option<&[KeyId]>,
     ) -> Result<StoredReceipt, ReceiptLookupError> {
         let (earlier, last) = self.settlements(id, keys)?;
-        Ok(stored_receipt(earlier, last))
+        let earlier = earlier.into_iter().map(|part| self.sealed(id, part));
+        Ok(stored_receipt(earlier.collect::<Result<_, _>>()?, self.sealed(id, last)?))
     }
 
     /// The requests that gave something and ended at `from` or later, and before `to`, by age.

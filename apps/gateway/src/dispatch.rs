@@ -25,6 +25,7 @@ use crate::{
     lanes::Ask,
     payments::{Own, Payer},
     providers::Prefix,
+    random,
     session::BYTES_PER_TOKEN_MAX,
     shared::Shared,
     traces::Place,
@@ -204,8 +205,7 @@ pub(crate) async fn admit(
         return Err(RequestFailure::Closing);
     }
     let model = known_model(shared, &key, &model_name).await?;
-    let mut salt = [0; 16];
-    getrandom::fill(&mut salt)
+    let salt = random::bytes()
         .map_err(|_| RequestFailure::Books { reason: "the system gives no randomness".into() })?;
     let prompt_tokens_estimate = request.prompt_tokens_estimate();
     let entry = Entry {
@@ -356,9 +356,7 @@ pub(crate) async fn begin(
 }
 
 /// Any number, for spreading requests. Not a secret.
-pub(crate) fn random() -> u64 {
-    let mut bytes = [0; 8];
+pub(crate) fn any_number() -> u64 {
     // Without randomness the choice is the same each time, which is no harm.
-    let _ = getrandom::fill(&mut bytes);
-    u64::from_le_bytes(bytes)
+    u64::from_le_bytes(random::bytes().unwrap_or_default())
 }

@@ -65,6 +65,10 @@ pub enum ReceiptLookupError {
     Journal { id: RequestId, source: store::JournalError },
     #[error("the receipt of request {id} is damaged")]
     Damaged { id: RequestId, source: types::limits::DecodeError },
+    #[error(
+        "the receipt of request {id} is to be signed by another key than this gateway's; give it the one it had"
+    )]
+    OtherPayer { id: RequestId },
     #[error("the receipt of request {id} cannot be looked up now")]
     Database { id: RequestId, source: DatabaseError },
 }

@@ -63,7 +63,7 @@ impl Gateway {
         let (fleet, member) = fleet.map_or((None, None), |(fleet, it)| (Some(fleet), Some(it)));
         let opened = tokio::task::spawn_blocking(move || Books::open_as(&folder, member)).await;
         let books = match opened {
-            Ok(books) => books?,
+            Ok(books) => books?.signed_by(Arc::clone(&config.payer)),
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
         let (treasury, commands) = mpsc::channel(treasury::COMMANDS_MAX);
@@ -147,8 +147,9 @@ impl GatewayHandle {
         router: axum::Router,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> std::io::Result<()> {
-        let config = &self.shared.config;
-        serve::serve(&config.limits, &config.timeouts, listener, router, stop).await
+        let Shared { config, .. } = &*self.shared;
+        let threads = self.shared.threads()?;
+        serve::serve(&config.limits, &config.timeouts, threads, listener, router, stop).await
     }
 
     /// Makes a key and returns it; only its digest is kept.

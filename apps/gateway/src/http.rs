@@ -33,6 +33,7 @@ use crate::{
     error::RequestFailure,
     keyring, metrics,
     payments::X402_KEY,
+    random,
     shared::Shared,
 };
 
@@ -277,10 +278,8 @@ async fn read_body(shared: &Shared, body: Body) -> Result<Bytes, ApiError> {
 
 /// A request id. Random, because it names a receipt.
 pub(crate) fn new_id() -> RequestId {
-    let mut bytes = [0; 16];
     // Without randomness no request is let in; the id of the error is then zero.
-    let _ = getrandom::fill(&mut bytes);
-    RequestId(bytes)
+    RequestId(random::bytes().unwrap_or_default())
 }
 
 fn text_value(text: &str) -> HeaderValue {

@@ -17,6 +17,7 @@ mod lanes;
 mod metrics;
 mod payments;
 mod purses;
+mod random;
 mod traces;
 
 mod providers;
@@ -36,6 +37,7 @@ mod chat;
 mod error;
 mod http;
 mod serve;
+mod threads;
 mod views;
 
 #[cfg(test)]

@@ -300,7 +300,8 @@ impl Quote {
         let candidates = shared.directory.candidates(self.need.model, &[], None);
         let policy = market::Policy { explore_ppm: 0, ..self.policy };
         let now = shared.since_start();
-        let mut choice = market::choose(&policy, now, &self.need, &candidates, dispatch::random());
+        let mut choice =
+            market::choose(&policy, now, &self.need, &candidates, dispatch::any_number());
         if choice.scored.is_empty() {
             return Err(dispatch::nobody((&self.model_name, &self.need), Some(&choice), None, now));
         }

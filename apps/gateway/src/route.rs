@@ -58,7 +58,7 @@ pub(crate) fn explain(
     let policy = market::Policy { explore_ppm: 0, ..needs.policy };
     let now = shared.since_start();
     let choose = |candidates: &[market::Candidate]| {
-        market::choose(&policy, now, &need, candidates, dispatch::random())
+        market::choose(&policy, now, &need, candidates, dispatch::any_number())
     };
     let mut choice = choose(&candidates);
     let mut views = views(shared, &candidates, &choice);

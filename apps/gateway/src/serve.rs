@@ -24,7 +24,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::config::{Limits, Timeouts};
+use crate::{
+    config::{Limits, Timeouts},
+    threads::{Place, Threads},
+};
 
 /// After an error of `accept`, e.g. no file descriptors left: long enough for some to be freed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -33,11 +36,12 @@ const ACCEPT_FAILURES_MAX: u32 = 600;
 /// Bytes of a request's head, and of what is gathered before a write.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// Serves `router` until `stop` completes; then takes no more connections and waits, within the
+/// Serves `router` on `threads` until `stop` completes; then takes no more connections and waits, within the
 /// drain time, for the requests in work.
 pub(crate) async fn serve(
     limits: &Limits,
     timeouts: &Timeouts,
+    threads: &Threads,
     listener: TcpListener,
     router: Router,
     stop: impl Future<Output = ()>,
@@ -75,10 +79,12 @@ pub(crate) async fn serve(
         failures = 0;
         // Without it the first token waits for the client's delayed acknowledgement, some 40 ms.
         let _ = stream.set_nodelay(true);
-        let io = TokioIo::new(Unstalled::new(stream, timeouts.write_stall_ms));
-        let connection = builder.serve_connection(io, TowerToHyperService::new(router.clone()));
+        let (builder, router, stall_ms) =
+            (builder.clone(), router.clone(), timeouts.write_stall_ms);
         let (closing, cut) = (closing.clone(), cut.clone());
-        tasks.spawn(async move {
+        let answer = move |stream: TcpStream| async move {
+            let io = TokioIo::new(Unstalled::new(stream, stall_ms));
+            let connection = builder.serve_connection(io, TowerToHyperService::new(router));
             let mut connection = std::pin::pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
@@ -94,7 +100,11 @@ pub(crate) async fn serve(
                 tracing::debug!(%error, "http.connection");
             }
             drop(place);
-        });
+        };
+        match threads.place() {
+            None => drop(tasks.spawn(answer(stream))),
+            Some(thread) => move_to(thread, stream, &tasks, answer),
+        }
     };
     drop(listener);
     closing.cancel();
@@ -105,6 +115,29 @@ pub(crate) async fn serve(
         tasks.wait().await;
     }
     result
+}
+
+/// Answers a connection on another thread.
+fn move_to<F: Future<Output = ()> + Send + 'static>(
+    thread: Place,
+    stream: TcpStream,
+    tasks: &TaskTracker,
+    answer: impl FnOnce(TcpStream) -> F + Send + 'static,
+) {
+    // Whether it is readable is told to the runtime that it was accepted in, until that is over.
+    let stream = match stream.into_std() {
+        Ok(stream) => stream,
+        Err(error) => return tracing::warn!(%error, "http.connection"),
+    };
+    let runtime = thread.runtime.clone();
+    let moved = async move {
+        match TcpStream::from_std(stream) {
+            Ok(stream) => answer(stream).await,
+            Err(error) => tracing::warn!(%error, "http.connection"),
+        }
+        drop(thread);
+    };
+    tasks.spawn_on(moved, &runtime);
 }
 
 /// A socket whose writes fail when the other side has taken nothing for too long. Answers are read
@@ -231,7 +264,8 @@ mod tests {
             let stop = async {
                 let _ = stopped.await;
             };
-            serve(&limits, &timeouts, listener, router, stop).await
+            let threads = Threads::beside_this()?;
+            serve(&limits, &timeouts, &threads, listener, router, stop).await
         });
         Server { addr, release, arrived, stop: Some(stop), running }
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -24,6 +24,7 @@ use crate::{
     metrics::Metrics,
     payments::Payments,
     providers::Directory,
+    threads::Threads,
     traces::{self, Tracer},
     treasury::Command,
     upstreams::Upstreams,
@@ -65,6 +66,9 @@ pub(crate) struct Shared {
     pub tasks: TaskTracker,
     /// Ends the background loops.
     pub stop: CancellationToken,
+    /// Answer clients, once there is a listener for them. They end with all that holds this: what is left of a request whose
+    /// client has gone runs on them.
+    threads: OnceLock<Threads>,
     /// No new requests are taken.
     closing: AtomicBool,
     began: Instant,
@@ -110,6 +114,7 @@ impl Shared {
             freed: Notify::new(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            threads: OnceLock::new(),
             closing: AtomicBool::new(false),
             began: Instant::now(),
         }
@@ -147,6 +152,16 @@ impl Shared {
     /// Whether somebody can be asked for something.
     pub(crate) fn any_ready(&self) -> bool {
         self.directory.any_ready() || self.upstreams.any_ready()
+    }
+
+    /// Those that answer clients.
+    pub(crate) fn threads(&self) -> std::io::Result<&Threads> {
+        if let Some(threads) = self.threads.get() {
+            return Ok(threads);
+        }
+        let threads = Threads::beside_this()?;
+        // Another listener may have been quicker.
+        Ok(self.threads.get_or_init(|| threads))
     }
 
     pub(crate) fn is_closing(&self) -> bool {

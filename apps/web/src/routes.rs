@@ -129,6 +129,7 @@ async fn receipt(State(app): State<App>, Path(id): Path<String>) -> Response {
         Err(
             error @ (ReceiptLookupError::Journal { .. }
             | ReceiptLookupError::Damaged { .. }
+            | ReceiptLookupError::OtherPayer { .. }
             | ReceiptLookupError::Database { .. }),
         ) => {
             tracing::error!(%id, %error, "receipt not shown");

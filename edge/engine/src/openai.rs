@@ -265,7 +265,7 @@ impl OpenAiEngine {
         known: &Known,
         request: &InferenceRequest,
         manner: Manner,
-    ) -> Result<(&'static str, Vec<u8>), EngineError> {
+    ) -> Result<(&'static str, Bytes), EngineError> {
         let model = known.name.as_str();
         let common = common(known, request, (self.family, manner));
         // llama-server tells the token itself only together with at least one alternative.
@@ -297,19 +297,19 @@ impl OpenAiEngine {
                     parallel_tool_calls: wanted.map(|tools| tools.parallel),
                     common,
                 };
-                Ok(("/v1/chat/completions", remote::to_json(&body, bytes)?))
+                let json = body.to_json(bytes).map_err(|error| remote::unwritten(&error))?;
+                Ok(("/v1/chat/completions", json))
             }
             Prompt::Text(prompt) => {
                 let prompt = &remote::raw_prompt(prompt, request.begun.as_ref());
                 let body = CompletionRequest { model, prompt, logprobs: asked, common };
-                Ok(("/v1/completions", remote::to_json(&body, bytes)?))
+                Ok(("/v1/completions", remote::to_json(&body, bytes)?.into()))
             }
             Prompt::Inputs(_) => Err(EngineError::Unsupported { what: "text of vectors" }),
         }
     }
 
-    async fn post(&self, path: &str, json: Vec<u8>) -> Result<Reply, EngineError> {
-        let json = Bytes::from(json);
+    async fn post(&self, path: &str, json: Bytes) -> Result<Reply, EngineError> {
         if let Some(plain) = &self.plain {
             let reply = plain.post(path, self.login.as_ref(), json.clone()).await;
             let reply = reply.map_err(|error| EngineError::Unreachable {

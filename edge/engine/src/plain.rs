@@ -4,6 +4,9 @@
 //! of what a chunk costs. Here nobody stands between the socket and the reader. What needs TLS, redirects or a login in
 //! the address is left to [`reqwest`].
 //!
+//! A socket tells the runtime that it was made in that it can be read. So a connection is used in no other one: each time that
+//! something came, one would have to wake the other.
+//!
 //! Invariant: a connection that waits for its next request has given the last answer to its end.
 
 use std::{
@@ -26,6 +29,7 @@ use hyper_util::rt::TokioIo;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::TcpStream,
+    runtime::{Handle, Id},
     time::{Instant, timeout},
 };
 
@@ -143,15 +147,18 @@ impl Plain {
             .map_err(PlainError::Connect)?;
         let (sender, connection) =
             handshake(TokioIo::new(stream)).await.map_err(PlainError::Unanswered)?;
-        Ok(Line { sender, connection: Some(Box::pin(connection)) })
+        let runtime = Handle::current().id();
+        Ok(Line { sender, connection: Some(Box::pin(connection)), runtime })
     }
 
     fn take(&self) -> Option<Line> {
+        let runtime = Handle::current().id();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some((since, mut line)) = idle.pop() {
+        while let Some(at) = idle.iter().rposition(|(_, line)| line.runtime == runtime) {
+            let (since, mut line) = idle.remove(at);
             if since.elapsed() >= IDLE {
                 // Those below it have waited longer.
-                idle.clear();
+                idle.drain(..at);
                 return None;
             }
             // Sees whether the server has closed it.
@@ -182,6 +189,7 @@ struct Line {
     sender: SendRequest<Full<Bytes>>,
     /// `None` once it has ended.
     connection: Option<Pin<Box<Driver>>>,
+    runtime: Id,
 }
 
 impl Line {

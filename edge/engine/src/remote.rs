@@ -76,8 +76,13 @@ pub(crate) async fn ask<T: DeserializeOwned>(
 pub(crate) fn to_json(body: &impl Serialize, bytes: usize) -> Result<Vec<u8>, EngineError> {
     let mut json = Vec::with_capacity(bytes);
     let written = serde_json::to_writer(&mut json, body);
-    written.map_err(|error| EngineError::BadRequest { reason: error.to_string() })?;
+    written.map_err(|error| unwritten(&error))?;
     Ok(json)
+}
+
+/// A request that is no JSON.
+pub(crate) fn unwritten(error: &serde_json::Error) -> EngineError {
+    EngineError::BadRequest { reason: error.to_string() }
 }
 
 /// What comes of a request that the general client sends.
@@ -282,11 +287,10 @@ impl<D: Decode + Unpin> PollEvents for Pump<D> {
         max: usize,
     ) -> Poll<usize> {
         let this = &mut *self;
+        if !this.is_over && this.cancelled.as_mut().poll(cx).is_ready() {
+            this.end(Ok(FinishReason::Cancelled));
+        }
         while !this.is_over && this.answer.ready.len() < max {
-            if this.cancelled.as_mut().poll(cx).is_ready() {
-                this.end(Ok(FinishReason::Cancelled));
-                break;
-            }
             let Some(response) = &mut this.response else {
                 // Cancelled before there was a response.
                 this.end(Ok(FinishReason::Cancelled));

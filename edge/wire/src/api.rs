@@ -13,7 +13,7 @@ pub mod x402;
 mod answer;
 mod error;
 mod fields;
-mod json;
+pub(crate) mod json;
 mod logprobs;
 mod stream;
 #[cfg(test)]

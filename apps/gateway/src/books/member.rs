@@ -3,7 +3,9 @@
 use store::{JournalError, RecordId};
 use types::{Nusd, RequestId, TimeMs};
 
-use super::{Books, Record, Settled, Settlement, settlement_of, stored_receipt, usage_view};
+use super::{
+    Books, Record, Settled, Settlement, seal::is_left, settlement_of, stored_receipt, usage_view,
+};
 use crate::{
     accounts::{Budget, KeyId, NotAdmitted},
     error::ReceiptLookupError,
@@ -125,6 +127,16 @@ impl Books {
             Err(error) => return Err(error),
         };
         let Ok(Some(settlement)) = settlement_of(&bytes) else { return Ok(None) };
+        // From when this gateway kept its keys itself. What cannot be signed any more is booked as it is.
+        let id = settlement.receipt.acknowledgement.value.request_id;
+        let (settlement, bytes) =
+            match is_left(&settlement).then(|| self.sealed(id, settlement.clone())) {
+                Some(Ok(sealed)) => {
+                    let record = Record::Settled(Box::new(sealed.clone()));
+                    (sealed, borsh::to_vec(&record).unwrap_or_default())
+                }
+                Some(Err(_)) | None => (settlement, bytes),
+            };
         let ack = &settlement.receipt.acknowledgement.value;
         Ok(Some(Booking {
             request: ack.request_id,

@@ -266,3 +266,27 @@ fn broken_answers_cost_the_gateway_a_share_of_what_their_key_spent() {
     lose(3, 10, 0);
     assert!(books.may_lose(&key_id(KEY), &REQUEST), "it has spent more since");
 }
+
+#[test]
+fn what_was_bought_is_signed_when_its_receipt_is_read_and_by_no_other_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let payer = |seed: u8| -> Arc<dyn Sign> { Arc::new(keys::SecretKey::from_seed([seed; 32])) };
+    let books = open(folder.path());
+    books.put_key("first", KEY, KeyLimits::budget(Nusd::whole(1)), TimeMs(0), 10).unwrap();
+    let opened = books.open_request((&key_id(KEY), REQUEST), CHANNEL, &ask(), TimeMs(0)).unwrap();
+    let signed = settlement(1, &opened, Nusd(100));
+    let mut left = signed.clone();
+    let acknowledgement = signed.receipt.acknowledgement.clone();
+    left.receipt.acknowledgement = unsigned(acknowledgement.value, payer(1).public_key());
+    books.settle(&opened.reserved, left, ENDED).unwrap();
+    drop(books);
+
+    let id = RequestId([1; 16]);
+    let books = open(folder.path()).signed_by(payer(1));
+    assert_eq!(books.receipt(id, None).unwrap().receipt, signed.receipt);
+    drop(books);
+    let books = open(folder.path()).signed_by(payer(2));
+    let refused = books.receipt(id, None);
+    assert!(matches!(refused, Err(ReceiptLookupError::OtherPayer { .. })), "{refused:?}");
+    assert!(books.usage(id, None).is_ok(), "what it used needs no signature");
+}

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use types::{Address, TimeMs, ability::Lacking, inference::InferenceRequest, price::Price};
 use wire::serve::Refusal;
 
-use super::{Job, Since, answer_room, begin, need, random};
+use super::{Job, Since, answer_room, any_number, begin, need};
 use crate::{
     attempt::{Attempt, Event, Race, explain},
     books::NotOpened,
@@ -160,7 +160,7 @@ impl<'a> Search<'a> {
             candidates.extend(self.upstreams(&tried, UpstreamRole::Policy));
             let now = shared.since_start();
             let choice =
-                market::choose(&self.job.needs.policy, now, &self.need, &candidates, random());
+                market::choose(&self.job.needs.policy, now, &self.need, &candidates, any_number());
             tracing::debug!(request = %self.job.request_id, ?choice, "dispatch.choice");
             if choice.taken.is_some() || !std::mem::replace(&mut self.waits, true) {
                 let named = (self.job.model_name.as_str(), self.job.model);
@@ -217,7 +217,8 @@ impl<'a> Search<'a> {
             false => self.upstreams(&self.tried(), UpstreamRole::LastResort),
         };
         let now = self.shared.since_start();
-        let choice = market::choose(&self.job.needs.policy, now, &self.need, &candidates, random());
+        let choice =
+            market::choose(&self.job.needs.policy, now, &self.need, &candidates, any_number());
         let candidate = choice.taken.and_then(|index| candidates.get(index));
         candidate.and_then(|candidate| self.found(candidate, false)).ok_or(choice)
     }

@@ -1,16 +1,22 @@
 //! Streamed answers as a body that drives the attempt: polling it polls the provider's stream, so
 //! that chunks which are ready together leave in one write, and a client that leaves drops it all.
+//!
+//! A chunk that follows another within [`GATHER`] waits for those behind it. Nothing is read of the answer until then, so
+//! neither the reader nor the client is woken for each of them. No model writes so fast, but a cache does, and what was held
+//! up on its way. The first chunk, and one that comes at the pace of a model, leaves at once.
 
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
 use http_body::Frame;
+use tokio::time::{Instant, Sleep};
 use types::inference::TokenPiece;
 use wire::api::{Answer, Billing, Dialect, StreamWriter};
 
@@ -27,6 +33,10 @@ use crate::{
 
 /// Chunks gathered into one write.
 const WRITE_BYTES_MAX: usize = 32 * 1024;
+
+/// From one write of a stream to the next, unless more is ready right after the first. The clock of timers has steps of a
+/// millisecond, so it may take two.
+const GATHER: Duration = Duration::from_millis(1);
 
 /// What the client asked to have in the stream.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +62,7 @@ pub(super) fn reply(
         begun: false,
         measured,
         trailers: None,
+        pace: Pace::default(),
     };
     let mut reply = Reply::new(Body::new(body));
     let headers = reply.headers_mut();
@@ -78,6 +89,7 @@ struct EventStream {
     begun: bool,
     measured: Measured,
     trailers: Option<HeaderMap>,
+    pace: Pace,
 }
 
 impl EventStream {
@@ -143,6 +155,10 @@ impl http_body::Body for EventStream {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
+        // A search is not made to wait for more chunks: it has none.
+        if !this.answering.as_ref().is_some_and(Answering::is_searching) {
+            ready!(this.pace.poll_due(cx));
+        }
         let mut out = BytesMut::new();
         while out.len() < WRITE_BYTES_MAX {
             let Some(answering) = &mut this.answering else { break };
@@ -163,11 +179,15 @@ impl http_body::Body for EventStream {
                     this.answering = None;
                     this.end(&mut out, *ended);
                 }
-                Poll::Pending if out.is_empty() => return Poll::Pending,
+                Poll::Pending if out.is_empty() => {
+                    this.pace.nothing_ready();
+                    return Poll::Pending;
+                }
                 Poll::Pending => break,
             }
         }
         if !out.is_empty() {
+            this.pace.wrote();
             return Poll::Ready(Some(Ok(Frame::data(out.freeze()))));
         }
         Poll::Ready(this.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
@@ -175,5 +195,44 @@ impl http_body::Body for EventStream {
 
     fn is_end_stream(&self) -> bool {
         self.answering.is_none() && self.trailers.is_none()
+    }
+}
+
+/// When more of an answer is looked for.
+#[derive(Default)]
+struct Pace {
+    /// Not before, once nothing was ready behind the last write.
+    due: Option<Instant>,
+    gathering: bool,
+    /// Whoever writes goes on until nothing is ready.
+    is_writing: bool,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pace {
+    fn wrote(&mut self) {
+        self.due = Some(Instant::now() + GATHER);
+        self.is_writing = true;
+    }
+
+    fn nothing_ready(&mut self) {
+        self.is_writing = false;
+    }
+
+    /// Ready when it is time to look. Asked again before that only because something has come.
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(due) = self.due.filter(|_| !self.is_writing) else { return Poll::Ready(()) };
+        if !self.gathering && Instant::now() < due {
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(due),
+                None => self.timer = Some(Box::pin(tokio::time::sleep_until(due))),
+            }
+            self.gathering = true;
+        }
+        if let Some(timer) = self.timer.as_mut().filter(|_| self.gathering) {
+            ready!(timer.as_mut().poll(cx));
+        }
+        (self.due, self.gathering) = (None, false);
+        Poll::Ready(())
     }
 }

@@ -34,7 +34,8 @@ impl TestCollector {
         let server = tokio::spawn(async move {
             let (limits, timeouts) = (Limits::standard(), Timeouts::standard());
             let never = std::future::pending();
-            crate::serve::serve(&limits, &timeouts, listener, router, never).await
+            let threads = crate::threads::Threads::beside_this()?;
+            crate::serve::serve(&limits, &timeouts, &threads, listener, router, never).await
         });
         TestCollector { url, bodies, server }
     }

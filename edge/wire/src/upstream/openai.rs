@@ -6,7 +6,10 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
+
+use crate::api::json;
 
 /// The answer of `GET /v1/models`.
 #[derive(Clone, Debug, Deserialize)]
@@ -74,10 +77,12 @@ pub struct Version {
     pub version: String,
 }
 
-/// The body of `POST /v1/chat/completions`.
+/// The body of `POST /v1/chat/completions`; see [`ChatRequest::to_json`].
 #[derive(Clone, Debug, Serialize)]
 pub struct ChatRequest<'a> {
+    #[serde(skip)]
     pub model: &'a str,
+    #[serde(skip)]
     pub messages: Vec<Message<'a>>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub logprobs: bool,
@@ -102,16 +107,56 @@ pub struct ChatRequest<'a> {
     pub common: Common<'a>,
 }
 
+impl ChatRequest<'_> {
+    /// As JSON, which has about so many bytes. What may be long, the text of messages, is written by the quicker way.
+    pub fn to_json(&self, bytes: usize) -> serde_json::Result<Bytes> {
+        let mut out = BytesMut::with_capacity(bytes);
+        json::raw(&mut out, r#"{"model":"#);
+        json::string(&mut out, self.model);
+        json::raw(&mut out, r#","messages":["#);
+        for (index, message) in self.messages.iter().enumerate() {
+            if index > 0 {
+                json::raw(&mut out, ",");
+            }
+            message.write(&mut out)?;
+        }
+        json::raw(&mut out, "]");
+        // A map: the rest of it follows.
+        let rest = serde_json::to_vec(self)?;
+        let rest = rest.get(1..).unwrap_or_default();
+        json::raw(&mut out, if rest == b"}" { "" } else { "," });
+        out.extend_from_slice(rest);
+        Ok(out.freeze())
+    }
+}
+
 /// One turn of a chat.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Message<'a> {
     pub role: &'a str,
     pub content: &'a str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall<'a>>,
     /// The call whose result this is.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_call_id: Option<&'a str>,
+}
+
+impl Message<'_> {
+    fn write(&self, out: &mut BytesMut) -> serde_json::Result<()> {
+        json::raw(out, r#"{"role":"#);
+        json::string(out, self.role);
+        json::raw(out, r#","content":"#);
+        json::string(out, self.content);
+        if !self.tool_calls.is_empty() {
+            json::raw(out, r#","tool_calls":"#);
+            out.extend_from_slice(&serde_json::to_vec(&self.tool_calls)?);
+        }
+        if let Some(id) = self.tool_call_id {
+            json::raw(out, r#","tool_call_id":"#);
+            json::string(out, id);
+        }
+        json::raw(out, "}");
+        Ok(())
+    }
 }
 
 /// A tool, of which there is one type.
