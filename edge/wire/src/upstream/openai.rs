@@ -131,12 +131,14 @@ impl ChatRequest<'_> {
 }
 
 /// One turn of a chat.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Message<'a> {
     pub role: &'a str,
     pub content: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall<'a>>,
     /// The call whose result this is.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_call_id: Option<&'a str>,
 }
 
