@@ -6,7 +6,7 @@
 
 mod entry;
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use borsh::{BorshDeserialize, BorshSerialize, io};
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ pub use entry::{
 use crate::{
     amount::Ppm,
     hash::{Hash32, sha256},
-    id::{Address, ChainId, ModelId},
+    id::{Address, ChainId, ModelId, ParseIdError},
     limits::{AUDIT_RECEIPTS_MAX, EVIDENCE_RESPONSES_MAX},
 };
 
@@ -46,6 +46,16 @@ pub struct CommitmentId {
 impl fmt::Display for CommitmentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.provider, self.sequence)
+    }
+}
+
+impl FromStr for CommitmentId {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<CommitmentId, ParseIdError> {
+        let (provider, sequence) = text.split_once('/').ok_or(ParseIdError::Commitment)?;
+        let sequence = sequence.parse().map_err(|_| ParseIdError::Commitment)?;
+        Ok(CommitmentId { provider: provider.parse()?, sequence })
     }
 }
 
@@ -125,6 +135,15 @@ impl Backend {
             Backend::Vulkan => "vulkan",
             Backend::Rocm => "rocm",
         }
+    }
+}
+
+impl FromStr for Backend {
+    type Err = ParseIdError;
+
+    /// By name.
+    fn from_str(text: &str) -> Result<Backend, ParseIdError> {
+        Backend::ALL.into_iter().find(|it| it.name() == text).ok_or(ParseIdError::Backend)
     }
 }
 

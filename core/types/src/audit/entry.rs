@@ -7,7 +7,7 @@ use super::{AuditOutcome, CommitmentId, Evidence, ReceiptsCommitment, Sanction, 
 use crate::{
     amount::{Ppm, Watt},
     hash::{Hash32, sha256},
-    id::{Address, TimeMs},
+    id::{Address, Height, TimeMs},
 };
 
 /// Randomness that nobody chose alone: what validators revealed with their votes on the price in one period.
@@ -63,6 +63,8 @@ impl Beacon {
 )]
 pub struct Commitment {
     pub receipts: ReceiptsCommitment,
+    /// The block that it was made in, and its time.
+    pub height: Height,
     pub made_at: TimeMs,
     /// The period that this lies in; a beacon of a later one chooses the receipts.
     pub period: u64,
@@ -72,6 +74,8 @@ pub struct Commitment {
 #[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 pub struct Round {
     pub receipts: ReceiptsCommitment,
+    /// The block in which they were committed to: who leaves later is still liable.
+    pub height: Height,
     /// Chooses the receipts, with [`super::selected`].
     pub beacon: Beacon,
     pub share: Ppm,
@@ -208,9 +212,11 @@ impl Default for ModelStanding {
 pub struct KeptEvidence {
     pub commitment: CommitmentId,
     pub verifier: Address,
+    /// The block in which the receipts were committed to.
+    pub height: Height,
     pub found_at: TimeMs,
-    /// Whether it can have consequences: nobody alone chose the beacon, and the model is calibrated for the
-    /// verifier's kind of machine.
+    /// Whether it can have consequences: it had none yet, nobody alone chose the beacon, and the model is
+    /// calibrated for the verifier's kind of machine.
     pub counts: bool,
     pub evidence: Evidence,
 }

@@ -1,7 +1,7 @@
 //! Statements about audits are bounded, bound to who says them, and do not contradict themselves.
 
 use super::*;
-use crate::id::{PublicKey, TimeMs};
+use crate::id::{Height, PublicKey, TimeMs};
 
 fn digest(n: u8) -> Hash32 {
     Hash32([n; 32])
@@ -40,6 +40,21 @@ fn responses_are_sorted_distinct_and_bounded() {
     assert!(borsh::from_slice::<Responses>(&u32::MAX.to_le_bytes()).is_err());
     let others = Responses::of([digest(2)]).unwrap();
     assert!(responses.is_disjoint(&others) && !responses.is_disjoint(&responses));
+}
+
+#[test]
+fn commitments_and_kinds_of_machine_round_trip_as_text() {
+    let id = CommitmentId { provider: Address([7; 20]), sequence: 3 };
+    assert_eq!(id.to_string().parse(), Ok(id));
+    for bad in ["", "/3", &id.provider.to_string(), &format!("{}/x", id.provider)] {
+        assert!(bad.parse::<CommitmentId>().is_err(), "{bad}");
+    }
+    for backend in Backend::ALL {
+        assert_eq!(backend.name().parse(), Ok(backend));
+        let json = serde_json::to_string(&backend).unwrap();
+        assert_eq!(json, format!("\"{}\"", backend.name()));
+    }
+    assert!("gpu".parse::<Backend>().is_err());
 }
 
 #[test]
@@ -140,6 +155,7 @@ fn verdicts_are_revealed_once_nobody_can_copy_them() {
     let seat = |said| Seat { verifier: Address([1; 20]), said };
     let round = |seats| Round {
         receipts: ReceiptsCommitment::of(ModelId([1; 32]), &[digest(1)]).unwrap(),
+        height: Height(1),
         beacon: Beacon::default(),
         share: Ppm::ONE,
         opened_at: TimeMs(0),
