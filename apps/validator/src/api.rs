@@ -4,6 +4,7 @@
 //! Everything a client may send or hold is bounded: body, query, answer, time, requests at once.
 //! It holds no key and no cookie; a transaction carries its own authority.
 
+mod audits;
 mod error;
 mod metrics;
 mod proof;
@@ -109,6 +110,15 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
         .route("/v1/proofs/operators/{role}/{account}", get(proof::operator))
         .route("/v1/proofs/gateways/{operator}", get(proof::gateway))
         .route("/v1/proofs/channels/{id}/lanes", get(proof::lanes))
+        .route("/v1/proofs/beacon", get(proof::beacon))
+        .route("/v1/proofs/rounds/{provider}/{sequence}", get(proof::round))
+        .route("/v1/proofs/standings/{provider}", get(proof::standing))
+        .route("/v1/proofs/standings/{provider}/{model}", get(proof::model_standing))
+        .route("/v1/audits", get(audits::audits))
+        .route("/v1/audits/{provider}", get(audits::provider))
+        .route("/v1/exclusions", get(audits::exclusions))
+        .route("/v1/beacons/latest", get(audits::beacon))
+        .route("/v1/calibrations", get(audits::calibrations))
         .route("/v1/light/latest", get(proof::light_latest))
         .route("/v1/light/{height}", get(proof::light))
         .route("/v1/simulations", post(proof::simulate))

@@ -4,8 +4,8 @@ use ledger::{Gateway, Module, State, ValidatorEntry};
 use replica::Status;
 use store::StoredBlock;
 use types::{
-    Address, ChannelId,
-    params::{BOUNDS, CreditPolicy},
+    Address, ChannelId, ModelId,
+    params::{AuditMode, BOUNDS, CreditPolicy},
     stake::OperatorId,
     state::{Account, Channel, Operator, Provider},
     tx::SignedTx,
@@ -44,8 +44,17 @@ pub(crate) fn account(state: &State, address: Address) -> AccountView {
 }
 
 pub(crate) fn channel(state: &State, id: ChannelId, channel: &Channel) -> ChannelView {
-    let Channel { terms, deposit, claimed, settled, returned, opened_at, withdraw_at, open } =
-        channel.clone();
+    let Channel {
+        terms,
+        deposit,
+        claimed,
+        settled,
+        refunded,
+        returned,
+        opened_at,
+        withdraw_at,
+        open,
+    } = channel.clone();
     let lanes = state.lanes_of(id).map(|(lane, claimed)| LaneView { lane, claimed }).collect();
     ChannelView {
         id,
@@ -53,6 +62,7 @@ pub(crate) fn channel(state: &State, id: ChannelId, channel: &Channel) -> Channe
         deposit,
         claimed,
         settled,
+        refunded,
         returned,
         lanes,
         opened_at,
@@ -173,6 +183,7 @@ pub(crate) fn supply(state: &State) -> SupplyView {
         credits_issued: supply.credits_issued,
         credits_settled: supply.credits_settled,
         credits_refunded: supply.credits_refunded,
+        claims_refunded: supply.claims_refunded,
         nusd_per_watt: state.price(),
     }
 }
@@ -185,6 +196,12 @@ pub(crate) fn params(state: &State) -> Vec<ParamView> {
         CreditPolicy::Emission => "emission",
         CreditPolicy::Vault => "vault",
     };
+    let mode = match params.audits.mode {
+        AuditMode::Off => "off",
+        AuditMode::Shadow => "shadow",
+        AuditMode::Enforced => "enforced",
+    };
+    let enforced: Vec<String> = params.audits.enforced.iter().map(ModelId::to_string).collect();
     let named = |name: &str, value: String, unit: &str, min: &str, max: &str| ParamView {
         name: name.to_owned(),
         value,
@@ -194,6 +211,8 @@ pub(crate) fn params(state: &State) -> Vec<ParamView> {
     };
     let mut all = vec![
         named("credits.policy", policy.to_owned(), "policy", "", ""),
+        named("audits.mode", mode.to_owned(), "mode", "", ""),
+        named("audits.enforced", enforced.join(" "), "models", "", ""),
         named("credits.refunds", params.credits.refunds.to_string(), "switch", "false", "true"),
     ];
     let shares = params.split.shares();

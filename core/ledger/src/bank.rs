@@ -120,6 +120,8 @@ pub struct Supply {
     pub credits_issued: Nusd,
     pub credits_settled: Nusd,
     pub credits_refunded: Nusd,
+    /// Claims that went back to their payers. They are outstanding still.
+    pub claims_refunded: Nusd,
     /// WATT that purchases paid into the vault.
     pub vault_in: Watt,
     /// WATT that settlements and refunds took out of the vault, what was minted for them not counted.
@@ -327,6 +329,7 @@ impl State {
             self.returning.first().map(|((time, ..), ())| *time),
             self.next_count_at(),
             self.next_payout_at().filter(|_| has_price),
+            self.next_audit_at(),
         ];
         times.into_iter().flatten().min()
     }

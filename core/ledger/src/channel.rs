@@ -42,6 +42,7 @@ pub(crate) fn open(
         deposit,
         claimed: Nusd::ZERO,
         settled: Nusd::ZERO,
+        refunded: Nusd::ZERO,
         returned: Nusd::ZERO,
         opened_at: context.height,
         withdraw_at: None,

@@ -1,7 +1,9 @@
 //! What can go wrong, each with what the sender can do about it, and a code for programs.
 
 use types::{
-    Address, ChainId, ChannelId, Hash32, Height, Lane, Nonce, Nusd, Ppm, PublicKey, TimeMs, Watt,
+    Address, ChainId, ChannelId, Hash32, Height, Lane, ModelId, Nonce, Nusd, Ppm, PublicKey,
+    TimeMs, Watt,
+    audit::CommitmentId,
     params::ParamError,
     stake::{CommissionTerms, OperatorId},
 };
@@ -219,6 +221,47 @@ pub enum TxError {
     #[error("a price of {given:?} is out of reach; vote for {min:?} to {max:?}")]
     VotePrice { given: Nusd, min: Nusd, max: Nusd },
 
+    #[error("this network audits nothing; there is nothing to commit to")]
+    AuditsOff,
+    #[error("a commitment to {count} receipts; use 1 to {max}")]
+    ReceiptsCount { count: u32, max: u32 },
+    #[error("{model} is not among the models of the provider's profile; register it first")]
+    ModelNotOffered { model: ModelId },
+    #[error(
+        "{max} commitments of this provider wait or are being audited, which is the most; try again when one is over"
+    )]
+    TooManyCommitments { max: u32 },
+    #[error(
+        "{max} models of this provider were audited lately, which is the most; try again when evidence about one is too old"
+    )]
+    TooManyModels { max: usize },
+    #[error("commitment {commitment} is not being audited; look at `GET /v1/audits`")]
+    RoundUnknown { commitment: CommitmentId },
+    #[error("{sender} is no verifier of commitment {commitment}")]
+    NotVerifier { commitment: CommitmentId, sender: Address },
+    #[error("verdicts on {commitment} were due at {due} ms")]
+    VerdictLate { commitment: CommitmentId, due: TimeMs },
+    #[error("you committed to a verdict on {commitment} already; reveal that one")]
+    VerdictRepeated { commitment: CommitmentId },
+    #[error("you did not commit to a verdict on {commitment}, or revealed it already")]
+    VerdictUncommitted { commitment: CommitmentId },
+    #[error(
+        "other verifiers of {commitment} can still commit, until {commit_by} ms; reveal after that"
+    )]
+    RevealEarly { commitment: CommitmentId, commit_by: TimeMs },
+    #[error("verdict and salt are not those that you committed to; reveal the same ones")]
+    VerdictMismatch,
+    #[error("the verdict contradicts itself or its round: {why}")]
+    VerdictInconsistent { why: &'static str },
+    #[error("{operator} is not a registered validator; only those publish calibrations")]
+    ValidatorUnknown { operator: Address },
+    #[error(
+        "an honest mean of {given} ppm; publish {min} to 999999 ppm, measured across kinds of machine on at least one token"
+    )]
+    CalibrationMean { given: u32, min: u32 },
+    #[error("{max} calibrations of one validator are the most; replace one")]
+    TooManyCalibrations { max: usize },
+
     #[error("this network has no budget `{bucket}`")]
     NoBucket { bucket: &'static str },
     #[error("nothing more of `{bucket}` has vested yet; try again later")]
@@ -299,6 +342,22 @@ impl TxError {
             TxError::VoteUncommitted { .. } => "oracle.uncommitted",
             TxError::VoteMismatch => "oracle.mismatch",
             TxError::VotePrice { .. } => "oracle.price",
+            TxError::AuditsOff => "audit.off",
+            TxError::ReceiptsCount { .. } => "audit.receipts_count",
+            TxError::ModelNotOffered { .. } => "audit.model_not_offered",
+            TxError::TooManyCommitments { .. } => "audit.too_many_commitments",
+            TxError::TooManyModels { .. } => "audit.too_many_models",
+            TxError::RoundUnknown { .. } => "audit.no_round",
+            TxError::NotVerifier { .. } => "audit.not_verifier",
+            TxError::VerdictLate { .. } => "audit.late",
+            TxError::VerdictRepeated { .. } => "audit.repeated",
+            TxError::VerdictUncommitted { .. } => "audit.uncommitted",
+            TxError::RevealEarly { .. } => "audit.early",
+            TxError::VerdictMismatch => "audit.mismatch",
+            TxError::VerdictInconsistent { .. } => "audit.inconsistent",
+            TxError::ValidatorUnknown { .. } => "validator.unknown",
+            TxError::CalibrationMean { .. } => "audit.calibration_mean",
+            TxError::TooManyCalibrations { .. } => "audit.too_many_calibrations",
             TxError::NoBucket { .. } => "vesting.no_bucket",
             TxError::NothingVested { .. } => "vesting.nothing",
         }

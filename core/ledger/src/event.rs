@@ -1,8 +1,12 @@
 //! What happened, for people and indexes. Events carry no authority: the state does.
 
 use types::{
-    Address, ChannelId, Height, Nusd, Ppm, PublicKey, TimeMs, Watt, genesis::Bucket, split::Parts,
-    stake::OperatorId, state::Shares,
+    Address, ChannelId, Hash32, Height, ModelId, Nusd, Ppm, PublicKey, TimeMs, Watt,
+    audit::{AuditOutcome, Backend, CommitmentId, Sanction},
+    genesis::Bucket,
+    split::Parts,
+    stake::OperatorId,
+    state::Shares,
 };
 
 use crate::{credits::Breaker, slashing::Fault};
@@ -152,6 +156,46 @@ events! {
     }
     /// Too little power revealed a vote.
     PriceNotCounted = "oracle.not_counted" { period: u64, revealed: u128, total: u128 }
+
+    /// What was revealed in a period was hashed together.
+    BeaconDrawn = "audit.beacon" { period: u64, value: Hash32, reveals: u32 }
+    ReceiptsCommitted = "audit.committed" {
+        commitment: CommitmentId, model: ModelId, root: Hash32, count: u32, period: u64
+    }
+    /// The beacon came: these verifiers look at this share of the receipts.
+    AuditOpened = "audit.opened" {
+        commitment: CommitmentId, model: ModelId, period: u64, share: Ppm,
+        verifiers: Vec<Address>, commit_by: TimeMs, reveal_by: TimeMs
+    }
+    /// There is nobody but the provider itself to audit it.
+    AuditDropped = "audit.dropped" { commitment: CommitmentId }
+    VerdictCommitted = "audit.verdict_committed" { commitment: CommitmentId, verifier: Address }
+    VerdictRevealed = "audit.verdict_revealed" {
+        commitment: CommitmentId, verifier: Address, outcome: AuditOutcome
+    }
+    /// What the verifiers said together, what all evidence would justify were it enforced, and what was done.
+    AuditClosed = "audit.closed" {
+        commitment: CommitmentId, model: ModelId, outcome: AuditOutcome, would_be: Sanction,
+        sanction: Sanction, reputation: Ppm
+    }
+    /// Everything of a provider is audited. If it is held, its claims wait too.
+    Escalated = "audit.escalated" { provider: Address, until: TimeMs, held: bool }
+    ModelDelisted = "audit.delisted" { provider: Address, model: ModelId, until: TimeMs }
+    /// The quality of a provider's answers of a model fell too low, or is high enough again.
+    QualityMoved = "audit.quality" {
+        provider: Address, model: ModelId, quality: Ppm, suspended: bool
+    }
+    CalibrationPublished = "audit.calibrated" {
+        validator: Address, model: ModelId, backend: Backend, l1: Ppm, l2: Ppm, tokens: u64
+    }
+    /// Claims of a provider that is escalated or opens no receipts wait on.
+    ClaimHeld = "channel.held" {
+        channel: ChannelId, receiver: Address, credits: Nusd, settles_at: TimeMs
+    }
+    /// Claims went back to their payer.
+    ClaimRefunded = "channel.refunded" {
+        channel: ChannelId, payer: Address, receiver: Address, credits: Nusd
+    }
 }
 
 /// What one channel's claims brought.
@@ -172,7 +216,7 @@ pub struct Settled {
 }
 
 /// What one fault cost.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Slashed {
     pub operator: OperatorId,
     pub fault: Fault,
@@ -185,7 +229,8 @@ pub struct Slashed {
     pub refunded: Watt,
     pub insured: Watt,
     pub reporter: Option<Address>,
-    pub harmed: Option<Address>,
+    /// Who was harmed, with what of `refunded` each receives.
+    pub harmed: Vec<(Address, Watt)>,
 }
 
 impl Settled {
@@ -205,7 +250,14 @@ impl Settled {
 
 impl Slashed {
     fn fields(&self) -> Vec<(&'static str, String)> {
-        let name = |address: Option<Address>| address.map(|it| it.text()).unwrap_or_default();
+        let reporter = self.reporter.map(|it| it.text()).unwrap_or_default();
+        // Who is alone receives all that is refunded.
+        let harmed = match &self.harmed[..] {
+            [(alone, _)] => alone.text(),
+            all => {
+                all.iter().map(|(it, part)| format!("{it} {part}")).collect::<Vec<_>>().join(", ")
+            }
+        };
         vec![
             ("operator", self.operator.text()),
             ("fault", self.fault.text()),
@@ -215,8 +267,8 @@ impl Slashed {
             ("bounty", self.bounty.text()),
             ("refunded", self.refunded.text()),
             ("insured", self.insured.text()),
-            ("reporter", name(self.reporter)),
-            ("harmed", name(self.harmed)),
+            ("reporter", reporter),
+            ("harmed", harmed),
         ]
     }
 }
@@ -244,31 +296,44 @@ macro_rules! text_by_display {
 }
 
 text_by_display!(
-    Address, ChannelId, OperatorId, PublicKey, Height, TimeMs, Nusd, Watt, Shares, String, bool,
-    u64, u128
+    Address,
+    ChannelId,
+    CommitmentId,
+    Hash32,
+    ModelId,
+    OperatorId,
+    PublicKey,
+    Height,
+    TimeMs,
+    Nusd,
+    Watt,
+    Shares,
+    String,
+    bool,
+    u32,
+    u64,
+    u128
 );
+
+macro_rules! text_by_name {
+    ($($type:ty),*) => {
+        $(impl Text for $type {
+            fn text(&self) -> String { self.name().to_owned() }
+        })*
+    };
+}
+
+text_by_name!(AuditOutcome, Backend, Breaker, Bucket, Fault, Sanction);
+
+impl Text for Vec<Address> {
+    fn text(&self) -> String {
+        self.iter().map(Address::to_string).collect::<Vec<_>>().join(", ")
+    }
+}
 
 impl Text for Ppm {
     fn text(&self) -> String {
         self.get().to_string()
-    }
-}
-
-impl Text for Breaker {
-    fn text(&self) -> String {
-        self.name().to_owned()
-    }
-}
-
-impl Text for Fault {
-    fn text(&self) -> String {
-        self.name().to_owned()
-    }
-}
-
-impl Text for Bucket {
-    fn text(&self) -> String {
-        self.name().to_owned()
     }
 }
 

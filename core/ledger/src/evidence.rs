@@ -112,7 +112,7 @@ fn double_sign(
         fault: Fault::DoubleSign,
         height,
         reporter: None,
-        harmed: None,
+        harmed: Vec::new(),
     };
     Ok((case, FaultSubject::Height(height.0)))
 }
@@ -153,7 +153,7 @@ fn double_claim(
         fault: Fault::DoubleClaim,
         height: height_of(state, now, channel.opened_at, one.ended_at.min(other.ended_at)),
         reporter: None,
-        harmed: loss.map(|loss| (channel.terms.payer, loss)),
+        harmed: loss.map(|loss| (channel.terms.payer, loss)).into_iter().collect(),
     };
     Ok((case, FaultSubject::Attempt(one.request_id, one.attempt)))
 }

@@ -14,7 +14,7 @@ use types::{
 };
 
 use crate::{
-    bank, channel, credits, emission,
+    audit, bank, channel, credits, emission,
     error::{BlockError, TxError},
     event::Event,
     evidence,
@@ -183,10 +183,12 @@ impl State {
     fn begin_block(&mut self, context: &mut Context, absent: &[PublicKey]) -> Result<(), TxError> {
         self.mark_time(context.height, context.time);
         oracle::begin_block(self, context)?;
-        signing::begin_block(self, context, absent)
+        signing::begin_block(self, context, absent)?;
+        audit::begin_block(self, context)
     }
 
     fn end_block(&mut self, context: &mut Context) -> Result<(), TxError> {
+        audit::end_block(self, context)?;
         settlement::end_block(self, context)?;
         emission::end_block(self, context)?;
         credits::end_block(self, context)?;
@@ -331,5 +333,15 @@ fn apply(state: &mut State, context: &mut Context, action: &Action) -> Result<()
             oracle::reveal(state, context, *nusd_per_watt, *salt)
         }
         Action::ClaimVested { bucket } => vesting::claim(state, context, *bucket),
+        Action::CommitReceipts { receipts } => audit::commit(state, context, *receipts),
+        Action::CommitVerdict { commitment, hash } => {
+            audit::commit_verdict(state, context, *commitment, *hash)
+        }
+        Action::RevealVerdict { commitment, verdict, salt } => {
+            audit::reveal_verdict(state, context, *commitment, verdict, salt)
+        }
+        Action::PublishCalibration { model, backend, calibration } => {
+            audit::publish_calibration(state, context, *model, *backend, *calibration)
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! A fee is taken before the action and stays taken if the action fails. It goes to the stakers.
 //! So does the tip; below, `fee` is both.
 //! Somebody without WATT can still begin: a registration as provider may owe its fee, a redemption
-//! may pay its fee out of what it redeems. Such a transaction has no place in a block unless it
+//! may pay its fee out of what it redeems, a commitment to receipts out of what was redeemed. Such a transaction has no place in a block unless it
 //! succeeds, so nobody can make a block work for free.
 
 use types::{
@@ -13,6 +13,7 @@ use types::{
 };
 
 use crate::{
+    audit,
     bank::{Module, add},
     error::TxError,
     event::Event,
@@ -33,8 +34,7 @@ pub(crate) enum Payment {
     Now,
     /// Owed; the transaction counts only if its action succeeds.
     Owed,
-    /// Owed until the settlement of the same redemption; counts only if what is claimed will cover
-    /// it.
+    /// Owed until the next settlement; counts only if what is claimed by then will cover it.
     FromIncome,
 }
 
@@ -67,7 +67,7 @@ pub(crate) fn payment(tx: &VerifiedTx, account: &Account, fee: Watt) -> Result<P
             }
             Ok(Payment::Owed)
         }
-        Action::RedeemVouchers { .. } => Ok(Payment::FromIncome),
+        Action::RedeemVouchers { .. } | Action::CommitReceipts { .. } => Ok(Payment::FromIncome),
         Action::Transfer { .. }
         | Action::BuyCredits(_)
         | Action::RefundCredits { .. }
@@ -91,7 +91,10 @@ pub(crate) fn payment(tx: &VerifiedTx, account: &Account, fee: Watt) -> Result<P
         | Action::SubmitEvidence { .. }
         | Action::CommitPrice { .. }
         | Action::RevealPrice { .. }
-        | Action::ClaimVested { .. } => Err(unpaid),
+        | Action::ClaimVested { .. }
+        | Action::CommitVerdict { .. }
+        | Action::RevealVerdict { .. }
+        | Action::PublishCalibration { .. } => Err(unpaid),
     }
 }
 
@@ -113,6 +116,11 @@ pub(crate) fn check_unpaid(state: &State, tx: &VerifiedTx, fee: Watt) -> Result<
     if let Action::RedeemVouchers { claims } = &tx.tx().action {
         let more = settlement::plan(state, sender, claims)?.credits();
         check_income(state, sender, more, account.fee_debt.saturating_add(fee), state.time())?;
+    }
+    if let Action::CommitReceipts { receipts } = &tx.tx().action {
+        audit::check_receipts(state, sender, receipts, state.time())?;
+        let debt = account.fee_debt.saturating_add(fee);
+        check_income(state, sender, Nusd::ZERO, debt, state.time())?;
     }
     Ok(())
 }
@@ -147,7 +155,7 @@ pub(crate) fn charge(
     }
 }
 
-/// After the action: whether what a redemption claimed will pay what its sender owes.
+/// After the action: whether what a provider has claimed will pay what it owes.
 pub(crate) fn check_covered(
     state: &State,
     payment: Payment,

@@ -4,6 +4,7 @@
 //! them at run time. What a single state cannot show, because it is about change, is in
 //! [`check_transition`]. `docs/spec/invariants.md` lists all numbers.
 
+mod audits;
 mod money;
 mod registry;
 mod stake;
@@ -91,12 +92,12 @@ pub fn all() -> &'static [Invariant] {
         },
         Invariant {
             number: "CH1",
-            statement: "claimed + returned + balance = deposit, claimed = sum of lanes = settled + pending, closed holds 0",
+            statement: "claimed + returned + balance = deposit, claimed = sum of lanes = settled + refunded + pending, closed holds 0",
             check: money::channels_add_up,
         },
         Invariant {
             number: "CH3",
-            statement: "what all channels settled is what was settled, what they have pending is what waits",
+            statement: "what all channels settled and refunded is what was, what they have pending is what waits",
             check: money::claims_are_settled,
         },
         Invariant {
@@ -173,6 +174,41 @@ pub fn all() -> &'static [Invariant] {
             number: "V1",
             statement: "there are seats and each has power",
             check: stake::seats_have_power,
+        },
+        Invariant {
+            number: "AU1",
+            statement: "commitments are bounded, of registered providers, and wait or are audited; the beacon is of a period that is over",
+            check: audits::commitments_are_bounded,
+        },
+        Invariant {
+            number: "AU2",
+            statement: "a round has distinct verifiers, never the provider, and verdicts on its model",
+            check: audits::rounds_have_distinct_verifiers,
+        },
+        Invariant {
+            number: "AU3",
+            statement: "kept evidence is bounded, in order, about its provider and model, of registered providers",
+            check: audits::evidence_is_bounded_and_sorted,
+        },
+        Invariant {
+            number: "AU4",
+            statement: "names are within what memory allows, and no verifier missed more rounds than it had",
+            check: audits::names_are_bounded,
+        },
+        Invariant {
+            number: "AU5",
+            statement: "nobody suffers for a model that is not enforced",
+            check: audits::the_shadow_has_no_consequences,
+        },
+        Invariant {
+            number: "AU6",
+            statement: "closed rounds are bounded, and none did more than its evidence, beacon and mode justify",
+            check: audits::closed_rounds_did_no_more_than_they_may,
+        },
+        Invariant {
+            number: "AU7",
+            statement: "calibrations are bounded, within their bounds, and of registered validators",
+            check: audits::calibrations_are_of_validators,
         },
     ]
 }

@@ -32,6 +32,7 @@ mod tree;
 mod execute;
 mod genesis;
 
+mod audit;
 mod bank;
 mod channel;
 mod credits;
@@ -54,6 +55,7 @@ mod error;
 mod event;
 pub mod invariants;
 
+pub use audit::sanction;
 pub use bank::{Burned, Minted, Module, Supply};
 pub use credits::{Breaker, Refund};
 pub use emission::{Emission, Payout, Work};

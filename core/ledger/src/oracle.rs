@@ -3,7 +3,7 @@
 //! Time is cut into periods. In one period a validator commits to its vote, in the next it reveals
 //! it, and the first block after that counts: the lower median by voting power, if enough of it
 //! revealed. So nobody can copy a vote, and whoever has less than half of the power cannot move the
-//! median past the votes of the others. A price that is too old is no price: whoever needs one gets
+//! median past the votes of the others. The salts that are revealed make the beacon of audits. A price that is too old is no price: whoever needs one gets
 //! an error.
 
 use std::collections::BTreeMap;
@@ -15,6 +15,7 @@ use types::{
 };
 
 use crate::{
+    audit::beacon,
     error::TxError,
     event::Event,
     execute::Context,
@@ -73,6 +74,13 @@ impl Oracle {
     }
 }
 
+/// What a validator revealed: a price, and the salt that goes into the beacon.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize)]
+pub(crate) struct Vote {
+    pub(crate) nusd_per_watt: Nusd,
+    pub(crate) salt: Hash32,
+}
+
 /// The two prices between which conversions are made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct PriceRange {
@@ -117,7 +125,7 @@ pub(crate) fn reveal(
         return Err(TxError::VotePrice { given: nusd_per_watt, min: PRICE_MIN, max: PRICE_MAX });
     }
     state.price_commits.remove(&(earlier, voter));
-    state.price_votes.insert((period, voter), nusd_per_watt);
+    state.price_votes.insert((period, voter), Vote { nusd_per_watt, salt });
     context.events.push(Event::PriceRevealed { voter, period, nusd_per_watt });
     Ok(())
 }
@@ -129,7 +137,9 @@ pub(crate) fn begin_block(state: &mut State, context: &mut Context) -> Result<()
         if voted_in >= period {
             break;
         }
-        count(state, context, voted_in)?;
+        let votes = take_votes(state, voted_in);
+        beacon::draw(state, context, voted_in, &votes)?;
+        count(state, context, voted_in, &votes)?;
     }
     while let Some((&(committed_in, voter), _)) = state.price_commits.first() {
         if committed_in.saturating_add(1) >= period {
@@ -140,21 +150,30 @@ pub(crate) fn begin_block(state: &mut State, context: &mut Context) -> Result<()
     Ok(())
 }
 
-fn count(state: &mut State, context: &mut Context, period: u64) -> Result<(), TxError> {
-    let votes: BTreeMap<Address, Nusd> = state
+fn take_votes(state: &mut State, period: u64) -> BTreeMap<Address, Vote> {
+    let votes: BTreeMap<Address, Vote> = state
         .price_votes
         .range((period, Address([0; 20]))..)
         .take_while(|((voted_in, _), _)| *voted_in == period)
-        .map(|((_, voter), price)| (*voter, *price))
+        .map(|((_, voter), vote)| (*voter, *vote))
         .collect();
     for voter in votes.keys() {
         state.price_votes.remove(&(period, *voter));
     }
+    votes
+}
+
+fn count(
+    state: &mut State,
+    context: &mut Context,
+    period: u64,
+    votes: &BTreeMap<Address, Vote>,
+) -> Result<(), TxError> {
     let ballots: Vec<Ballot> = state
         .active
         .iter()
         .filter_map(|(_, seat)| {
-            let price = *votes.get(&seat.operator)?;
+            let price = votes.get(&seat.operator)?.nusd_per_watt;
             Some(Ballot { price, voter: seat.operator, power: seat.power })
         })
         .collect();

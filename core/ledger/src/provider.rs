@@ -13,7 +13,8 @@ use types::{
 };
 
 use crate::{
-    bank::Module, error::TxError, event::Event, execute::Context, rewards, stake, state::State,
+    audit, bank::Module, error::TxError, event::Event, execute::Context, rewards, stake,
+    state::State,
 };
 
 /// Entries that one block looks at; the rest follows in the next block.
@@ -330,6 +331,7 @@ impl State {
             return Ok(());
         }
         self.put_provider(operator, None)?;
+        audit::forget(self, operator);
         self.close_pool_if_empty(OperatorId::provider(operator))?;
         context.events.push(Event::ProviderRemoved { operator });
         Ok(())

@@ -20,6 +20,7 @@ use types::{
 };
 
 use crate::{
+    audit::{self, Disposition},
     bank::{Burn, Mint, Module, add, add_credits},
     error::TxError,
     event::{Event, Settled},
@@ -90,7 +91,8 @@ pub(crate) fn redeem(
         }
         let waiting = state.pending.get(&(settles_at, id)).map_or(Nusd::ZERO, |it| it.credits);
         let waiting = add_credits(waiting, credits, "the channel's pending claims")?;
-        state.pending.insert((settles_at, id), Pending { credits: waiting, split });
+        let pending = Pending { credits: waiting, split };
+        state.put_pending((settles_at, id), receiver, Some(pending));
         context.events.push(Event::ChannelClaimed {
             channel: id,
             payer,
@@ -176,6 +178,26 @@ impl State {
         self.pending.iter().map(|((time, channel), pending)| (*time, *channel, pending))
     }
 
+    /// Writes or removes what waits, with its place among the receiver's claims.
+    pub(crate) fn put_pending(
+        &mut self,
+        key: (TimeMs, ChannelId),
+        receiver: Address,
+        after: Option<Pending>,
+    ) {
+        let (settles_at, channel) = key;
+        match after {
+            Some(after) => {
+                self.pending.insert(key, after);
+                self.claims.insert((receiver, settles_at, channel), ());
+            }
+            None => {
+                self.pending.remove(&key);
+                self.claims.remove(&(receiver, settles_at, channel));
+            }
+        }
+    }
+
     /// What credits bring under P1, at the last price, however old that is.
     fn split_value(&self, credits: Nusd) -> Option<Watt> {
         let share = self.vault_share(credits)?;
@@ -214,8 +236,9 @@ struct Due {
     watt: Watt,
 }
 
-/// At the end of a block: settles what has waited long enough.
+/// At the end of a block: settles what has waited long enough and is not in doubt.
 pub(crate) fn end_block(state: &mut State, context: &mut Context) -> Result<(), TxError> {
+    set_aside(state, context)?;
     match state.params().credits.policy {
         CreditPolicy::Vault => settle_from_vault(state, context),
         CreditPolicy::Split => settle_shares(state, context),
@@ -231,6 +254,32 @@ fn due(state: &State, time: TimeMs) -> Vec<((TimeMs, ChannelId), Pending)> {
         .take(SETTLEMENTS_PER_BLOCK_MAX)
         .map(|(key, pending)| (*key, pending.clone()))
         .collect()
+}
+
+/// Of what is due, what audits have put in doubt goes back to its payers, or waits on at a later time, where it
+/// stands in nobody's way.
+fn set_aside(state: &mut State, context: &mut Context) -> Result<(), TxError> {
+    for (key, pending) in due(state, context.time) {
+        let (settles_at, id) = key;
+        let Some(channel) = state.channels.get(&id) else { continue };
+        let receiver = channel.terms.receiver;
+        match audit::disposition(state, &receiver, settles_at, context.time) {
+            Disposition::Settle => {}
+            Disposition::Refund => refund_claim(state, context, key)?,
+            Disposition::Hold(settles_at) => {
+                let later = state.pending.get(&(settles_at, id)).map(|it| it.credits);
+                let both = later.unwrap_or_default();
+                let credits = add_credits(both, pending.credits, "the pending claims")?;
+                state.put_pending(key, receiver, None);
+                let held = Pending { credits, ..pending };
+                state.put_pending((settles_at, id), receiver, Some(held));
+                let credits = pending.credits;
+                let held = Event::ClaimHeld { channel: id, receiver, credits, settles_at };
+                context.events.push(held);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// P3: what the credits are worth, from the vault first, then minted. What the reserve does not
@@ -338,35 +387,63 @@ fn settle(
 fn burn_claim(
     state: &mut State,
     key: (TimeMs, ChannelId),
+    pending: Pending,
+    credits: Nusd,
+) -> Result<Channel, TxError> {
+    let mut channel = take_claim(state, key, pending, credits)?;
+    channel.settled = add_credits(channel.settled, credits, "the channel's settled total")?;
+    state.channels.insert(key.1, channel.clone());
+    let mut supply = *state.supply();
+    let overflow = TxError::Overflow { what: "the settled credits" };
+    supply.credits_settled = add_credits(supply.credits_settled, credits, "the settled credits")?;
+    supply.credits_outstanding = supply.credits_outstanding.checked_sub(credits).ok_or(overflow)?;
+    state.supply.set(supply);
+    Ok(channel)
+}
+
+/// Gives a whole pending entry back to who pays into the channel.
+pub(crate) fn refund_claim(
+    state: &mut State,
+    context: &mut Context,
+    key: (TimeMs, ChannelId),
+) -> Result<(), TxError> {
+    let Some(pending) = state.pending.get(&key).cloned() else { return Ok(()) };
+    let (id, credits) = (key.1, pending.credits);
+    let mut channel = take_claim(state, key, pending, credits)?;
+    channel.refunded = add_credits(channel.refunded, credits, "the channel's refunded total")?;
+    let (payer, receiver) = (channel.terms.payer, channel.terms.receiver);
+    state.channels.insert(id, channel);
+    let mut supply = *state.supply();
+    supply.claims_refunded = add_credits(supply.claims_refunded, credits, "the refunded claims")?;
+    state.supply.set(supply);
+    state.give_credits(payer, credits)?;
+    context.events.push(Event::ClaimRefunded { channel: id, payer, receiver, credits });
+    state.remove_if_gone(context, receiver)
+}
+
+/// Takes `credits` out of a pending entry and of what counts pending claims. Returns the channel as it was.
+fn take_claim(
+    state: &mut State,
+    key: (TimeMs, ChannelId),
     mut pending: Pending,
     credits: Nusd,
 ) -> Result<Channel, TxError> {
-    let id = key.1;
-    let overflow = TxError::Overflow { what: "the settled credits" };
-    let Some(mut channel) = state.channels.get(&id).cloned() else {
-        return Err(TxError::ChannelUnknown { channel: id });
+    let overflow = TxError::Overflow { what: "the pending claims" };
+    let Some(channel) = state.channels.get(&key.1).cloned() else {
+        return Err(TxError::ChannelUnknown { channel: key.1 });
     };
-    pending.credits = pending.credits.checked_sub(credits).ok_or(overflow.clone())?;
-    if pending.credits.is_zero() {
-        state.pending.remove(&key);
-    } else {
-        state.pending.insert(key, pending);
-    }
-    channel.settled = add_credits(channel.settled, credits, "the channel's settled total")?;
     let receiver = channel.terms.receiver;
-    state.channels.insert(id, channel.clone());
+    pending.credits = pending.credits.checked_sub(credits).ok_or(overflow.clone())?;
+    let rest = (!pending.credits.is_zero()).then_some(pending);
+    state.put_pending(key, receiver, rest);
     let Some(mut provider) = state.providers.get(&receiver).cloned() else {
         return Err(TxError::ProviderUnknown { operator: receiver });
     };
     provider.pending = provider.pending.checked_sub(credits).ok_or(overflow.clone())?;
     state.put_provider(receiver, Some(provider))?;
     let mut credit = *state.credit.get();
-    credit.pending = credit.pending.checked_sub(credits).ok_or(overflow.clone())?;
+    credit.pending = credit.pending.checked_sub(credits).ok_or(overflow)?;
     state.credit.set(credit);
-    let mut supply = *state.supply();
-    supply.credits_settled = add_credits(supply.credits_settled, credits, "the settled credits")?;
-    supply.credits_outstanding = supply.credits_outstanding.checked_sub(credits).ok_or(overflow)?;
-    state.supply.set(supply);
     Ok(channel)
 }
 

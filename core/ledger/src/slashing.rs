@@ -24,6 +24,12 @@ pub enum Fault {
     DoubleClaim,
     /// Gave too few good votes on the price.
     Oracle,
+    /// Committed to a vote and kept it to itself, by which it chose one of two beacons.
+    WithheldReveal,
+    /// Served another, cheaper model than it was paid for.
+    Audit,
+    /// Opened no receipts for the verifiers of a round.
+    AuditMissing,
 }
 
 impl Fault {
@@ -33,14 +39,17 @@ impl Fault {
             Fault::DoubleSign => "double_sign",
             Fault::DoubleClaim => "double_claim",
             Fault::Oracle => "oracle",
+            Fault::WithheldReveal => "withheld_reveal",
+            Fault::Audit => "audit",
+            Fault::AuditMissing => "audit_missing",
         }
     }
 
     /// Whether the operator can never come back.
     fn is_final(self) -> bool {
         match self {
-            Fault::DoubleSign | Fault::DoubleClaim => true,
-            Fault::Downtime | Fault::Oracle => false,
+            Fault::DoubleSign | Fault::DoubleClaim | Fault::Audit => true,
+            Fault::Downtime | Fault::Oracle | Fault::WithheldReveal | Fault::AuditMissing => false,
         }
     }
 }
@@ -53,7 +62,7 @@ pub(crate) struct Case {
     pub(crate) height: Height,
     pub(crate) reporter: Option<Address>,
     /// Who lost how much by it.
-    pub(crate) harmed: Option<(Address, Watt)>,
+    pub(crate) harmed: Vec<(Address, Watt)>,
 }
 
 /// Punishes what the ledger found out by itself, as of now.
@@ -64,7 +73,7 @@ pub(crate) fn punish(
     fault: Fault,
 ) -> Result<(), TxError> {
     let height = context.height;
-    let case = Case { operator, fault, height, reporter: None, harmed: None };
+    let case = Case { operator, fault, height, reporter: None, harmed: Vec::new() };
     slash(state, context, case)
 }
 
@@ -79,7 +88,12 @@ pub(crate) fn slash(state: &mut State, context: &mut Context, case: Case) -> Res
     let at_stake = match case.fault {
         // When it happened is the provider's own word, and it would name a time with less stake.
         Fault::DoubleClaim => operator.tokens.max(state.stake_at(&id, case.height)),
-        Fault::Downtime | Fault::DoubleSign | Fault::Oracle => state.stake_at(&id, case.height),
+        Fault::Downtime
+        | Fault::DoubleSign
+        | Fault::Oracle
+        | Fault::WithheldReveal
+        | Fault::Audit
+        | Fault::AuditMissing => state.stake_at(&id, case.height),
     };
     let own = state.own_stake(&id);
     let fraction = fraction(state, case.fault);
@@ -104,6 +118,9 @@ fn fraction(state: &State, fault: Fault) -> Ppm {
         Fault::DoubleSign => params.double_sign,
         Fault::DoubleClaim => params.double_claim,
         Fault::Oracle => params.oracle,
+        Fault::WithheldReveal => params.withheld_reveal,
+        Fault::Audit => params.audit_failure,
+        Fault::AuditMissing => params.audit_missing,
     }
 }
 
@@ -256,7 +273,9 @@ fn jail(
     let jail_ms = match fault {
         Fault::Downtime => params.downtime_jail_ms,
         Fault::Oracle => params.oracle_jail_ms,
-        Fault::DoubleSign | Fault::DoubleClaim => 0,
+        Fault::DoubleSign | Fault::DoubleClaim | Fault::Audit => 0,
+        // What they cost is all.
+        Fault::WithheldReveal | Fault::AuditMissing => return Ok(()),
     };
     let Some(mut operator) = state.operators.get(&id).cloned() else { return Ok(()) };
     let until = context.time.plus_ms(jail_ms);
@@ -286,15 +305,16 @@ fn distribute(
     let bounty = bounty.min(amount.saturating_sub(burned)).min(own_loss);
     let rest = amount.saturating_sub(burned).saturating_sub(bounty);
     let most = rest.min(own_loss.saturating_sub(bounty));
-    let refunded = case.harmed.map_or(Watt::ZERO, |(_, loss)| loss.min(most));
+    let harmed = shares_of(&case.harmed, most);
+    let refunded: Watt = harmed.iter().map(|(_, part)| *part).sum();
     let insured = rest.saturating_sub(refunded);
     let from = Module::NotBonded;
     state.burn(Burn::Slash, from, burned)?;
     if let Some(reporter) = case.reporter {
         state.pay(from.address(), reporter, bounty)?;
     }
-    if let Some((harmed, _)) = case.harmed {
-        state.pay(from.address(), harmed, refunded)?;
+    for (harmed, part) in &harmed {
+        state.pay(from.address(), *harmed, *part)?;
     }
     state.pay(from.address(), Module::Insurance.address(), insured)?;
     context.events.push(Event::Slashed(Slashed {
@@ -305,11 +325,24 @@ fn distribute(
         burned,
         reporter: case.reporter,
         bounty,
-        harmed: case.harmed.map(|(harmed, _)| harmed),
+        harmed,
         refunded,
         insured,
     }));
     Ok(())
+}
+
+/// What each of those who were harmed receives of `most`: its loss, or its part of what there is in proportion
+/// to the losses, rounded down; what that leaves insures the network.
+fn shares_of(harmed: &[(Address, Watt)], most: Watt) -> Vec<(Address, Watt)> {
+    let all: Watt = harmed.iter().map(|(_, loss)| *loss).sum();
+    let part = |loss: Watt| {
+        if all <= most {
+            return loss;
+        }
+        mul_div(loss.0, most.0, all.0, Rounding::Down).map_or(Watt::ZERO, Watt)
+    };
+    harmed.iter().map(|(harmed, loss)| (*harmed, part(*loss))).collect()
 }
 
 impl State {

@@ -5,7 +5,11 @@ use std::cmp::Reverse;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use types::{
-    Address, ChainId, ChannelId, Hash32, Height, Lane, Nusd, PublicKey, TimeMs, Watt,
+    Address, ChainId, ChannelId, Hash32, Height, Lane, ModelId, Nusd, PublicKey, TimeMs, Watt,
+    audit::{
+        Backend, Beacon, Calibration, ClosedRound, Commitment, CommitmentId, ModelStanding, Round,
+        Standing, VerifierRecord,
+    },
     genesis::{Bucket, Params},
     stake::OperatorId,
     state::{Account, Channel, Operator, Provider, StateKey, TableId},
@@ -20,7 +24,7 @@ use crate::{
     evidence::Punished,
     gateway::Gateway,
     invariants,
-    oracle::Oracle,
+    oracle::{Oracle, Vote},
     provider::NodeRole,
     settlement::Pending,
     signing::Signing,
@@ -81,12 +85,24 @@ pub struct State {
     pub(crate) punished: Table<Punished, TimeMs>,
     /// By period and voter.
     pub(crate) price_commits: Table<(u64, Address), Hash32>,
-    pub(crate) price_votes: Table<(u64, Address), Nusd>,
+    pub(crate) price_votes: Table<(u64, Address), Vote>,
     pub(crate) good_votes: Table<Address, u32>,
     /// What a provider worked in an epoch of the emission policy.
     pub(crate) epoch_work: Table<(u64, Address), Work>,
     /// Epochs that are over and not paid completely.
     pub(crate) payouts: Table<u64, Payout>,
+    /// The newest one.
+    pub(crate) beacon: Cell<Beacon>,
+    /// Those that wait for their beacon.
+    pub(crate) commitments: Table<CommitmentId, Commitment>,
+    /// Those that are being audited.
+    pub(crate) rounds: Table<CommitmentId, Round>,
+    /// The last ones, by a running number.
+    pub(crate) closed_rounds: Table<u64, ClosedRound>,
+    pub(crate) standings: Table<Address, Standing>,
+    pub(crate) model_standings: Table<(Address, ModelId), ModelStanding>,
+    pub(crate) calibrations: Table<(Address, ModelId, Backend), Calibration>,
+    pub(crate) verifiers: Table<Address, VerifierRecord>,
 
     // Indexes. They follow from the entries, are not in the tree and not in a snapshot.
     pub(crate) node_keys: Table<(NodeRole, PublicKey), Address>,
@@ -105,6 +121,12 @@ pub struct State {
     pub(crate) departures: Table<(Address, OperatorId), ()>,
     /// Redelegations by whose they are and where they went.
     pub(crate) arrivals: Table<(Address, OperatorId, OperatorId), ()>,
+    /// Commitments by the period in which they were made.
+    pub(crate) ripening: Table<(u64, CommitmentId), ()>,
+    /// Rounds by when they are closed.
+    pub(crate) closing: Table<(TimeMs, CommitmentId), ()>,
+    /// Pending claims by who is paid.
+    pub(crate) claims: Table<(Address, TimeMs, ChannelId), ()>,
 }
 
 /// Where the chain stands.
@@ -124,7 +146,7 @@ pub(crate) struct Rules {
 }
 
 /// The first bytes of a snapshot: what it is, and the version of its form.
-const SNAPSHOT_MAGIC: [u8; 8] = *b"pwstate2";
+const SNAPSHOT_MAGIC: [u8; 8] = *b"pwstate3";
 
 /// Every entry table with its number, in the order of the numbers, which is that of a snapshot.
 macro_rules! with_entries {
@@ -160,6 +182,14 @@ macro_rules! with_entries {
         $visit!(state, Payouts, payouts);
         $visit!(state, Clock, clock);
         $visit!(state, Arrears, arrears);
+        $visit!(state, Beacon, beacon);
+        $visit!(state, Commitments, commitments);
+        $visit!(state, Rounds, rounds);
+        $visit!(state, ClosedRounds, closed_rounds);
+        $visit!(state, Standings, standings);
+        $visit!(state, ModelStandings, model_standings);
+        $visit!(state, Calibrations, calibrations);
+        $visit!(state, Verifiers, verifiers);
     }};
 }
 
@@ -176,11 +206,14 @@ macro_rules! with_indexes {
         $visit!(state, stakes);
         $visit!(state, departures);
         $visit!(state, arrivals);
+        $visit!(state, ripening);
+        $visit!(state, closing);
+        $visit!(state, claims);
     }};
 }
 
 /// Entry and index tables together.
-const TABLES: usize = 40;
+const TABLES: usize = 51;
 
 /// A point inside an open block, to which a failed transaction returns.
 #[derive(Clone, Copy)]
@@ -223,6 +256,14 @@ impl State {
             good_votes: Table::default(),
             epoch_work: Table::default(),
             payouts: Table::default(),
+            beacon: Cell::new(Beacon::default()),
+            commitments: Table::default(),
+            rounds: Table::default(),
+            closed_rounds: Table::default(),
+            standings: Table::default(),
+            model_standings: Table::default(),
+            calibrations: Table::default(),
+            verifiers: Table::default(),
             node_keys: Table::default(),
             consensus_keys: Table::default(),
             parties: Table::default(),
@@ -233,6 +274,9 @@ impl State {
             stakes: Table::default(),
             departures: Table::default(),
             arrivals: Table::default(),
+            ripening: Table::default(),
+            closing: Table::default(),
+            claims: Table::default(),
         }
     }
 
@@ -359,6 +403,14 @@ impl State {
             }
             StateKey::Operator { id } => self.operators.get(id).map(crate::table::bytes),
             StateKey::Gateway { operator } => self.gateways.get(operator).map(crate::table::bytes),
+            StateKey::Beacon => Some(crate::table::bytes(self.beacon.get())),
+            StateKey::Round { commitment } => self.rounds.get(commitment).map(crate::table::bytes),
+            StateKey::Standing { provider } => {
+                self.standings.get(provider).map(crate::table::bytes)
+            }
+            StateKey::ModelStanding { provider, model } => {
+                self.model_standings.get(&(*provider, *model)).map(crate::table::bytes)
+            }
         };
         Ok((value, self.tree.prove(&key.path())))
     }
@@ -480,6 +532,17 @@ impl State {
         for (id, channel) in state.channels.iter() {
             state.parties.insert((channel.terms.payer, *id), ());
             state.parties.insert((channel.terms.receiver, *id), ());
+        }
+        for ((time, id), _) in state.pending.iter() {
+            if let Some(channel) = state.channels.get(id) {
+                state.claims.insert((channel.terms.receiver, *time, *id), ());
+            }
+        }
+        for (id, commitment) in state.commitments.iter() {
+            state.ripening.insert((commitment.period, *id), ());
+        }
+        for (id, round) in state.rounds.iter() {
+            state.closing.insert((round.closes_at, *id), ());
         }
         for (operator, entry) in state.validators.iter() {
             state.consensus_keys.insert(entry.consensus_key, *operator);

@@ -248,6 +248,10 @@ pub enum ParseIdError {
     Address { text: String },
     #[error("an operator is written `validator/ADDRESS` or `provider/ADDRESS`")]
     Operator,
+    #[error("a commitment is written `ADDRESS/NUMBER`")]
+    Commitment,
+    #[error("a kind of machine is cpu_x86, cpu_arm, cuda_mmq, cuda_cublas, metal, vulkan or rocm")]
+    Backend,
     #[error("a chain id is 1 to 48 characters of a-z, 0-9, `.` and `-`")]
     ChainId,
 }

@@ -37,6 +37,7 @@ pub mod receipt;
 pub mod tools;
 pub mod vector;
 
+pub mod audit;
 pub mod block;
 pub mod consensus;
 pub mod genesis;

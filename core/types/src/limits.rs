@@ -19,6 +19,10 @@ pub const BLOCK_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const VOUCHERS_PER_REDEEM_MAX: usize = 1_024;
 /// Lanes of one channel: requests in flight from one payer to one provider.
 pub const LANES_MAX: u32 = 256;
+/// Receipts of one commitment for audits: an opening's proof has at most 12 nodes, and 1 % of them are 41.
+pub const AUDIT_RECEIPTS_MAX: u32 = 4_096;
+/// Responses that one piece of evidence is about: more tokens than any threshold needs.
+pub const EVIDENCE_RESPONSES_MAX: usize = 64;
 /// Addresses under which a gateway can be dialled.
 pub const GATEWAY_ADDRS_MAX: usize = 8;
 /// Characters of a provider's region and class.

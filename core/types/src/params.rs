@@ -4,8 +4,12 @@
 //! They are part of the state, so two nodes that disagree about one disagree about the root.
 //! Money is in base units, times are in milliseconds, shares in parts per million.
 
+mod audit;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
+
+pub use audit::{AuditMode, AuditParams, ENFORCED_MAX, VERIFIERS_MAX};
 
 use crate::{
     amount::{Nusd, Ppm, Watt},
@@ -26,6 +30,7 @@ pub struct Params {
     pub stake: StakeParams,
     pub slashing: SlashingParams,
     pub oracle: OracleParams,
+    pub audits: AuditParams,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
@@ -157,10 +162,14 @@ pub struct SlashingParams {
     pub downtime_jail_ms: u64,
     pub double_sign: Ppm,
     pub double_claim: Ppm,
+    /// A provider served another, cheaper model.
     pub audit_failure: Ppm,
-    pub audit_jail_ms: u64,
+    /// It gave no opening to a round's verifiers.
+    pub audit_missing: Ppm,
     pub oracle: Ppm,
     pub oracle_jail_ms: u64,
+    /// A validator committed to a vote on the price and kept it to itself.
+    pub withheld_reveal: Ppm,
     /// Of what is slashed: burned at least, and given to who reported it. The rest refunds who was
     /// harmed, and what is left then insures the network.
     pub burn: Ppm,
@@ -253,9 +262,10 @@ impl Params {
                 double_sign: ppm(50_000),
                 double_claim: ppm(500_000),
                 audit_failure: ppm(50_000),
-                audit_jail_ms: DAY_MS,
+                audit_missing: ppm(10_000),
                 oracle: ppm(100),
                 oracle_jail_ms: 10 * MINUTE_MS,
+                withheld_reveal: ppm(100),
                 burn: ppm(500_000),
                 reporter: ppm(50_000),
             },
@@ -268,6 +278,25 @@ impl Params {
                 twap_ms: 30 * MINUTE_MS,
                 window_counts: 1_000,
                 good_min: ppm(50_000),
+            },
+            audits: AuditParams {
+                mode: AuditMode::Shadow,
+                enforced: Vec::new(),
+                verifiers: 2,
+                open_max: 32,
+                commit_ms: 10 * MINUTE_MS,
+                reveal_ms: 10 * MINUTE_MS,
+                share_max: ppm(200_000),
+                share_min: ppm(10_000),
+                halving_passes: 20,
+                memory: ppm(990_000),
+                failure_weight: 5,
+                escalate_ms: DAY_MS,
+                missing_ms: 3 * DAY_MS,
+                delist_ms: 30 * DAY_MS,
+                quality_min: ppm(950_000),
+                quality_resume: ppm(970_000),
+                quality_weight: ppm(30_000),
             },
         }
     }
@@ -284,7 +313,9 @@ impl Params {
         let (credits, channels, slashing, oracle) =
             (&self.credits, &self.channels, &self.slashing, &self.oracle);
         let shares = u64::from(slashing.burn.get()).saturating_add(slashing.reporter.get().into());
-        let agree: [(&'static str, bool, &'static str); 8] = [
+        let audits = &self.audits;
+        let listed = audits.enforced.is_sorted_by(|left, right| left < right);
+        let agree: [(&'static str, bool, &'static str); 11] = [
             (
                 "supply.settlement_reserve",
                 self.supply.settlement_reserve.saturating_add(self.supply.emission_budget)
@@ -323,6 +354,21 @@ impl Params {
                 oracle.twap_ms.checked_div(oracle.period_ms).unwrap_or(u64::MAX)
                     <= TWAP_PERIODS_MAX,
                 "use at most 256 times `oracle.period_ms`",
+            ),
+            (
+                "audits.enforced",
+                listed && audits.enforced.len() <= ENFORCED_MAX,
+                "list at most 256 models, ascending and each once",
+            ),
+            (
+                "audits.share_min",
+                audits.share_min <= audits.share_max,
+                "use at most `audits.share_max`",
+            ),
+            (
+                "audits.quality_min",
+                audits.quality_min <= audits.quality_resume,
+                "use at most `audits.quality_resume`",
             ),
         ];
         match agree.into_iter().find(|(_, holds, _)| !holds) {
@@ -402,7 +448,7 @@ const SUPPLY: u128 = i64::MAX as u128;
 const BILLION_USD: u128 = 1_000_000_000_000_000_000;
 
 /// Every parameter that is a number. The split has its own rule (its shares sum to one) and the
-/// credit policy is one of three names.
+/// credit policy, like the mode of audits, is one of three names.
 pub const BOUNDS: &[Bounds] = bounds! {
     supply.max: "base units", 1, SUPPLY;
     supply.settlement_reserve: "base units", 0, SUPPLY;
@@ -444,9 +490,10 @@ pub const BOUNDS: &[Bounds] = bounds! {
     slashing.double_sign: "ppm", 0, 1_000_000;
     slashing.double_claim: "ppm", 0, 1_000_000;
     slashing.audit_failure: "ppm", 0, 1_000_000;
-    slashing.audit_jail_ms: "ms", 0, YEARS_10_MS;
+    slashing.audit_missing: "ppm", 0, 100_000;
     slashing.oracle: "ppm", 0, 100_000;
     slashing.oracle_jail_ms: "ms", 0, YEARS_10_MS;
+    slashing.withheld_reveal: "ppm", 0, 100_000;
     slashing.burn: "ppm", 500_000, 1_000_000;
     slashing.reporter: "ppm", 0, 100_000;
     oracle.period_ms: "ms", SECOND_MS, YEARS_10_MS;
@@ -457,6 +504,21 @@ pub const BOUNDS: &[Bounds] = bounds! {
     oracle.twap_ms: "ms", SECOND_MS, YEARS_10_MS;
     oracle.window_counts: "counts", 1, 1_000_000;
     oracle.good_min: "ppm", 0, 1_000_000;
+    audits.verifiers: "verifiers", 1, VERIFIERS_MAX;
+    audits.open_max: "commitments", 1, 1_024;
+    audits.commit_ms: "ms", 1, YEARS_10_MS;
+    audits.reveal_ms: "ms", 1, YEARS_10_MS;
+    audits.share_max: "ppm", 0, 1_000_000;
+    audits.share_min: "ppm", 0, 1_000_000;
+    audits.halving_passes: "passes", 1, 1_000_000;
+    audits.memory: "ppm", 0, 999_999;
+    audits.failure_weight: "passes", 1, 1_000;
+    audits.escalate_ms: "ms", 1, YEARS_10_MS;
+    audits.missing_ms: "ms", 0, YEARS_10_MS;
+    audits.delist_ms: "ms", 1, YEARS_10_MS;
+    audits.quality_min: "ppm", 0, 1_000_000;
+    audits.quality_resume: "ppm", 0, 1_000_000;
+    audits.quality_weight: "ppm", 1, 1_000_000;
 };
 
 #[cfg(test)]
@@ -494,8 +556,9 @@ mod tests {
         for (part, fields) in json.as_object().unwrap() {
             for field in fields.as_object().unwrap().keys() {
                 let name = format!("{part}.{field}");
-                let other =
-                    part == "split" || name == "credits.policy" || name == "credits.refunds";
+                let others =
+                    ["credits.policy", "credits.refunds", "audits.mode", "audits.enforced"];
+                let other = part == "split" || others.contains(&name.as_str());
                 assert!(other || named.contains(&name.as_str()), "{name} has no bounds");
             }
         }

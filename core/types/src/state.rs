@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     amount::{Nusd, Watt},
+    audit::CommitmentId,
     channel::ChannelTerms,
     hash::{Hash32, sha256},
     id::{Address, ChannelId, Height, Lane, ModelId, Nonce, PublicKey, TimeMs},
@@ -50,6 +51,14 @@ pub enum TableId {
     Payouts = 27,
     Clock = 28,
     Arrears = 29,
+    Beacon = 30,
+    Commitments = 31,
+    Rounds = 32,
+    ClosedRounds = 33,
+    Standings = 34,
+    ModelStandings = 35,
+    Calibrations = 36,
+    Verifiers = 37,
 }
 
 /// Where the entry with this canonical key stands in the state tree.
@@ -63,12 +72,40 @@ pub fn path(table: TableId, key: &[u8]) -> Hash32 {
 )]
 #[serde(rename_all = "snake_case", tag = "type")]
 pub enum StateKey {
-    Account { address: Address },
-    Channel { id: ChannelId },
-    Lane { channel: ChannelId, lane: Lane },
-    Provider { operator: Address },
-    Operator { id: OperatorId },
-    Gateway { operator: Address },
+    Account {
+        address: Address,
+    },
+    Channel {
+        id: ChannelId,
+    },
+    Lane {
+        channel: ChannelId,
+        lane: Lane,
+    },
+    Provider {
+        operator: Address,
+    },
+    Operator {
+        id: OperatorId,
+    },
+    Gateway {
+        operator: Address,
+    },
+    /// The newest [`crate::audit::Beacon`].
+    Beacon,
+    /// A [`crate::audit::Round`].
+    Round {
+        commitment: CommitmentId,
+    },
+    /// A [`crate::audit::Standing`].
+    Standing {
+        provider: Address,
+    },
+    /// A [`crate::audit::ModelStanding`].
+    ModelStanding {
+        provider: Address,
+        model: ModelId,
+    },
 }
 
 impl StateKey {
@@ -80,6 +117,10 @@ impl StateKey {
             StateKey::Provider { .. } => TableId::Providers,
             StateKey::Operator { .. } => TableId::Operators,
             StateKey::Gateway { .. } => TableId::Gateways,
+            StateKey::Beacon => TableId::Beacon,
+            StateKey::Round { .. } => TableId::Rounds,
+            StateKey::Standing { .. } => TableId::Standings,
+            StateKey::ModelStanding { .. } => TableId::ModelStandings,
         }
     }
 
@@ -88,10 +129,14 @@ impl StateKey {
         match self {
             StateKey::Account { address }
             | StateKey::Provider { operator: address }
-            | StateKey::Gateway { operator: address } => borsh::to_vec(address),
+            | StateKey::Gateway { operator: address }
+            | StateKey::Standing { provider: address } => borsh::to_vec(address),
             StateKey::Channel { id } => borsh::to_vec(id),
             StateKey::Lane { channel, lane } => borsh::to_vec(&(channel, lane)),
             StateKey::Operator { id } => borsh::to_vec(id),
+            StateKey::Beacon => Ok(Vec::new()),
+            StateKey::Round { commitment } => borsh::to_vec(commitment),
+            StateKey::ModelStanding { provider, model } => borsh::to_vec(&(provider, model)),
         }
         .unwrap_or_default()
     }
@@ -132,9 +177,11 @@ pub struct Channel {
     pub deposit: Nusd,
     /// All that was ever claimed, over all lanes.
     pub claimed: Nusd,
-    /// Of what was claimed, all that was ever settled; the rest is held back.
+    /// Of what was claimed, all that was ever settled; the rest is held back or was refunded.
     pub settled: Nusd,
-    /// What went back to the payer.
+    /// Of what was claimed, all that went back to the payer because the provider was found out.
+    pub refunded: Nusd,
+    /// Of what was not claimed, what went back to the payer.
     pub returned: Nusd,
     pub opened_at: Height,
     /// When the payer may take the rest, if it asked to.
@@ -148,9 +195,9 @@ impl Channel {
         self.deposit.saturating_sub(self.claimed).saturating_sub(self.returned)
     }
 
-    /// Claimed and not settled yet.
+    /// Claimed, and neither settled nor refunded yet.
     pub fn pending(&self) -> Nusd {
-        self.claimed.saturating_sub(self.settled)
+        self.claimed.saturating_sub(self.settled).saturating_sub(self.refunded)
     }
 }
 

@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     amount::{Nusd, Ppm, Watt},
+    audit::{Backend, Calibration, CommitmentId, ReceiptsCommitment, Verdict},
     channel::{ChannelTerms, Voucher},
     genesis::Bucket,
     hash::{Hash32, sha256},
-    id::{Address, ChainId, ChannelId, Nonce, PublicKey, TimeMs, TxId},
+    id::{Address, ChainId, ChannelId, ModelId, Nonce, PublicKey, TimeMs, TxId},
     limits::{self, DecodeError},
     sign::{BadSignature, Signable, Signed, VerifySignature},
     stake::{CommissionTerms, Evidence, OperatorId, Role},
@@ -106,6 +107,15 @@ pub enum Action {
     RevealPrice { nusd_per_watt: Nusd, salt: Hash32 },
     /// Mints what has vested of a budget and pays it to its beneficiary. Anybody may.
     ClaimVested { bucket: Bucket },
+    /// A provider commits to receipts that it can be asked to open.
+    CommitReceipts { receipts: ReceiptsCommitment },
+    /// A verifier of a round commits to its verdict: see [`crate::audit::verdict_commitment`].
+    CommitVerdict { commitment: CommitmentId, hash: Hash32 },
+    /// Reveals it, once the round's other verifiers cannot copy it any more.
+    RevealVerdict { commitment: CommitmentId, verdict: Box<Verdict>, salt: Hash32 },
+    /// A validator says what honest providers of a model score on a kind of machine. It replaces what it said
+    /// before.
+    PublishCalibration { model: ModelId, backend: Backend, calibration: Calibration },
 }
 
 impl Action {
@@ -138,6 +148,10 @@ impl Action {
             Action::CommitPrice { .. } => "commit_price",
             Action::RevealPrice { .. } => "reveal_price",
             Action::ClaimVested { .. } => "claim_vested",
+            Action::CommitReceipts { .. } => "commit_receipts",
+            Action::CommitVerdict { .. } => "commit_verdict",
+            Action::RevealVerdict { .. } => "reveal_verdict",
+            Action::PublishCalibration { .. } => "publish_calibration",
         }
     }
 }
@@ -224,7 +238,11 @@ impl SignedTx {
             | Action::Unjail { .. }
             | Action::CommitPrice { .. }
             | Action::RevealPrice { .. }
-            | Action::ClaimVested { .. } => {}
+            | Action::ClaimVested { .. }
+            | Action::CommitReceipts { .. }
+            | Action::CommitVerdict { .. }
+            | Action::RevealVerdict { .. }
+            | Action::PublishCalibration { .. } => {}
         }
         let sender = Address::of_key(&signed.signer());
         Ok(VerifiedTx { id, bytes_len: bytes.len(), sender, tx: signed.into_signed() })

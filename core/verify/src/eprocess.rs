@@ -12,6 +12,8 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
+use types::audit::HONEST_MEAN_PPM_MIN;
+pub use types::audit::{ALONE, ESCALATE, MilliNats, PAIRED};
 
 use crate::score::Score;
 
@@ -19,36 +21,8 @@ use crate::score::Score;
 const SHARES: [f64; 4] = [0.05, 0.1, 0.3, 0.6];
 const NANO: f64 = 1e9;
 
-/// The logarithm of evidence, in thousandths of a nat, rounded down.
-#[derive(
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Debug,
-    Default,
-    BorshSerialize,
-    BorshDeserialize,
-    Serialize,
-    Deserialize,
-)]
-#[serde(transparent)]
-pub struct MilliNats(pub i64);
-
-/// E ≥ 10⁴: audit everything, hold payouts, ask a second verifier.
-pub const ESCALATE: MilliNats = MilliNats(9_211);
-/// E ≥ 10⁶: enough where two disjoint sets of responses reach it on two kinds of machine.
-pub const PAIRED: MilliNats = MilliNats(13_816);
-/// E ≥ 10⁹: enough from one set of responses. Of 10⁴ honest providers one would reach it in 10⁵ networks.
-pub const ALONE: MilliNats = MilliNats(20_724);
 /// E ≥ 10¹² for [`FlooredEProcess`], of which only the mean time to a false alarm is known.
 pub const FLOORED: MilliNats = MilliNats(27_632);
-
-/// No calibration across kinds of machine gave a lower honest mean, in millionths (the lowest was .0047); one that
-/// does has measured a machine against itself, to which every other one is a cheat.
-const CALIBRATED_PPM_MIN: u64 = 4_000;
 
 /// The honest mean of a score, in millionths: 1.5 times the worst that calibration measured for a model
 /// and a kind of machine, never one for all. Invariant: 1 to 999 999.
@@ -68,7 +42,7 @@ impl HonestMean {
     /// 4 000. `None` if nothing was measured, or if the worst is so high that no score would say anything.
     pub fn calibrated(means_ppm: &[u32]) -> Option<HonestMean> {
         let worst = u64::from(*means_ppm.iter().max()?);
-        let ppm = worst.saturating_mul(3).div_ceil(2).max(CALIBRATED_PPM_MIN);
+        let ppm = worst.saturating_mul(3).div_ceil(2).max(u64::from(HONEST_MEAN_PPM_MIN));
         HonestMean::of_ppm(u32::try_from(ppm).ok()?)
     }
 

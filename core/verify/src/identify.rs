@@ -5,6 +5,7 @@
 //! honest mean. What was served by a reference is little evidence against it, and much against the others.
 
 use types::ModelId;
+pub use types::audit::{Identified, Worth};
 
 use crate::eprocess::{ESCALATE, MilliNats};
 
@@ -20,23 +21,6 @@ pub struct Reference {
     pub worth: Worth,
     /// The evidence against it, on the same tokens as that against the claimed model.
     pub ln_e: MilliNats,
-}
-
-/// What a reference costs to run, beside the claimed model.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Worth {
-    Cheaper,
-    /// As dear or dearer, as F16 for Q8_0: an error, but nobody's gain.
-    NotCheaper,
-}
-
-/// The reference that explains an answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Identified {
-    pub model: ModelId,
-    pub worth: Worth,
-    /// How much more evidence there is against the claimed model.
-    pub ratio: MilliNats,
 }
 
 /// The reference with the least evidence against it, if that is below what escalates and at least

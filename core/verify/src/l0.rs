@@ -7,6 +7,9 @@
 mod text;
 
 pub use text::{Concatenation, Repeats};
+pub use types::audit::{
+    FAILED_PERCENT, FAILED_TOKENS_MIN, ReplayCounts as Counts, SUSPENDED_PERCENT, UNEXPLAINED_MAX,
+};
 
 use crate::{
     draw::{Draw, Miss, Sampler, Settings, Stream},
@@ -18,15 +21,6 @@ use crate::{
 pub const EXCUSED_SHARE: f64 = 1e-5;
 /// The same for scores of the Gumbel sampler, in nats: what two log-probabilities lose where the step is 0.001.
 pub const EXCUSED_NATS: f64 = 1e-3;
-/// More tokens without excuse than this in one response, or without a report, and it is audited.
-pub const UNEXPLAINED_MAX: u32 = 2;
-/// With more than that many, more than this share of the tokens, and the provider is suspended.
-pub const SUSPENDED_PERCENT: u32 = 5;
-/// From this share on a replay has failed altogether.
-pub const FAILED_PERCENT: u32 = 20;
-/// A failed replay has at least as many tokens as a leaf: at the rate of tokens reported to two decimals, the
-/// worst that was measured (0.42 %), more than 20 % of 32 mismatch with probability 10⁻¹⁰.
-pub const FAILED_TOKENS_MIN: u32 = 32;
 /// Samplers that one replay tries at most.
 pub const SAMPLERS_MAX: usize = 4;
 
@@ -42,52 +36,14 @@ pub enum Outcome {
     Unreported,
 }
 
-/// How many tokens came out how.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counts {
-    pub matched: u32,
-    pub excused: u32,
-    /// Mismatches.
-    pub unexplained: u32,
-    pub unreported: u32,
-}
-
-impl Counts {
-    fn add(&mut self, outcome: Outcome) {
-        let count = match outcome {
-            Outcome::Match => &mut self.matched,
-            Outcome::Excused => &mut self.excused,
-            Outcome::Mismatch => &mut self.unexplained,
-            Outcome::Unreported => &mut self.unreported,
-        };
-        *count = count.saturating_add(1);
-    }
-
-    /// Tokens that were replayed.
-    pub fn replayed(&self) -> u32 {
-        self.matched.saturating_add(self.excused).saturating_add(self.unexplained)
-    }
-
-    /// Of several responses together.
-    pub fn plus(&self, other: &Counts) -> Counts {
-        Counts {
-            matched: self.matched.saturating_add(other.matched),
-            excused: self.excused.saturating_add(other.excused),
-            unexplained: self.unexplained.saturating_add(other.unexplained),
-            unreported: self.unreported.saturating_add(other.unreported),
-        }
-    }
-
-    /// Whether more than `percent` of the replayed tokens are unexplained.
-    pub(crate) fn exceeds(&self, percent: u32) -> bool {
-        let share = |count: u32, times: u32| u64::from(count).saturating_mul(u64::from(times));
-        share(self.unexplained, 100) > share(self.replayed(), percent)
-    }
-
-    /// Whether the replay failed so widely that no rounding, version or accident of one token explains it.
-    pub fn failed(&self) -> bool {
-        self.replayed() >= FAILED_TOKENS_MIN && self.exceeds(FAILED_PERCENT)
-    }
+fn add(counts: &mut Counts, outcome: Outcome) {
+    let count = match outcome {
+        Outcome::Match => &mut counts.matched,
+        Outcome::Excused => &mut counts.excused,
+        Outcome::Mismatch => &mut counts.unexplained,
+        Outcome::Unreported => &mut counts.unreported,
+    };
+    *count = count.saturating_add(1);
 }
 
 /// A replay in the middle of a response.
@@ -116,7 +72,7 @@ impl Replay {
         for (stream, counts) in &mut self.tracks {
             let draw = stream.draw(candidates);
             let outcome = if is_whole { outcome(&draw, id) } else { Outcome::Unreported };
-            counts.add(outcome);
+            add(counts, outcome);
             if counts.unexplained < best.0 {
                 best = (counts.unexplained, outcome);
             }

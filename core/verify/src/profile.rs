@@ -153,14 +153,5 @@ pub fn seed(
     digest.0.first_chunk().copied().map_or(0, u32::from_be_bytes) & SEED_BITS
 }
 
-/// Whether the beacon that came after the receipt was committed to has chosen it for an audit: the first
-/// 64 bits, big-endian, of the SHA-256 of `peerwatt/audit\0`, beacon and receipt's digest, as a share of
-/// 2⁶⁴, are below `share_ppm` millionths.
-pub fn is_audited(beacon: &Hash32, receipt: &Hash32, share_ppm: u32) -> bool {
-    let digest = sha256(&[b"peerwatt/audit\0", &beacon.0, &receipt.0]);
-    let first = digest.0.first_chunk().copied().map_or(u64::MAX, u64::from_be_bytes);
-    u128::from(first).saturating_mul(u128::from(MILLION)) < u128::from(share_ppm) << 64
-}
-
 #[cfg(test)]
 mod tests;

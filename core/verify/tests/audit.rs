@@ -1,18 +1,19 @@
 //! Whole audits of made-up providers: a model of random logits, quantizations of it that differ by Gaussian
 //! noise as large as that of real ones (Llama-3-8B: Q8_0 .043, Q6_K .111, Q4_K_M .271), and cheats.
 
-use std::collections::BTreeSet;
-
-use types::{Hash32, ModelId};
+use types::{
+    Hash32, ModelId,
+    audit::{AuditOutcome, Evidence, Responses},
+};
 use verify::{
     draw::{OneCandidate, Sampler, Settings, Stream},
     eprocess::{ALONE, EProcess, HonestMean, MilliNats},
-    identify::{Identified, Reference, Worth, identify},
+    identify::{Reference, Worth, identify},
     l0::{Counts, Replay},
     l1, l2,
     logits::Logits,
     score::Score,
-    verdict::{Backend, Evidence, Sanction, Verdict, sanction},
+    verdict::{Backend, outcome},
 };
 
 const VOCABULARY: u32 = 64;
@@ -215,7 +216,8 @@ fn evidence(served: Quantization, seed: u32, backend: Backend) -> Evidence {
         reference(F16, Worth::NotCheaper),
     ];
     Evidence {
-        responses: BTreeSet::from([Hash32([seed as u8; 32])]),
+        model: ModelId([Q8_0.seed as u8; 32]),
+        responses: Responses::of([Hash32([seed as u8; 32])]).unwrap(),
         backend,
         tokens: 400,
         replay: replay(LLAMA, &answer, seed),
@@ -227,20 +229,21 @@ fn evidence(served: Quantization, seed: u32, backend: Backend) -> Evidence {
 
 #[test]
 fn what_was_served_is_identified_and_judged() {
-    for (served, verdict, expected) in [
-        (Q8_0, Verdict::Pass, Sanction::None),
-        (Q6_K, Verdict::Fail, Sanction::Slash),
-        (Q4_K_M, Verdict::Fail, Sanction::Slash),
-        (OTHER_MODEL, Verdict::Fail, Sanction::Slash),
-        // A model that no reference explains, and one that is dearer than what was paid for.
-        (Quantization { seed: 77, sigma: 0.271 }, Verdict::Fail, Sanction::RefundAndDelist),
+    // A model that no reference explains, and what of the others is named.
+    let unknown = Quantization { seed: 77, sigma: 0.271 };
+    for (served, expected, named) in [
+        (Q8_0, AuditOutcome::Pass, false),
+        (Q6_K, AuditOutcome::Fail, true),
+        (Q4_K_M, AuditOutcome::Fail, true),
+        (OTHER_MODEL, AuditOutcome::Fail, true),
+        (unknown, AuditOutcome::Fail, false),
     ] {
         let evidence = evidence(served, 21, Backend::CpuX86);
-        assert_eq!(evidence.verdict(), verdict, "{served:?} {evidence:?}");
-        assert_eq!(sanction(std::slice::from_ref(&evidence)), expected, "{served:?} {evidence:?}");
-        if expected == Sanction::Slash {
-            let Some(Identified { model, .. }) = evidence.identified else { panic!("{served:?}") };
-            assert_eq!(model, ModelId([served.seed as u8; 32]));
-        }
+        assert_eq!(outcome(&evidence), expected, "{served:?} {evidence:?}");
+        let model = named.then_some(ModelId([served.seed as u8; 32]));
+        assert_eq!(evidence.cheaper(), model, "{served:?} {evidence:?}");
+        // Enough from one set of responses.
+        let alone = expected == AuditOutcome::Fail;
+        assert_eq!(evidence.reaches(ALONE), alone, "{served:?} {evidence:?}");
     }
 }

@@ -7,6 +7,10 @@ use ::ledger::{BlockInfo, BlockOutcome, State, TxOutcome};
 use types::{
     Address, ChainId, ChannelId, Hash32, Lane, ModelId, Nonce, Nusd, Ppm, PublicKey, Signature,
     TimeMs, Watt,
+    audit::{
+        self, AuditOutcome, Backend, Calibration, CommitmentId, Identified, MilliNats,
+        ReceiptsCommitment, ReplayCounts, Responses, Verdict, Worth,
+    },
     channel::{ChannelTerms, Voucher},
     consensus::{ConsensusVote, VoteKind},
     genesis::{Bucket, Genesis, GenesisAccount, GenesisValidator, GenesisVesting},
@@ -175,6 +179,7 @@ fn history() -> Vec<(PublicKey, Action)> {
         (KEYS[4], Action::Undelegate { operator: validator(0), amount: whole(100) }),
         (KEYS[4], Action::Redelegate { from: validator(0), to: validator(1), amount: whole(200) }),
         (PAYER, Action::RefundCredits { credits: Nusd::whole(1) }),
+        (PROVIDER, commit_receipts()),
     ]
 }
 
@@ -251,8 +256,49 @@ pub(crate) fn actions() -> Vec<(PublicKey, Action)> {
         (VALIDATORS[0], commit_price(salt, price)),
         (VALIDATORS[0], Action::RevealPrice { nusd_per_watt: price, salt }),
         (other, Action::ClaimVested { bucket: Bucket::Team }),
+        (PROVIDER, commit_receipts()),
+        (VALIDATORS[0], Action::CommitVerdict { commitment: round(), hash: salt }),
+        (VALIDATORS[0], reveal_verdict(salt)),
+        (
+            VALIDATORS[0],
+            Action::PublishCalibration {
+                model: ModelId([1; 32]),
+                backend: Backend::CpuX86,
+                calibration: Calibration { l1: ppm(70_000), l2: ppm(21_000), tokens: 9 },
+            },
+        ),
     ]);
     actions
+}
+
+/// What the provider commits to in its second transaction of the history.
+pub(crate) fn round() -> CommitmentId {
+    CommitmentId { provider: address(PROVIDER), sequence: 2 }
+}
+
+fn commit_receipts() -> Action {
+    let receipts = [Hash32([1; 32]), Hash32([2; 32])];
+    let receipts = ReceiptsCommitment::of(ModelId([1; 32]), &receipts);
+    Action::CommitReceipts { receipts: receipts.expect("two receipts") }
+}
+
+fn reveal_verdict(salt: Hash32) -> Action {
+    let evidence = audit::Evidence {
+        model: ModelId([1; 32]),
+        backend: Backend::CpuX86,
+        responses: Responses::of([Hash32([1; 32])]).expect("one response"),
+        tokens: 60,
+        replay: ReplayCounts { matched: 60, ..ReplayCounts::default() },
+        l1: Some(MilliNats(-100)),
+        l2: None,
+        identified: Some(Identified {
+            model: ModelId([3; 32]),
+            worth: Worth::Cheaper,
+            ratio: MilliNats(20_000),
+        }),
+    };
+    let verdict = Verdict { outcome: AuditOutcome::Pass, evidence: Some(evidence) };
+    Action::RevealVerdict { commitment: round(), verdict: Box::new(verdict), salt }
 }
 
 fn commit_price(salt: Hash32, price: Nusd) -> Action {

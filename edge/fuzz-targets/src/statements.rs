@@ -216,6 +216,10 @@ pub(crate) fn proof_seeds() -> Vec<Vec<u8>> {
         StateKey::Channel { id: network::channel() },
         StateKey::Lane { channel: network::channel(), lane: Lane(1) },
         StateKey::Provider { operator: address(PROVIDER) },
+        StateKey::Beacon,
+        StateKey::Round { commitment: network::round() },
+        StateKey::Standing { provider: address(PROVIDER) },
+        StateKey::ModelStanding { provider: address(PROVIDER), model: ModelId([1; 32]) },
     ];
     keys.into_iter().filter_map(proof_of).collect()
 }

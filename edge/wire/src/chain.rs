@@ -1,6 +1,7 @@
 //! The chain API, version 1: how any process reads the ledger and submits transactions to it
 //! (`docs/spec/chain-api.md`). Amounts are base units as decimal strings, ids are text.
 
+mod audits;
 mod client;
 mod follow;
 pub mod openapi;
@@ -20,6 +21,10 @@ use types::{
     tx::{SignedTx, Tx},
 };
 
+pub use audits::{
+    AuditsView, CalibrationView, CommitmentView, ExclusionView, ModelAuditsView,
+    ProviderAuditsView, RoundView, VerifierView,
+};
 pub use client::HttpChain;
 pub use light::LightBlock;
 pub use proof::{EntryError, KnownEntry, ProvenEntry, StateProof, StateProofs};

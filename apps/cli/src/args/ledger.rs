@@ -7,7 +7,8 @@ use std::{path::PathBuf, str::FromStr};
 
 use clap::{Args, Subcommand};
 use types::{
-    Address, ChannelId, Hash32, Height, Nusd, Ppm, PublicKey, Watt,
+    Address, ChannelId, Hash32, Height, ModelId, Nusd, Ppm, PublicKey, Watt,
+    audit::CommitmentId,
     stake::{CommissionTerms, OperatorId},
 };
 
@@ -442,6 +443,12 @@ pub(crate) enum ProofEntry {
     Operator { operator: OperatorId },
     /// A gateway's entry
     Gateway { address: Address },
+    /// The newest beacon of audits
+    Beacon,
+    /// An open round of audits, `watt1…/NUMBER`
+    Round { commitment: CommitmentId },
+    /// How a provider stands with the auditors, with all its models or with one
+    Standing { provider: Address, model: Option<ModelId> },
 }
 
 #[derive(Args)]

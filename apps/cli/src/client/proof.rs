@@ -8,7 +8,9 @@ use keys::Ed25519;
 use light::{LightError, Rules, TrustedState};
 use serde::Serialize;
 use types::{
-    ChainId, Hash32, Height, Nusd, TimeMs, limits,
+    ChainId, Hash32, Height, Nusd, TimeMs,
+    audit::{Beacon, ModelStanding, Round, Standing},
+    limits,
     state::{Account, Channel, Gateway, Operator, Provider, StateKey},
 };
 use wire::chain::StateProof;
@@ -24,8 +26,8 @@ use crate::{
 /// Bytes of a file that is read as a proof: a path of 256 nodes, an entry, and the signatures and
 /// keys of 256 validators are below.
 const PROOF_BYTES_MAX: u64 = 512 * 1024;
-/// Bytes of one entry; the largest is a provider with 64 models.
-const ENTRY_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of one entry; the largest are 16 pieces of evidence about 64 responses each.
+const ENTRY_BYTES_MAX: usize = 64 * 1024;
 
 /// A proof that holds.
 #[derive(Serialize)]
@@ -52,6 +54,10 @@ enum Entry {
     Provider(Box<Provider>),
     Operator(Operator),
     Gateway(Gateway),
+    Beacon(Beacon),
+    Round(Box<Round>),
+    Standing(Standing),
+    ModelStanding(Box<ModelStanding>),
 }
 
 pub(crate) async fn run(common: Common, args: ProofArgs, output: Output) -> anyhow::Result<()> {
@@ -83,6 +89,12 @@ fn key(entry: ProofEntry) -> StateKey {
         ProofEntry::Channel { id } => StateKey::Channel { id },
         ProofEntry::Provider { address } => StateKey::Provider { operator: address },
         ProofEntry::Operator { operator } => StateKey::Operator { id: operator },
+        ProofEntry::Beacon => StateKey::Beacon,
+        ProofEntry::Round { commitment } => StateKey::Round { commitment },
+        ProofEntry::Standing { provider, model: None } => StateKey::Standing { provider },
+        ProofEntry::Standing { provider, model: Some(model) } => {
+            StateKey::ModelStanding { provider, model }
+        }
         ProofEntry::Gateway { address } => StateKey::Gateway { operator: address },
     }
 }
@@ -177,6 +189,14 @@ fn decode(key: &StateKey, bytes: &[u8]) -> anyhow::Result<Entry> {
         }
         StateKey::Operator { .. } => limits::decode(bytes, ENTRY_BYTES_MAX).map(Entry::Operator),
         StateKey::Gateway { .. } => limits::decode(bytes, ENTRY_BYTES_MAX).map(Entry::Gateway),
+        StateKey::Beacon => limits::decode(bytes, ENTRY_BYTES_MAX).map(Entry::Beacon),
+        StateKey::Round { .. } => {
+            limits::decode(bytes, ENTRY_BYTES_MAX).map(|it| Entry::Round(Box::new(it)))
+        }
+        StateKey::Standing { .. } => limits::decode(bytes, ENTRY_BYTES_MAX).map(Entry::Standing),
+        StateKey::ModelStanding { .. } => {
+            limits::decode(bytes, ENTRY_BYTES_MAX).map(|it| Entry::ModelStanding(Box::new(it)))
+        }
     };
     entry.context("the proven value cannot be read; this program may be older than the ledger")
 }

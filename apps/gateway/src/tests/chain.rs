@@ -116,6 +116,7 @@ impl State {
             deposit,
             claimed: Nusd::ZERO,
             settled: Nusd::ZERO,
+            refunded: Nusd::ZERO,
             returned: Nusd::ZERO,
             lanes: Vec::new(),
             opened_at: Height(self.height),

@@ -67,6 +67,7 @@ impl TestChain {
             deposit,
             claimed: Nusd::ZERO,
             settled: Nusd::ZERO,
+            refunded: Nusd::ZERO,
             returned: Nusd::ZERO,
             lanes: Vec::new(),
             opened_at: Height(1),

@@ -5,6 +5,7 @@ use replica::Application;
 use store::StoredBlock;
 use types::{
     Hash32, Height,
+    audit::CommitmentId,
     hash::to_hex,
     stake::{OperatorId, Role},
     state::StateKey,
@@ -60,6 +61,31 @@ pub(super) fn operator_id(role: &str, account: &str) -> Result<OperatorId, ApiEr
 
 pub(super) async fn gateway(live: Live, Path(operator): Path<String>) -> Answer<StateProof> {
     prove(live, StateKey::Gateway { operator: parse("operator", &operator)? }).await
+}
+
+pub(super) async fn beacon(live: Live) -> Answer<StateProof> {
+    prove(live, StateKey::Beacon).await
+}
+
+pub(super) async fn round(
+    live: Live,
+    Path((provider, sequence)): Path<(String, String)>,
+) -> Answer<StateProof> {
+    let provider = parse("provider", &provider)?;
+    let commitment = CommitmentId { provider, sequence: parse("sequence", &sequence)? };
+    prove(live, StateKey::Round { commitment }).await
+}
+
+pub(super) async fn standing(live: Live, Path(provider): Path<String>) -> Answer<StateProof> {
+    prove(live, StateKey::Standing { provider: parse("provider", &provider)? }).await
+}
+
+pub(super) async fn model_standing(
+    live: Live,
+    Path((provider, model)): Path<(String, String)>,
+) -> Answer<StateProof> {
+    let provider = parse("provider", &provider)?;
+    prove(live, StateKey::ModelStanding { provider, model: parse("model", &model)? }).await
 }
 
 async fn prove(Live(api): Live, key: StateKey) -> Answer<StateProof> {

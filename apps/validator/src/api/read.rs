@@ -70,20 +70,20 @@ pub(super) async fn channel(Live(api): Live, Path(id): Path<String>) -> Answer<C
 #[serde(deny_unknown_fields)]
 pub(super) struct ListQuery {
     party: Option<String>,
-    after: Option<String>,
+    pub(super) after: Option<String>,
     limit: Option<usize>,
 }
 
 impl ListQuery {
-    fn limit(&self) -> usize {
+    pub(super) fn limit(&self) -> usize {
         self.limit.unwrap_or(PAGE_ENTRIES_MAX).min(PAGE_ENTRIES_MAX)
     }
 
-    fn after<K: FromStr<Err: Display>>(&self) -> Result<Option<K>, ApiError> {
+    pub(super) fn after<K: FromStr<Err: Display>>(&self) -> Result<Option<K>, ApiError> {
         self.after.as_deref().map(|key| parse("after", key)).transpose()
     }
 
-    fn without_party(self) -> Result<ListQuery, ApiError> {
+    pub(super) fn without_party(self) -> Result<ListQuery, ApiError> {
         match self.party {
             Some(_) => Err(ApiError::bad_request("`party`: only channels have one")),
             None => Ok(self),
@@ -92,7 +92,7 @@ impl ListQuery {
 }
 
 /// One page of a list that is ordered by key.
-fn page<K: Ord, V, T>(
+pub(super) fn page<K: Ord, V, T>(
     entries: impl Iterator<Item = (K, V)>,
     after: Option<K>,
     limit: usize,

@@ -1,5 +1,6 @@
 //! A started validator, asked over HTTP by the real client, by strangers and after restarts.
 
+mod audits;
 mod check;
 mod ledger_api;
 mod network;

@@ -36,6 +36,10 @@ pub(crate) fn title(action: &Action) -> &'static str {
         Action::CommitPrice { .. } => "Commit to a price",
         Action::RevealPrice { .. } => "Vote on the price",
         Action::ClaimVested { .. } => "Claim what vested",
+        Action::CommitReceipts { .. } => "Commit to receipts",
+        Action::CommitVerdict { .. } => "Commit to a verdict",
+        Action::RevealVerdict { .. } => "Give a verdict",
+        Action::PublishCalibration { .. } => "Publish a calibration",
     }
 }
 
@@ -90,6 +94,16 @@ pub(crate) fn detail(action: &Action) -> Option<Markup> {
         },
         Action::RevealPrice { nusd_per_watt, .. } => show::usd(*nusd_per_watt),
         Action::ClaimVested { bucket } => html! { (bucket.name()) },
+        Action::CommitReceipts { receipts } => {
+            html! { (show::counted(receipts.count as usize, "receipt", "receipts")) }
+        }
+        Action::RevealVerdict { commitment, verdict, .. } => {
+            html! { (verdict.outcome.name()) ", " (show::address(commitment.provider)) }
+        }
+        Action::CommitVerdict { commitment, .. } => show::address(commitment.provider),
+        Action::PublishCalibration { model, backend, .. } => {
+            html! { (show::id(&model.to_string())) ", " (backend.name()) }
+        }
         Action::UnbondProvider | Action::Heartbeat | Action::CommitPrice { .. } => return None,
     })
 }

@@ -337,6 +337,7 @@ fn ledger() -> LedgerView {
             credits_issued: Nusd::whole(100),
             credits_settled: Nusd(187_650),
             credits_refunded: Nusd::ZERO,
+            claims_refunded: Nusd::ZERO,
             nusd_per_watt,
         },
         validators: vec![validator(4, Some(10_000)), validator(6, None)],

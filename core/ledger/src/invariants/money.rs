@@ -123,7 +123,9 @@ pub(super) fn channels_add_up(state: &State) -> Result<(), String> {
         equal(&what, sum, Some(channel.deposit))?;
         equal(&what, lanes.remove(id).unwrap_or_default(), channel.claimed)?;
         let waits = pending.remove(id).unwrap_or_default();
-        equal(&what, channel.settled.checked_add(waits), Some(channel.claimed))?;
+        let gone = channel.settled.checked_add(channel.refunded);
+        let all = gone.and_then(|gone| gone.checked_add(waits));
+        equal(&what, all, Some(channel.claimed))?;
         equal(&what, channel.terms.id(state.chain_id()), *id)?;
         let at_rest = channel.balance().is_zero() && channel.withdraw_at.is_none();
         ensure(channel.open || at_rest, || format!("{what} is closed and holds something"))?;
@@ -140,6 +142,8 @@ fn add(sums: &mut BTreeMap<ChannelId, Nusd>, channel: ChannelId, amount: Nusd) {
 pub(super) fn claims_are_settled(state: &State) -> Result<(), String> {
     let settled: Nusd = state.channels().map(|(_, channel)| channel.settled).sum();
     equal("sum of settlements and settled credits", settled, state.supply().credits_settled)?;
+    let refunded: Nusd = state.channels().map(|(_, channel)| channel.refunded).sum();
+    equal("sum of refunds and refunded claims", refunded, state.supply().claims_refunded)?;
     let pending: Nusd = state.channels().map(|(_, channel)| channel.pending()).sum();
     equal("claims held back and what waits", pending, state.credit.get().pending)
 }

@@ -70,8 +70,8 @@ pub(super) fn the_root_is_that_of_the_entries(state: &State) -> Result<(), Strin
 
 pub(super) fn votes_are_fresh(state: &State) -> Result<(), String> {
     let period = state.period(state.now());
-    for ((voted_in, voter), price) in state.price_votes.iter() {
-        ensure(*voted_in == period, || format!("{voter} voted {price:?} in period {voted_in}"))?;
+    for ((voted_in, voter), vote) in state.price_votes.iter() {
+        ensure(*voted_in == period, || format!("{voter} voted {vote:?} in period {voted_in}"))?;
     }
     for ((committed_in, voter), _) in state.price_commits.iter() {
         let fresh = committed_in.saturating_add(1) >= period && *committed_in <= period;

@@ -4,7 +4,13 @@
 use std::collections::BTreeSet;
 
 use types::{
-    Address, ChannelId, Hash32, Height, Lane, Nonce, Nusd, PublicKey, Signature, TimeMs, Watt,
+    Address, ChannelId, Hash32, Height, Lane, ModelId, Nonce, Nusd, Ppm, PublicKey, Signature,
+    TimeMs, Watt,
+    audit::{
+        AuditOutcome, Backend, Beacon, Calibration, ClosedRound, Commitment, CommitmentId,
+        Evidence, KeptEvidence, ModelStanding, ReceiptsCommitment, ReplayCounts, Responses, Round,
+        Said, Sanction, Seat, Standing, VerifierRecord,
+    },
     channel::{ChannelTerms, Voucher},
     genesis::{Bucket, Genesis, GenesisAccount, GenesisValidator, GenesisVesting, Params},
     sign::Signed,
@@ -15,7 +21,7 @@ use types::{
 
 use super::*;
 use crate::{
-    Weight, Work,
+    Weight, Work, audit,
     bank::Module,
     channel,
     credits::{self, Breaker},
@@ -33,6 +39,9 @@ const OPERATOR: Address = Address([2; 20]);
 const BURIED: Address = Address([5; 20]);
 const KEY: PublicKey = PublicKey([3; 32]);
 const BURIED_KEY: PublicKey = PublicKey([5; 32]);
+const MODEL: ModelId = ModelId([7; 32]);
+const RECEIPTS: ReceiptsCommitment =
+    ReceiptsCommitment { model: MODEL, root: Hash32([1; 32]), count: 3 };
 /// Nobody.
 const NOBODY: Address = Address([9; 20]);
 
@@ -67,7 +76,90 @@ fn genesis() -> Genesis {
 }
 
 fn profile(moniker: &str) -> ProviderProfile {
-    ProviderProfile { moniker: moniker.to_owned(), ..ProviderProfile::default() }
+    let models = vec![MODEL];
+    ProviderProfile { moniker: moniker.to_owned(), models, ..ProviderProfile::default() }
+}
+
+fn commitment(sequence: u64) -> CommitmentId {
+    CommitmentId { provider: OPERATOR, sequence }
+}
+
+fn commitment_of(provider: Address) -> CommitmentId {
+    CommitmentId { provider, sequence: 0 }
+}
+
+fn round() -> Round {
+    Round {
+        receipts: RECEIPTS,
+        height: Height(1),
+        beacon: Beacon::default(),
+        share: Ppm::ONE,
+        opened_at: TimeMs(1),
+        commit_by: TimeMs(600),
+        reveal_by: TimeMs(700),
+        closes_at: TimeMs(700),
+        seats: vec![Seat { verifier: PAYER, said: Said::Nothing }],
+    }
+}
+
+/// A commitment that waits, one that is audited, one that was, and what came of it.
+fn audit(state: &mut State) {
+    let (payer, operator) = (&mut context(PAYER), &mut context(OPERATOR));
+    audit::commit(state, operator, RECEIPTS).unwrap();
+    state.put_round(commitment(7), Some(round()));
+    let means = Calibration { l1: Ppm::ONE_PERCENT, l2: Ppm::ONE_PERCENT, tokens: 1 };
+    audit::publish_calibration(state, payer, MODEL, Backend::Rocm, means).unwrap();
+    let evidence = Evidence {
+        model: MODEL,
+        backend: Backend::Rocm,
+        responses: Responses::of([Hash32([1; 32])]).unwrap(),
+        tokens: 1,
+        replay: ReplayCounts::default(),
+        l1: None,
+        l2: None,
+        identified: None,
+    };
+    let piece = |found_at| KeptEvidence {
+        commitment: commitment(6),
+        verifier: PAYER,
+        height: Height(1),
+        found_at: TimeMs(found_at),
+        counts: false,
+        evidence: evidence.clone(),
+    };
+    let standing = ModelStanding { evidence: vec![piece(1), piece(2)], ..Default::default() };
+    state.model_standings.insert((OPERATOR, MODEL), standing);
+    state.standings.insert(OPERATOR, Standing { good: 1, ..Standing::default() });
+    state.verifiers.insert(PAYER, VerifierRecord { rounds: 1, missed: 1 });
+    state.push_closed(ClosedRound {
+        commitment: commitment(6),
+        receipts: RECEIPTS,
+        beacon: Beacon::default(),
+        share: Ppm::ONE,
+        closed_at: TimeMs(2),
+        verdicts: vec![(PAYER, None)],
+        outcome: AuditOutcome::Abstained,
+        would_be: Sanction::None,
+        sanction: Sanction::None,
+    });
+}
+
+fn change_round(state: &mut State, change: fn(&mut Round)) {
+    let mut round = round();
+    change(&mut round);
+    state.put_round(commitment(7), Some(round));
+}
+
+fn change_standing(state: &mut State, change: fn(&mut Standing)) {
+    let mut standing = state.standing(&OPERATOR);
+    change(&mut standing);
+    state.standings.insert(OPERATOR, standing);
+}
+
+fn change_model(state: &mut State, change: fn(&mut ModelStanding)) {
+    let mut standing = state.model_standings.get(&(OPERATOR, MODEL)).unwrap().clone();
+    change(&mut standing);
+    state.model_standings.insert((OPERATOR, MODEL), standing);
 }
 
 fn terms(salt: u64) -> ChannelTerms {
@@ -82,7 +174,7 @@ fn terms(salt: u64) -> ChannelTerms {
 
 /// Two providers, a gateway, an open channel with a claim that waits and a closed one, a refund, a
 /// validator with rewards, a delegation, an unbonding and a missed block, another one that is buried,
-/// a commitment and a budget that has vested in part.
+/// a commitment, a budget that has vested in part, and audits.
 fn state() -> State {
     let mut state = State::from_genesis(&genesis()).unwrap();
     let (payer, operator) = (&mut context(PAYER), &mut context(OPERATOR));
@@ -118,6 +210,7 @@ fn state() -> State {
     slashing::punish(&mut state, buried, OperatorId::validator(BURIED), fault).unwrap();
     vesting::claim(&mut state, payer, Bucket::Team).unwrap();
     oracle::commit(&mut state, payer, Hash32([1; 32])).unwrap();
+    audit(&mut state);
     let block = crate::BlockInfo { height: Height(1), time: TimeMs(500), absent: &[KEY] };
     state.execute_block::<types::tx::VerifiedTx>(block, &[]).unwrap();
     state.commit();
@@ -257,7 +350,10 @@ const DAMAGES: &[(&str, Damage)] = &[
         state.arrivals.insert((PAYER, to, from), ());
     }),
     ("CM1", |state| change_account(state, PAYER, |account| account.nonce = Nonce(77))),
-    ("OR1", |state| state.price_votes.insert((7, PAYER), Nusd(1))),
+    ("OR1", |state| {
+        let vote = oracle::Vote { nusd_per_watt: Nusd(1), salt: Hash32([1; 32]) };
+        state.price_votes.insert((7, PAYER), vote);
+    }),
     ("OR1", |state| state.price_commits.insert((7, PAYER), Hash32([1; 32]))),
     ("OR1", |state| change_oracle(state, |oracle| oracle.nusd_per_watt = Nusd(5))),
     ("OR1", |state| {
@@ -287,6 +383,57 @@ const DAMAGES: &[(&str, Damage)] = &[
         state.signings.insert(KEY, signing);
     }),
     ("RW1", |state| change_operator(state, PAYER, |operator| operator.commission_due.0 += 1)),
+    ("CH1", |state| change_channel(state, |channel| channel.refunded.0 += 1)),
+    ("CH3", |state| change_supply(state, |supply| supply.claims_refunded.0 += 1)),
+    ("IX1", |state| state.claims.remove(&state.claims.first().unwrap().0.clone())),
+    ("IX1", |state| state.closing.remove(&(TimeMs(700), commitment(7)))),
+    ("IX1", |state| state.ripening.remove(&(0, commitment(0)))),
+    ("AU1", |state| {
+        let commitment = *state.commitments.first().unwrap().1;
+        state.put_commitment(commitment_of(NOBODY), Some(commitment));
+    }),
+    ("AU1", |state| {
+        let waits = *state.commitments.first().unwrap().1;
+        state.put_commitment(commitment(7), Some(waits));
+    }),
+    ("AU1", |state| {
+        let waits = *state.commitments.first().unwrap().1;
+        state.put_commitment(commitment(8), Some(Commitment { period: 9, ..waits }));
+    }),
+    ("AU1", |state| (10..50).for_each(|n| state.put_round(commitment(n), Some(round())))),
+    ("AU1", |state| change_round(state, |round| round.receipts.count = 0)),
+    ("AU1", |state| state.beacon.set(Beacon { period: 0, reveals: 1, ..Beacon::default() })),
+    ("AU2", |state| change_round(state, |round| round.seats.push(round.seats[0].clone()))),
+    ("AU2", |state| change_round(state, |round| round.seats[0].verifier = OPERATOR)),
+    ("AU2", |state| change_round(state, |round| round.seats.clear())),
+    ("AU2", |state| change_round(state, |round| round.closes_at = TimeMs(701))),
+    ("AU3", |state| change_model(state, |standing| standing.evidence.reverse())),
+    ("AU3", |state| {
+        change_model(state, |standing| standing.evidence[0].evidence.model = ModelId([9; 32]));
+    }),
+    ("AU3", |state| {
+        change_model(state, |standing| {
+            let newest = standing.evidence[1].clone();
+            standing.evidence.extend(vec![newest; 15]);
+        });
+    }),
+    ("AU3", |state| change_model(state, |standing| *standing = ModelStanding::default())),
+    ("AU4", |state| change_standing(state, |standing| standing.good = u64::MAX)),
+    ("AU4", |state| change_standing(state, |standing| *standing = Standing::default())),
+    ("AU4", |state| state.verifiers.insert(PAYER, VerifierRecord { rounds: 1, missed: 2 })),
+    ("AU5", |state| change_standing(state, |standing| standing.held_until = Some(TimeMs(9)))),
+    ("AU5", |state| change_standing(state, |standing| standing.missing_since = Some(TimeMs(9)))),
+    ("AU5", |state| change_model(state, |standing| standing.delisted_until = Some(TimeMs(9)))),
+    ("AU5", |state| change_model(state, |standing| standing.suspended = true)),
+    ("AU5", |state| change_supply(state, |supply| supply.claims_refunded.0 += 1)),
+    ("AU6", |state| {
+        let closed = state.closed_rounds.first().unwrap().1.clone();
+        state.closed_rounds.insert(1, ClosedRound { sanction: Sanction::Escalate, ..closed });
+    }),
+    ("AU7", |state| {
+        let means = Calibration { l1: Ppm::ONE, l2: Ppm::ONE_PERCENT, tokens: 1 };
+        state.calibrations.insert((PAYER, MODEL, Backend::Metal), means);
+    }),
     ("V1", |state| state.active.remove(&KEY)),
     ("V1", |state| {
         state.active.insert(KEY, ActiveValidator { operator: PAYER, power: 0 });
@@ -350,10 +497,18 @@ fn every_step_that_must_not_happen_is_seen() {
         ("N1", |state| change_account(state, PAYER, |account| account.nonce = Nonce(0))),
         ("SL4", |state| change_operator(state, BURIED, |operator| operator.tombstoned = false)),
         ("SL4", |state| state.operators.remove(&OperatorId::validator(BURIED))),
+        ("L2", |state| change_supply(state, |supply| supply.claims_refunded.0 -= 1)),
+        ("CH2", |state| change_channel(state, |channel| channel.refunded.0 -= 1)),
+        ("AU8", |state| change_supply(state, |supply| supply.claims_refunded.0 += 1)),
+        ("AU8", |state| change_model(state, |standing| standing.delisted_until = Some(TimeMs(9)))),
+        ("AU8", |state| state.beacon.set(Beacon { reveals: 3, ..*state.beacon() })),
     ];
     let mut before = state();
     change_account(&mut before, PAYER, |account| account.nonce = Nonce(1));
     change_supply(&mut before, |supply| supply.burned.slash.0 += 1);
+    change_supply(&mut before, |supply| supply.claims_refunded.0 += 1);
+    change_channel(&mut before, |channel| channel.refunded.0 += 1);
+    before.beacon.set(Beacon { period: 5, value: Hash32([1; 32]), reveals: 2 });
     change_credit(&mut before, |credit| {
         credit.breaker = Breaker::Paused { since: TimeMs(1) };
     });

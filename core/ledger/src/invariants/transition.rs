@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use types::{Address, Nusd, state::Channel};
 
-use super::{Violation, ensure, equal};
+use super::{Violation, audits, ensure, equal};
 use crate::{credits::Breaker, state::State};
 
 /// What must hold between a state and a later one when `signers` made the transactions in between:
-/// L2, L6, BME5, BME6, CH2, N1 and SL4.
+/// L2, L6, BME5, BME6, CH2, N1, SL4 and AU8.
 pub fn check_transition(
     before: &State,
     after: &State,
@@ -21,7 +21,8 @@ pub fn check_transition(
     nothing_is_issued_while_paused(before, after).map_err(broken("BME6"))?;
     claims_only_grow(before, after).map_err(broken("CH2"))?;
     nonces_only_grow(before, after).map_err(broken("N1"))?;
-    tombstones_stay(before, after).map_err(broken("SL4"))
+    tombstones_stay(before, after).map_err(broken("SL4"))?;
+    audits::nothing_is_taken_in_the_shadow(before, after).map_err(broken("AU8"))
 }
 
 fn counters_only_grow(before: &State, after: &State) -> Result<(), String> {
@@ -43,6 +44,7 @@ fn counters_only_grow(before: &State, after: &State) -> Result<(), String> {
         ("credits issued", old.credits_issued, new.credits_issued),
         ("credits settled", old.credits_settled, new.credits_settled),
         ("credits refunded", old.credits_refunded, new.credits_refunded),
+        ("claims refunded", old.claims_refunded, new.claims_refunded),
     ];
     for (what, old, new) in credits {
         ensure(old <= new, || format!("{what} fell from {old:?} to {new:?}"))?;
@@ -66,7 +68,8 @@ fn only_signers_pay(
     })
 }
 
-/// What somebody owns, free and in channels it pays into, grows by its own purchases only.
+/// What somebody owns, free and in channels it pays into, grows by its own purchases and by what came back
+/// of claims only.
 fn credits_stay_with_their_owner(
     before: &State,
     after: &State,
@@ -76,19 +79,31 @@ fn credits_stay_with_their_owner(
     let others = new.iter().filter(|(address, _)| !signers.contains(address));
     others.into_iter().try_for_each(|(address, new)| {
         let old = old.get(address).copied().unwrap_or_default();
-        ensure(*new <= old, || format!("{address} bought nothing and has {new:?} after {old:?}"))
+        let came_back = new.came_back.saturating_sub(old.came_back);
+        ensure(new.owned <= old.owned.saturating_add(came_back), || {
+            format!("{address} bought nothing and has {:?} after {:?}", new.owned, old.owned)
+        })
     })
 }
 
-fn credits_by_owner(state: &State) -> BTreeMap<Address, Nusd> {
-    let free = state.accounts().map(|(address, account)| (*address, account.credits));
-    let held = state.channels().map(|(_, channel)| (channel.terms.payer, channel.balance()));
-    let mut owned: BTreeMap<Address, Nusd> = BTreeMap::new();
-    for (address, credits) in free.chain(held) {
-        let sum = owned.entry(address).or_default();
-        *sum = sum.saturating_add(credits);
+/// What one account has in credits, and all that ever came back to it of claims.
+#[derive(Clone, Copy, Default)]
+struct Credits {
+    owned: Nusd,
+    came_back: Nusd,
+}
+
+fn credits_by_owner(state: &State) -> BTreeMap<Address, Credits> {
+    let mut owners: BTreeMap<Address, Credits> = BTreeMap::new();
+    for (address, account) in state.accounts() {
+        owners.entry(*address).or_default().owned = account.credits;
     }
-    owned
+    for (_, channel) in state.channels() {
+        let credits = owners.entry(channel.terms.payer).or_default();
+        credits.owned = credits.owned.saturating_add(channel.balance());
+        credits.came_back = credits.came_back.saturating_add(channel.refunded);
+    }
+    owners
 }
 
 /// A pause that was there before and is there still kept everybody from buying.
@@ -121,8 +136,10 @@ fn channel_follows(old: &Channel, new: &Channel) -> bool {
     let grows = old.deposit <= new.deposit
         && old.claimed <= new.claimed
         && old.settled <= new.settled
+        && old.refunded <= new.refunded
         && old.returned <= new.returned;
-    let closed = Channel { settled: new.settled, ..old.clone() };
+    let (settled, refunded) = (new.settled, new.refunded);
+    let closed = Channel { settled, refunded, ..old.clone() };
     let stays_closed = old.open || *new == closed;
     old.terms == new.terms && old.opened_at == new.opened_at && grows && stays_closed
 }

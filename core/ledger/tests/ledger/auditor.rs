@@ -221,6 +221,10 @@ impl Auditor {
                 self.mint(VAULT, watt.0);
                 self.see_paid(*operator, watt.0, parts, withheld.0);
             }
+            Event::ClaimRefunded { channel, payer, credits, .. } => {
+                self.pending.sub(*channel, credits.0);
+                self.credits.add(*payer, credits.0);
+            }
             Event::DepositReturned { channel, payer, amount }
             | Event::ChannelClosed { channel, payer, returned: amount, .. } => {
                 self.held.sub(*channel, amount.0);
@@ -276,7 +280,19 @@ impl Auditor {
             | Event::Unjailed { .. }
             | Event::PriceCommitted { .. }
             | Event::PriceCounted { .. }
-            | Event::PriceNotCounted { .. } => {}
+            | Event::PriceNotCounted { .. }
+            | Event::BeaconDrawn { .. }
+            | Event::ReceiptsCommitted { .. }
+            | Event::AuditOpened { .. }
+            | Event::AuditDropped { .. }
+            | Event::VerdictCommitted { .. }
+            | Event::VerdictRevealed { .. }
+            | Event::AuditClosed { .. }
+            | Event::Escalated { .. }
+            | Event::ModelDelisted { .. }
+            | Event::QualityMoved { .. }
+            | Event::CalibrationPublished { .. }
+            | Event::ClaimHeld { .. } => {}
         }
     }
 
@@ -295,13 +311,16 @@ impl Auditor {
     }
 
     fn see_slashed(&mut self, slashed: &Slashed) {
-        let Slashed { amount, burned, bounty, refunded, insured, reporter, harmed, .. } = *slashed;
+        let Slashed { amount, burned, bounty, refunded, insured, reporter, .. } = *slashed;
         // SL1, and at least half is burned.
         assert_eq!(amount.0, burned.0 + bounty.0 + refunded.0 + insured.0);
         assert!(burned.0 * 2 >= amount.0);
         self.burn(STAKE, burned.0);
         self.pay(STAKE, reporter.unwrap_or(TREASURY), bounty.0);
-        self.pay(STAKE, harmed.unwrap_or(TREASURY), refunded.0);
+        assert_eq!(slashed.harmed.iter().map(|(_, part)| part.0).sum::<u128>(), refunded.0);
+        for (harmed, part) in &slashed.harmed {
+            self.pay(STAKE, *harmed, part.0);
+        }
         self.pay(STAKE, Module::Insurance.address(), insured.0);
     }
 

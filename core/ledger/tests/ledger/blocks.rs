@@ -120,7 +120,7 @@ fn the_digest_of_a_known_history_is_known() {
     world.apply("paul", redeem(vec![claim("gina", channel, 0, usd, usd)]));
     world.apply("paul", Action::UnbondProvider);
     world.apply("paul", Action::CloseChannel { channel });
-    expect!["1add189951248af9574ca5ea4f43ca76f5f9759a25bbe4e8eec8398b7c05817b"]
+    expect!["6ba5f862e63028e4e86569a4be3df97679ac94b3d64d2d8396b1b341c4e3a88d"]
         .assert_eq(&world.state.app_hash().to_string());
 }
 

@@ -3,6 +3,7 @@
 mod world;
 
 mod adversaries;
+mod audits;
 mod bank;
 mod blocks;
 mod channels;

@@ -99,7 +99,9 @@ fn a_vote_is_revealed_one_period_after_its_commitment_and_once() {
         ],
     );
     world.wait(MINUTE_MS);
-    world.check_end(expect!["oracle.counted: period=17 before=2000000000 after=2100000000 median=2100000000 revealed=20001"]);
+    world.check_end(expect![[r#"
+        audit.beacon: period=17 value=45abc4e79e448d52c2f65d02ef74d92396a6800be74e8e52e744ba92602c4ce1 reveals=1
+        oracle.counted: period=17 before=2000000000 after=2100000000 median=2100000000 revealed=20001"#]]);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! the import goes on in step; at the end the same blocks are replayed from genesis, and one history
 //! is made a second time from its seed. A failure prints the seed that reproduces it.
 
+mod audits;
 mod operations;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,10 +14,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use ledger::{Event, State, TxOutcome};
 use types::{
     Address, ChannelId, Nusd, TimeMs, Watt,
+    audit::{CommitmentId, Verdict},
     genesis::{Bucket, Genesis, GenesisVesting},
-    params::CreditPolicy,
+    params::{AuditMode, CreditPolicy},
     split::{Shares, Split},
-    tx::{Tx, VerifiedTx},
+    tx::{Action, Tx, VerifiedTx},
 };
 
 use crate::{
@@ -75,15 +77,18 @@ fn seeds() -> Vec<u64> {
 
 /// Every action there is. Each is applied and each is refused for a reason of its own, which does not
 /// mean a wrong nonce or a fee that cannot be paid.
-const ACTIONS: [&str; 26] = [
+const ACTIONS: [&str; 30] = [
     "buy_credits",
     "claim_vested",
     "close_channel",
     "commit_price",
+    "commit_receipts",
+    "commit_verdict",
     "delegate",
     "finalize_withdraw",
     "heartbeat",
     "open_channel",
+    "publish_calibration",
     "redeem_vouchers",
     "redelegate",
     "refund_credits",
@@ -93,6 +98,7 @@ const ACTIONS: [&str; 26] = [
     "request_withdraw",
     "return_deposit",
     "reveal_price",
+    "reveal_verdict",
     "set_commission",
     "submit_evidence",
     "top_up_channel",
@@ -105,11 +111,24 @@ const ACTIONS: [&str; 26] = [
 ];
 
 /// Every error that histories as long as these reach.
-const CODES: [&str; 68] = [
+const CODES: [&str; 82] = [
     "account.insufficient_credits",
     "account.insufficient_watt",
     "amount.overflow",
     "amount.zero",
+    "audit.calibration_mean",
+    "audit.early",
+    "audit.inconsistent",
+    "audit.late",
+    "audit.mismatch",
+    "audit.model_not_offered",
+    "audit.no_round",
+    "audit.not_verifier",
+    "audit.off",
+    "audit.receipts_count",
+    "audit.repeated",
+    "audit.too_many_commitments",
+    "audit.uncommitted",
     "channel.closed",
     "channel.exists",
     "channel.not_payer",
@@ -172,6 +191,7 @@ const CODES: [&str; 68] = [
     "validator.consensus_key",
     "validator.consensus_key_taken",
     "validator.no_seat",
+    "validator.unknown",
     "vesting.no_bucket",
     "vesting.nothing",
 ];
@@ -211,6 +231,8 @@ struct Sim {
     channels: Vec<(ChannelId, &'static str, &'static str)>,
     /// Prices that were committed to, by period and voter.
     votes: BTreeMap<(u64, &'static str), Nusd>,
+    /// Verdicts that were committed to.
+    verdicts: BTreeMap<(CommitmentId, &'static str), Verdict>,
     /// Whose validator does not sign.
     asleep: Option<&'static str>,
     /// Blocks as they were executed, skipped transactions included.
@@ -242,6 +264,7 @@ impl Sim {
             seen: Seen::default(),
             channels: Vec::new(),
             votes: BTreeMap::new(),
+            verdicts: BTreeMap::new(),
             asleep: None,
             executed: Vec::new(),
         }
@@ -250,8 +273,12 @@ impl Sim {
     fn block(&mut self, number: u64) {
         self.pass_time();
         let mut nonces: BTreeMap<Address, u64> = BTreeMap::new();
+        // Now and then all validators vote, so that a beacon is strong.
+        let mut planned = if self.below(3) == 0 { self.votes_of_all() } else { Vec::new() };
         let count = self.below(9);
-        let txs: Vec<VerifiedTx> = (0..count).map(|_| self.tx(&mut nonces)).collect();
+        planned.extend((0..count).map(|_| self.operation()));
+        let txs: Vec<VerifiedTx> =
+            planned.into_iter().map(|(name, action)| self.tx(&mut nonces, name, action)).collect();
         let outcome = self.world.block(&txs);
         self.auditor.see(&txs, &outcome);
         self.auditor.compare(&self.world.state);
@@ -331,8 +358,12 @@ impl Sim {
     }
 
     /// Now and then with something wrong around the action.
-    fn tx(&mut self, nonces: &mut BTreeMap<Address, u64>) -> VerifiedTx {
-        let (name, action) = self.operation();
+    fn tx(
+        &mut self,
+        nonces: &mut BTreeMap<Address, u64>,
+        name: &'static str,
+        action: Action,
+    ) -> VerifiedTx {
         let sender = address(name);
         let next =
             nonces.entry(sender).or_insert_with(|| self.world.state.account(&sender).nonce.0);
@@ -410,6 +441,17 @@ fn draw_genesis(seed: u64, rng: &mut Rng, genesis: &mut Genesis) {
     params.slashing.window_blocks = 12;
     params.slashing.downtime = ppm(20_000);
     params.slashing.oracle = ppm(10_000);
+    let modes = [AuditMode::Enforced, AuditMode::Enforced, AuditMode::Shadow, AuditMode::Off];
+    params.audits.mode = modes[(seed % 4) as usize];
+    params.audits.enforced = vec![audits::MODELS[0]];
+    params.audits.open_max = 4;
+    params.audits.commit_ms = HOUR_MS;
+    params.audits.reveal_ms = HOUR_MS;
+    params.audits.quality_weight = ppm(200_000);
+    params.audits.halving_passes = 2;
+    params.audits.escalate_ms = HOUR_MS;
+    params.audits.missing_ms = 2 * HOUR_MS;
+    params.audits.delist_ms = 2 * HOUR_MS;
     params.oracle.max_age_ms = 2 * HOUR_MS;
     params.oracle.twap_ms = 10 * MINUTE_MS;
     params.oracle.window_counts = 12;

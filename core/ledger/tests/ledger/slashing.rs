@@ -34,7 +34,7 @@ fn slashed(world: &mut World, name: &str, action: Action) -> Slashed {
         panic!("{shown}");
     };
     let found = events.iter().find_map(|event| match event {
-        ledger::Event::Slashed(slashed) => Some(*slashed),
+        ledger::Event::Slashed(slashed) => Some(slashed.clone()),
         _ => None,
     });
     found.unwrap_or_else(|| panic!("{shown}"))
@@ -295,7 +295,10 @@ fn a_double_claim_refunds_who_was_harmed_and_buries_the_provider() {
     assert_eq!(loss.amount, Watt::whole(5));
     assert_eq!(loss.burned, Watt::from_decimal("2.5").unwrap());
     assert_eq!(loss.bounty, Watt::from_decimal("0.25").unwrap());
-    assert_eq!((loss.harmed, loss.refunded), (Some(address("gina")), Watt::whole(1)));
+    assert_eq!(
+        (loss.harmed, loss.refunded),
+        (vec![(address("gina"), Watt::whole(1))], Watt::whole(1))
+    );
     assert_eq!(loss.insured, Watt::from_decimal("1.25").unwrap());
     assert_eq!(world.watt("gina").0, gina.0 + loss.refunded.0);
     world.check("alice", evidence(), expect!["failed stake.tombstoned: provider/paul was buried for a grave fault and never comes back; use another account"]);

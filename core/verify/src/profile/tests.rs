@@ -88,14 +88,3 @@ fn every_part_changes_the_seed() {
     assert_ne!(of((zero.0, zero.1, Address([1; 20]), zero.3)), first);
     assert_ne!(of((zero.0, zero.1, zero.2, RequestId([1; 16]))), first);
 }
-
-#[test]
-fn the_share_of_audits_is_the_one_that_was_set() {
-    let beacon = Hash32([3; 32]);
-    let receipts = (0..20_000u32).map(|n| sha256(&[&n.to_le_bytes()]));
-    let count = |share| receipts.clone().filter(|it| is_audited(&beacon, it, share)).count();
-    assert_eq!(count(0), 0);
-    assert_eq!(count(1_000_000), 20_000);
-    let one_percent = count(10_000);
-    assert!((150..250).contains(&one_percent), "{one_percent}");
-}

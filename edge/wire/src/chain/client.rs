@@ -8,15 +8,19 @@ use async_trait::async_trait;
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use types::{
-    Address, ChannelId, Height, TxId, genesis::Genesis, stake::OperatorId, state::StateKey,
+    Address, ChannelId, Height, TxId,
+    audit::{Beacon, CommitmentId},
+    genesis::Genesis,
+    stake::OperatorId,
+    state::StateKey,
     tx::SignedTx,
 };
 
 use super::{
-    ANSWER_BYTES_MAX, AccountView, BlockView, Chain, ChainError, ChainStatus, ChannelView,
-    ErrorBody, EventPage, GatewayView, LightBlock, OperatorView, PAGE_ENTRIES_MAX, ParamView,
-    ProviderView, ProvingChain, StakeView, StateProof, StateProofs, SupplyView, TxOutcome,
-    ValidatorView, code,
+    ANSWER_BYTES_MAX, AccountView, AuditsView, BlockView, CalibrationView, Chain, ChainError,
+    ChainStatus, ChannelView, ErrorBody, EventPage, ExclusionView, GatewayView, LightBlock,
+    OperatorView, PAGE_ENTRIES_MAX, ParamView, ProviderAuditsView, ProviderView, ProvingChain,
+    RoundView, StakeView, StateProof, StateProofs, SupplyView, TxOutcome, ValidatorView, code,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -97,6 +101,52 @@ impl HttpChain {
         self.get("/v1/params").await
     }
 
+    /// Rounds that are open, after `after`, and the last closed ones: at most `limit` and at most
+    /// [`PAGE_ENTRIES_MAX`] of each.
+    pub async fn audits(
+        &self,
+        after: Option<CommitmentId>,
+        limit: usize,
+    ) -> Result<AuditsView, ChainError> {
+        let after = after.map(|after| format!("&after={after}")).unwrap_or_default();
+        self.get(&format!("/v1/audits?limit={limit}{after}")).await
+    }
+
+    /// All rounds that are open.
+    pub async fn open_rounds(&self) -> Result<Vec<RoundView>, ChainError> {
+        let mut rounds: Vec<RoundView> = Vec::new();
+        for _ in 0..PAGES_MAX {
+            let after = rounds.last().map(|round| round.commitment);
+            let page = self.audits(after, PAGE_ENTRIES_MAX).await?.open;
+            let full = page.len() >= PAGE_ENTRIES_MAX;
+            rounds.extend(page);
+            if !full {
+                return Ok(rounds);
+            }
+        }
+        Err(self.unexpected(format!("more than {} open rounds", rounds.len())))
+    }
+
+    /// All that is kept of the audits of a provider; that of a stranger, if it was never audited.
+    pub async fn audits_of(&self, provider: Address) -> Result<ProviderAuditsView, ChainError> {
+        self.get(&format!("/v1/audits/{provider}")).await
+    }
+
+    /// Providers and models that gateways do not choose.
+    pub async fn exclusions(&self) -> Result<Vec<ExclusionView>, ChainError> {
+        self.list("/v1/exclusions?", ExclusionView::key).await
+    }
+
+    /// The newest beacon. One with no reveals: there was none yet.
+    pub async fn beacon(&self) -> Result<Beacon, ChainError> {
+        self.get("/v1/beacons/latest").await
+    }
+
+    /// The honest means in force.
+    pub async fn calibrations(&self) -> Result<Vec<CalibrationView>, ChainError> {
+        self.list("/v1/calibrations?", CalibrationView::key).await
+    }
+
     /// An entry with its proof, whether it exists or not.
     pub async fn prove(&self, key: StateKey) -> Result<StateProof, ChainError> {
         self.get(&match key {
@@ -108,6 +158,12 @@ impl HttpChain {
             StateKey::Provider { operator } => format!("/v1/proofs/providers/{operator}"),
             StateKey::Operator { id } => format!("/v1/proofs/operators/{id}"),
             StateKey::Gateway { operator } => format!("/v1/proofs/gateways/{operator}"),
+            StateKey::Beacon => "/v1/proofs/beacon".to_owned(),
+            StateKey::Round { commitment } => format!("/v1/proofs/rounds/{commitment}"),
+            StateKey::Standing { provider } => format!("/v1/proofs/standings/{provider}"),
+            StateKey::ModelStanding { provider, model } => {
+                format!("/v1/proofs/standings/{provider}/{model}")
+            }
         })
         .await
     }

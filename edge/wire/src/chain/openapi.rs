@@ -4,6 +4,8 @@
 //! same serde code, so a field cannot be missing here and present on the wire. Numbers that may
 //! exceed 2⁵³ and all ids are strings.
 
+mod audits;
+
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use types::{
@@ -20,6 +22,8 @@ use types::{
     tree::{TreeLeaf, TreeProof},
     tx::{Action, Tx},
 };
+
+use audits::{BEACON, audits, audits_of_provider, calibration, exclusion};
 
 use super::{
     AccountView, BlockView, BudgetView, ChainStatus, ChannelView, ErrorBody, Event, EventPage,
@@ -112,6 +116,50 @@ pub const ROUTES: &[Route] = &[
         "A channel and all its lanes, each with its proof",
         &[],
         One("StateProofs"),
+    ),
+    get("/v1/proofs/beacon", "The newest beacon with its proof", &[], One("StateProof")),
+    get(
+        "/v1/proofs/rounds/{provider}/{sequence}",
+        "An open round of audits with its proof",
+        &[],
+        One("StateProof"),
+    ),
+    get(
+        "/v1/proofs/standings/{provider}",
+        "A provider's standing with its proof",
+        &[],
+        One("StateProof"),
+    ),
+    get(
+        "/v1/proofs/standings/{provider}/{model}",
+        "A provider's standing with one model, with its proof",
+        &[],
+        One("StateProof"),
+    ),
+    get(
+        "/v1/audits",
+        "Open rounds of audits, by commitment, and the last closed ones",
+        PAGE,
+        One("AuditsView"),
+    ),
+    get(
+        "/v1/audits/{provider}",
+        "All that is kept of a provider's audits",
+        &[],
+        One("ProviderAuditsView"),
+    ),
+    get(
+        "/v1/exclusions",
+        "Providers and models that gateways do not choose, by both",
+        PAGE,
+        Many("ExclusionView"),
+    ),
+    get("/v1/beacons/latest", "The newest beacon", &[], One("Beacon")),
+    get(
+        "/v1/calibrations",
+        "Honest means in force, by model and kind of machine",
+        PAGE,
+        Many("CalibrationView"),
     ),
     get(
         "/v1/light/latest",
@@ -219,6 +267,11 @@ fn schemas() -> Value {
     add("OperatorView", sample(operator()));
     add("StateProof", sample(proof()));
     add("StateProofs", sample(proofs()));
+    add("AuditsView", sample(audits()));
+    add("ProviderAuditsView", sample(audits_of_provider()));
+    add("ExclusionView", sample(exclusion()));
+    add("Beacon", sample(BEACON));
+    add("CalibrationView", sample(calibration()));
     add("LightBlock", sample(light_block()));
     add("BlockView", sample(block()));
     add("TxOutcome", sample(outcome()));
@@ -266,6 +319,7 @@ const WATT: Watt = Watt(0);
 const USD: Nusd = Nusd(0);
 const TIME: TimeMs = TimeMs(0);
 const CHANNEL: ChannelId = ChannelId([0; 32]);
+const MODEL: ModelId = ModelId([0; 32]);
 
 /// A name that every text of the samples may have.
 fn name() -> String {
@@ -341,6 +395,7 @@ fn supply() -> SupplyView {
         credits_issued: USD,
         credits_settled: USD,
         credits_refunded: USD,
+        claims_refunded: USD,
         credits_pending: USD,
         nusd_per_watt: USD,
     }
@@ -376,6 +431,7 @@ fn channel() -> ChannelView {
         deposit: USD,
         claimed: USD,
         settled: USD,
+        refunded: Nusd::ZERO,
         returned: USD,
         lanes: vec![LaneView { lane: Lane(0), claimed: USD }],
         opened_at: Height(1),

@@ -58,9 +58,11 @@ pub struct ChannelView {
     pub deposit: Nusd,
     /// All that was ever claimed, over all lanes.
     pub claimed: Nusd,
-    /// Of that, what was settled; the rest is held back.
+    /// Of that, what was settled; the rest is held back or was refunded.
     pub settled: Nusd,
-    /// What went back to the payer.
+    /// Of what was claimed, what went back to the payer because the provider was found out.
+    pub refunded: Nusd,
+    /// Of what was not claimed, what went back to the payer.
     pub returned: Nusd,
     /// What each used lane has claimed.
     pub lanes: Vec<LaneView>,
@@ -76,9 +78,9 @@ impl ChannelView {
         self.deposit.saturating_sub(self.returned)
     }
 
-    /// Claimed and not settled yet.
+    /// Claimed, and neither settled nor refunded yet.
     pub fn pending(&self) -> Nusd {
-        self.claimed.saturating_sub(self.settled)
+        self.claimed.saturating_sub(self.settled).saturating_sub(self.refunded)
     }
 }
 
@@ -195,6 +197,8 @@ pub struct SupplyView {
     pub credits_issued: Nusd,
     pub credits_settled: Nusd,
     pub credits_refunded: Nusd,
+    /// Claims that went back to their payers, who have them still.
+    pub claims_refunded: Nusd,
     pub nusd_per_watt: Nusd,
 }
 

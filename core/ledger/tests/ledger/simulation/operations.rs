@@ -13,7 +13,7 @@ use types::{
     tx::{Action, CreditPurchase, VoucherClaim},
 };
 
-use super::Sim;
+use super::{Sim, audits::MODELS};
 use crate::slashing::report;
 use crate::world::{
     COMMISSION, FREE_TERMS, MINUTE_MS, NAMES, address, claim, consensus_key, key, payer_key, ppm,
@@ -21,12 +21,12 @@ use crate::world::{
 };
 
 /// Those who validate or want to.
-const VALIDATORS: [&str; 5] = ["vera", "vito", "alice", "dora", "mallory"];
+pub(super) const VALIDATORS: [&str; 5] = ["vera", "vito", "alice", "dora", "mallory"];
 
 impl Sim {
     pub(super) fn operation(&mut self) -> (&'static str, Action) {
         let name = self.name();
-        match self.below(200) {
+        match self.below(250) {
             0..8 => (name, self.transfer()),
             8..24 => (name, self.purchase(name)),
             24..30 => (name, Action::RefundCredits { credits: self.credits(name) }),
@@ -81,8 +81,15 @@ impl Sim {
             162..165 => (self.pick(&VALIDATORS), Action::WithdrawCommission { role: self.role() }),
             165..170 => (self.pick(&VALIDATORS), Action::Unjail { role: self.role() }),
             170..172 => (name, self.evidence()),
-            172..184 => self.commitment(),
+            172..184 => {
+                let name = self.voter();
+                self.commitment(name)
+            }
             184..197 => self.reveal(),
+            200..208 => self.receipts(),
+            208..228 => self.verdict(),
+            228..246 => self.revelation(),
+            246..250 => self.calibration(),
             _ => {
                 let buckets = [Bucket::Team, Bucket::Treasury, Bucket::Community];
                 (name, Action::ClaimVested { bucket: self.pick(&buckets) })
@@ -115,8 +122,8 @@ impl Sim {
         match self.below(30) {
             0 => profile.region = "North Pole".to_owned(),
             1 => profile.models = vec![ModelId([1; 32]); 2],
-            2 => profile.models = vec![ModelId([1; 32]), ModelId([2; 32])],
-            _ => {}
+            2..5 => {}
+            _ => profile.models = MODELS.to_vec(),
         }
         let bond = if self.below(2) == 0 { Watt::ZERO } else { self.watt(name) };
         let is_known = self.world.state.operator(&provider(name)).is_some();
@@ -170,7 +177,7 @@ impl Sim {
     }
 
     /// Mostly one of the registered providers.
-    fn receiver(&mut self) -> &'static str {
+    pub(super) fn receiver(&mut self) -> &'static str {
         let providers: Vec<&'static str> = NAMES
             .into_iter()
             .filter(|name| self.world.state.provider(&address(name)).is_some())
@@ -331,8 +338,23 @@ impl Sim {
         Evidence::DoubleClaim { first, second }
     }
 
-    fn commitment(&mut self) -> (&'static str, Action) {
-        let name = self.voter();
+    /// Who has a seat reveals the vote of the period before, or commits to one.
+    pub(super) fn votes_of_all(&mut self) -> Vec<(&'static str, Action)> {
+        let earlier = self.world.state.period(self.world.now).saturating_sub(1);
+        let state = &self.world.state;
+        let is_seated =
+            |name: &&'static str| state.validator(&address(name)).is_some_and(|entry| entry.seated);
+        let seated: Vec<&'static str> = VALIDATORS.into_iter().filter(is_seated).collect();
+        let vote = |name| match self.votes.get(&(earlier, name)).copied() {
+            Some(nusd_per_watt) => {
+                (name, Action::RevealPrice { nusd_per_watt, salt: Hash32([7; 32]) })
+            }
+            None => self.commitment(name),
+        };
+        seated.into_iter().map(vote).collect()
+    }
+
+    fn commitment(&mut self, name: &'static str) -> (&'static str, Action) {
         let price = self.world.state.price().0;
         let factor = 850_000 + u128::from(self.below(self.price_range));
         let price = match self.below(60) {
@@ -385,11 +407,11 @@ impl Sim {
         }
     }
 
-    fn name(&mut self) -> &'static str {
+    pub(super) fn name(&mut self) -> &'static str {
         self.pick(&NAMES)
     }
 
-    fn mostly(&mut self, name: &'static str) -> &'static str {
+    pub(super) fn mostly(&mut self, name: &'static str) -> &'static str {
         if self.below(12) == 0 { self.name() } else { name }
     }
 

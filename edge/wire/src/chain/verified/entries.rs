@@ -46,8 +46,17 @@ pub(super) fn channel(
         None => return Err(Unproven::Lanes { id }),
     };
     let Some(bytes) = bytes else { return Ok(None) };
-    let Channel { terms, deposit, claimed, settled, returned, opened_at, withdraw_at, open } =
-        decode("channel", &bytes)?;
+    let Channel {
+        terms,
+        deposit,
+        claimed,
+        settled,
+        refunded,
+        returned,
+        opened_at,
+        withdraw_at,
+        open,
+    } = decode("channel", &bytes)?;
     let mut lanes: Vec<LaneView> = Vec::new();
     for (key, value) in entries.take(LANES_MAX as usize) {
         let (StateKey::Lane { channel, lane }, Some(bytes)) = (key, value) else {
@@ -69,6 +78,7 @@ pub(super) fn channel(
         deposit,
         claimed,
         settled,
+        refunded,
         returned,
         lanes,
         opened_at,

@@ -225,6 +225,7 @@ fn with_channel(truth: &Truth) -> ChannelId {
         deposit: Nusd(100),
         claimed: Nusd(7),
         settled: Nusd(0),
+        refunded: Nusd::ZERO,
         returned: Nusd(0),
         opened_at: Height(1),
         withdraw_at: None,

@@ -329,6 +329,7 @@ fn view_of_channel(id: ChannelId) -> ChannelView {
         deposit: Nusd(0),
         claimed: Nusd(0),
         settled: Nusd(0),
+        refunded: Nusd::ZERO,
         returned: Nusd(0),
         lanes: Vec::new(),
         opened_at: Height(0),

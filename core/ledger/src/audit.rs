@@ -1,0 +1,299 @@
+//! Audits (ECONOMICS E9, `docs/spec/audits.md`): providers commit to receipts, a beacon chooses which are
+//! opened and to whom, verifiers commit to verdicts and reveal them, and evidence has consequences.
+//!
+//! The ledger counts what verifiers say and never judges a token. What they say of a model that is not
+//! enforced is written down and costs nobody anything.
+//!
+//! In the order of reading: the [`beacon`]; what parties send, here; the [`round`] that a commitment gets;
+//! what it does to a [`standing`]; the [`sanction`] that evidence justifies, and its [`consequence`].
+
+pub(crate) mod beacon;
+mod consequence;
+mod read;
+mod round;
+mod sanction;
+mod standing;
+
+use std::collections::BTreeSet;
+
+use types::{
+    Address, Hash32, ModelId, TimeMs,
+    audit::{
+        AuditOutcome, Backend, Calibration, Commitment, CommitmentId, HONEST_MEAN_PPM_MIN,
+        ReceiptsCommitment, Round, Said, Verdict, verdict_commitment,
+    },
+    limits::AUDIT_RECEIPTS_MAX,
+    params::AuditMode,
+};
+
+use crate::{error::TxError, event::Event, execute::Context, state::State};
+
+pub(crate) use consequence::{Disposition, disposition};
+pub(crate) use read::own_commitments;
+pub use sanction::sanction;
+
+/// Rounds that one block opens, and that it closes; the rest follows in the next block.
+pub(crate) const ROUNDS_PER_BLOCK_MAX: usize = 256;
+/// Rounds that are over and kept, for people to look at.
+pub(crate) const CLOSED_MAX: usize = 256;
+/// Pieces of evidence that are kept on a provider and a model: those of eight rounds of two verifiers.
+pub(crate) const KEPT_MAX: usize = 16;
+/// Models of one provider with a standing of their own: as many as it can offer at once.
+pub(crate) const MODELS_MAX: usize = types::limits::OFFER_MODELS_MAX;
+/// Calibrations of one validator: some models on each kind of machine.
+pub(crate) const CALIBRATIONS_MAX: usize = 256;
+
+/// A provider commits to receipts.
+pub(crate) fn commit(
+    state: &mut State,
+    context: &mut Context,
+    receipts: ReceiptsCommitment,
+) -> Result<(), TxError> {
+    let provider = context.sender;
+    check_receipts(state, provider, &receipts, context.time)?;
+    drop_stale(state, provider, context.time);
+    // The nonce of this transaction: the account's next one is above it by one.
+    let nonce = state.account(&provider).nonce.0;
+    let commitment = CommitmentId { provider, sequence: nonce.saturating_sub(1) };
+    let period = state.period(context.time);
+    let (height, made_at) = (context.height, context.time);
+    let entry = Commitment { receipts, height, made_at, period };
+    state.put_commitment(commitment, Some(entry));
+    let ReceiptsCommitment { model, root, count } = receipts;
+    context.events.push(Event::ReceiptsCommitted { commitment, model, root, count, period });
+    Ok(())
+}
+
+/// Everything about a commitment to receipts, at the time at which it is made.
+pub(crate) fn check_receipts(
+    state: &State,
+    provider: Address,
+    receipts: &ReceiptsCommitment,
+    time: TimeMs,
+) -> Result<(), TxError> {
+    if state.params().audits.mode == AuditMode::Off {
+        return Err(TxError::AuditsOff);
+    }
+    if !receipts.is_bounded() {
+        return Err(TxError::ReceiptsCount { count: receipts.count, max: AUDIT_RECEIPTS_MAX });
+    }
+    let Some(entry) = state.providers.get(&provider) else {
+        return Err(TxError::ProviderUnknown { operator: provider });
+    };
+    let model = receipts.model;
+    if entry.profile.models.binary_search(&model).is_err() {
+        return Err(TxError::ModelNotOffered { model });
+    }
+    let oldest = state.oldest_evidence(time);
+    let waiting = own_commitments(state, provider).filter(|(_, it)| it.made_at >= oldest);
+    let rounds = state.own_rounds(provider);
+    let mut open: Vec<ModelId> = waiting.map(|(_, it)| it.receipts.model).collect();
+    open.extend(rounds.map(|(_, it)| it.receipts.model));
+    let max = state.params().audits.open_max;
+    if open.len() >= usize_of(max) {
+        return Err(TxError::TooManyCommitments { max });
+    }
+    let known = state.model_standings_of(provider);
+    let known = known.filter(|(_, standing)| !standing::is_stale(standing, oldest, time));
+    let mut models: BTreeSet<ModelId> = known.map(|(model, _)| model).collect();
+    models.extend(open);
+    models.insert(model);
+    if models.len() > MODELS_MAX {
+        return Err(TxError::TooManyModels { max: MODELS_MAX });
+    }
+    Ok(())
+}
+
+/// Drops what a provider has that nobody will ask about any more: commitments that never got a beacon, and
+/// standings with models that say nothing.
+fn drop_stale(state: &mut State, provider: Address, time: TimeMs) {
+    let oldest = state.oldest_evidence(time);
+    let waiting: Vec<CommitmentId> = own_commitments(state, provider)
+        .filter(|(_, it)| it.made_at < oldest)
+        .map(|(id, _)| *id)
+        .collect();
+    for id in waiting {
+        state.put_commitment(id, None);
+    }
+    let models: Vec<ModelId> = state
+        .model_standings_of(provider)
+        .filter(|(_, standing)| standing::is_stale(standing, oldest, time))
+        .map(|(model, _)| model)
+        .collect();
+    for model in models {
+        state.model_standings.remove(&(provider, model));
+    }
+}
+
+/// A provider's entry is gone: so is all that is kept of its audits. Rounds that are open end by themselves.
+pub(crate) fn forget(state: &mut State, provider: Address) {
+    let waiting: Vec<CommitmentId> = own_commitments(state, provider).map(|(id, _)| *id).collect();
+    for id in waiting {
+        state.put_commitment(id, None);
+    }
+    let models: Vec<ModelId> = state.model_standings_of(provider).map(|(model, _)| model).collect();
+    for model in models {
+        state.model_standings.remove(&(provider, model));
+    }
+    state.standings.remove(&provider);
+}
+
+/// A verifier commits to its verdict.
+pub(crate) fn commit_verdict(
+    state: &mut State,
+    context: &mut Context,
+    commitment: CommitmentId,
+    hash: Hash32,
+) -> Result<(), TxError> {
+    let verifier = context.sender;
+    let mut round = state.known_round(commitment)?;
+    let due = round.commit_by;
+    let said = said_of(&mut round, commitment, verifier)?;
+    if *said != Said::Nothing {
+        return Err(TxError::VerdictRepeated { commitment });
+    }
+    if context.time > due {
+        return Err(TxError::VerdictLate { commitment, due });
+    }
+    *said = Said::Committed { hash };
+    state.put_round(commitment, Some(round));
+    context.events.push(Event::VerdictCommitted { commitment, verifier });
+    Ok(())
+}
+
+/// A verifier reveals the verdict that it committed to, when no other can commit any more.
+pub(crate) fn reveal_verdict(
+    state: &mut State,
+    context: &mut Context,
+    commitment: CommitmentId,
+    verdict: &Verdict,
+    salt: &Hash32,
+) -> Result<(), TxError> {
+    let verifier = context.sender;
+    let mut round = state.known_round(commitment)?;
+    let (is_revealing, commit_by, due) =
+        (round.is_revealing(context.time), round.commit_by, round.reveal_by);
+    let chain_id = state.chain_id();
+    let revealed = verdict_commitment(chain_id, &verifier, &commitment, &salt.0, verdict);
+    check_verdict(&round, verdict)?;
+    let said = said_of(&mut round, commitment, verifier)?;
+    let Said::Committed { hash } = *said else {
+        return Err(TxError::VerdictUncommitted { commitment });
+    };
+    if hash != revealed {
+        return Err(TxError::VerdictMismatch);
+    }
+    if !is_revealing {
+        return Err(TxError::RevealEarly { commitment, commit_by });
+    }
+    if context.time > due {
+        return Err(TxError::VerdictLate { commitment, due });
+    }
+    *said = Said::Revealed { verdict: verdict.clone() };
+    // When nothing more can come, the end of this block closes the round.
+    if !round.seats.iter().any(|seat| matches!(seat.said, Said::Committed { .. })) {
+        round.closes_at = context.time;
+    }
+    state.put_round(commitment, Some(round));
+    let outcome = verdict.outcome;
+    context.events.push(Event::VerdictRevealed { commitment, verifier, outcome });
+    Ok(())
+}
+
+/// Whether a verdict is one on this round.
+fn check_verdict(round: &Round, verdict: &Verdict) -> Result<(), TxError> {
+    let bad = |why| Err(TxError::VerdictInconsistent { why });
+    if !verdict.is_consistent() {
+        return bad("its outcome does not follow from its evidence");
+    }
+    let Some(evidence) = &verdict.evidence else { return Ok(()) };
+    if evidence.model != round.receipts.model {
+        return bad("its evidence is about another model");
+    }
+    if evidence.responses.len() > usize_of(round.receipts.count) {
+        return bad("its evidence is about more responses than were committed to");
+    }
+    Ok(())
+}
+
+fn said_of(
+    round: &mut Round,
+    commitment: CommitmentId,
+    verifier: Address,
+) -> Result<&mut Said, TxError> {
+    let seat = round.seats.iter_mut().find(|seat| seat.verifier == verifier);
+    seat.map(|seat| &mut seat.said).ok_or(TxError::NotVerifier { commitment, sender: verifier })
+}
+
+/// A validator says what honest providers score.
+pub(crate) fn publish_calibration(
+    state: &mut State,
+    context: &mut Context,
+    model: ModelId,
+    backend: Backend,
+    calibration: Calibration,
+) -> Result<(), TxError> {
+    let validator = context.sender;
+    if !state.validators.contains(&validator) {
+        return Err(TxError::ValidatorUnknown { operator: validator });
+    }
+    let Calibration { l1, l2, tokens } = calibration;
+    for mean in [l1, l2] {
+        let given = mean.get();
+        if !(HONEST_MEAN_PPM_MIN..1_000_000).contains(&given) || tokens == 0 {
+            return Err(TxError::CalibrationMean { given, min: HONEST_MEAN_PPM_MIN });
+        }
+    }
+    let key = (validator, model, backend);
+    let count = state.calibrations_of(validator).count();
+    if count >= CALIBRATIONS_MAX && !state.calibrations.contains(&key) {
+        return Err(TxError::TooManyCalibrations { max: CALIBRATIONS_MAX });
+    }
+    state.calibrations.insert(key, calibration);
+    context.events.push(Event::CalibrationPublished { validator, model, backend, l1, l2, tokens });
+    Ok(())
+}
+
+/// At the beginning of a block: commitments whose beacon came get their rounds.
+pub(crate) fn begin_block(state: &mut State, context: &mut Context) -> Result<(), TxError> {
+    for _ in 0..ROUNDS_PER_BLOCK_MAX {
+        let Some(id) = state.next_ripe() else { return Ok(()) };
+        round::open(state, context, id)?;
+    }
+    Ok(())
+}
+
+/// At the end of a block, before anything is settled: rounds that are over are closed.
+pub(crate) fn end_block(state: &mut State, context: &mut Context) -> Result<(), TxError> {
+    for _ in 0..ROUNDS_PER_BLOCK_MAX {
+        let Some((&(closes_at, id), ())) = state.closing.first() else { return Ok(()) };
+        if closes_at > context.time {
+            return Ok(());
+        }
+        round::close(state, context, id)?;
+    }
+    Ok(())
+}
+
+fn usize_of(count: u32) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+/// What verifiers of a round said together: missing, if more than half of all say so; else what most of those
+/// say who came to a conclusion.
+fn together(outcomes: &[Option<AuditOutcome>]) -> AuditOutcome {
+    let count = |of: AuditOutcome| outcomes.iter().filter(|it| **it == Some(of)).count();
+    let (passes, fails) = (count(AuditOutcome::Pass), count(AuditOutcome::Fail));
+    let missing = count(AuditOutcome::Missing);
+    if missing.saturating_mul(2) > outcomes.len() {
+        AuditOutcome::Missing
+    } else if passes > fails {
+        AuditOutcome::Pass
+    } else if fails > passes {
+        AuditOutcome::Fail
+    } else if passes > 0 || missing > 0 || count(AuditOutcome::Inconclusive) > 0 {
+        AuditOutcome::Inconclusive
+    } else {
+        AuditOutcome::Abstained
+    }
+}
