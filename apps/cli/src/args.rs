@@ -2,6 +2,7 @@
 //! part is started.
 
 mod amount;
+mod audit;
 mod gateway;
 mod ledger;
 
@@ -14,6 +15,7 @@ use validator::Peer;
 
 use crate::home::parse_peer;
 use amount::{parse_tag, parse_usd, parse_watt};
+pub(crate) use audit::{AuditArgs, AuditCalibrateArgs, AuditCheckArgs, AuditCommand};
 pub(crate) use gateway::{
     KeyArgs, KeyCommand, LimitArgs, OperatorArgs, OtlpArgs, UsageArgs, UsageFormat,
 };
@@ -82,6 +84,8 @@ pub(crate) enum Command {
     Wallet(WalletArgs),
     /// Show and recompute receipts
     Receipt(ReceiptArgs),
+    /// Run the model of an answer again, and say whether its provider served it
+    Audit(AuditArgs),
     /// Stake WATT behind validators and providers
     ///
     /// An operator is written validator/watt1… or provider/watt1…. Signed by the key `wallet` unless

@@ -24,6 +24,7 @@ mod client {
     //! Commands that talk to a running part, or look at what one left on disk.
     pub(crate) mod actor;
     pub(crate) mod api;
+    pub(crate) mod audit;
     pub(crate) mod channel;
     pub(crate) mod chat;
     pub(crate) mod events;
@@ -92,6 +93,7 @@ async fn dispatch(cli: Cli, output: Output) -> anyhow::Result<ExitCode> {
         Command::Status(args) => client::status::run(common, args, output).await?,
         Command::Wallet(args) => client::wallet::run(common, args, output).await?,
         Command::Receipt(args) => client::receipt::run(common, args, output).await?,
+        Command::Audit(args) => client::audit::run(common, args, output).await?,
         Command::Stake(args) => client::stake::run(common, args, output).await?,
         Command::Provider(args) => client::provider::run(common, args, output).await?,
         Command::Channel(args) => client::channel::run(common, args, output).await?,

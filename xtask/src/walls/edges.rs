@@ -38,6 +38,8 @@ pub(super) const ALLOWED: Table = &[
     // `engine`: an upstream of a gateway is an engine that somebody else runs (ADR 13).
     // `verify`: it replays what it streams.
     ("gateway", &["types", "market", "verify", "keys", "wire", "net", "store", "engine"]),
+    // `verify`: the arithmetic of an audit; `engine`: a model is run over the answer.
+    ("auditor", &["types", "verify", "wire", "engine"]),
     // `keys`: the page recomputes the signatures of the receipts it shows.
     ("web", &["types", "keys", "wire", "gateway"]),
     (
@@ -46,6 +48,8 @@ pub(super) const ALLOWED: Table = &[
             "types",
             "ledger",
             "market",
+            // The honest means that an audit bets against are arguments.
+            "verify",
             "light",
             "keys",
             "wire",
@@ -53,6 +57,7 @@ pub(super) const ALLOWED: Table = &[
             "store",
             "replica",
             "engine",
+            "auditor",
             "validator",
             "provider",
             "gateway",

@@ -87,13 +87,13 @@ pub(crate) async fn open(args: &EngineArgs, output: Output) -> anyhow::Result<Ve
     Ok(engines)
 }
 
-async fn load(path: std::path::PathBuf) -> anyhow::Result<EmbeddedEngine> {
+pub(crate) async fn load(path: std::path::PathBuf) -> anyhow::Result<EmbeddedEngine> {
     let load = move |path: &Path| EmbeddedEngine::load(path, EmbeddedOptions::standard());
     let loaded = tokio::task::spawn_blocking(move || load(&path));
     Ok(loaded.await.context("loading the model")??)
 }
 
-async fn built_in() -> anyhow::Result<EmbeddedEngine> {
+pub(crate) async fn built_in() -> anyhow::Result<EmbeddedEngine> {
     let load =
         || EmbeddedEngine::from_bytes(BUILT_IN_MODEL, BUILT_IN_NAME, EmbeddedOptions::standard());
     Ok(tokio::task::spawn_blocking(load).await.context("loading the built-in model")??)

@@ -1,0 +1,102 @@
+//! An answer that can be audited, from its receipt and its opening. Both come from strangers.
+
+use types::{
+    ModelId,
+    inference::{FinishReason, InferenceRequest, Prompt},
+    receipt::{Receipt, ReceiptError},
+    sign::VerifySignature,
+};
+use verify::{
+    delivered::profile_of,
+    engines::Drawing,
+    leaf::{self, LeafError, LeafToken},
+    profile::{self, Drafting, Profile, Reason, Standing, standing},
+};
+use wire::serve::{Opening, OpeningError};
+
+/// See the module.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Answer {
+    pub model: ModelId,
+    pub engine_version: String,
+    pub drawing: Drawing,
+    pub profile: Profile,
+    pub prompt: Prompt,
+    /// The delivered bytes.
+    pub text: Vec<u8>,
+    /// What the provider reported of each token.
+    pub tokens: Vec<LeafToken>,
+    /// Tokens that it bills.
+    pub stated_tokens: u32,
+    pub finish: FinishReason,
+    pub tokens_max: Option<u32>,
+    pub stop: Vec<String>,
+}
+
+/// Why an answer cannot be audited.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    #[error("the receipt does not add up")]
+    Receipt(#[from] ReceiptError),
+    #[error("the opening is not that of the receipt")]
+    Opening(#[from] OpeningError),
+    #[error("the answer is in the profile `{profile}`; only answers in `np1` can be audited")]
+    Profile { profile: String },
+    #[error("nobody knows how the engine `{version}` draws")]
+    Engine { version: String },
+    #[error("its request cannot be replayed: {reasons:?}")]
+    Request { reasons: Vec<Reason> },
+    #[error("what it reported is not readable")]
+    Leaf(#[from] LeafError),
+}
+
+impl Answer {
+    /// Checks everything that can be checked without a model, and takes it apart.
+    pub fn open(
+        receipt: &Receipt,
+        opening: Opening,
+        check: &dyn VerifySignature,
+    ) -> Result<Answer, AnswerError> {
+        receipt.verify(check)?;
+        let report = opening.check(receipt, check)?;
+        let seed =
+            profile::seed(&profile::NO_BEACON, &opening.salt, &report.provider, &report.request_id);
+        let derived = profile_of(&opening.request, seed, &report.engine_version);
+        if report.profile != profile::NAME || derived != profile::NAME {
+            return Err(AnswerError::Profile { profile: report.profile.clone() });
+        }
+        let version = &report.engine_version;
+        let engine = || AnswerError::Engine { version: version.clone() };
+        let drawing = Drawing::of(version).ok_or_else(engine)?;
+        let profile = profile_settings(&opening.request, seed)?;
+        let mut tokens = Vec::new();
+        for bytes in &opening.leaves {
+            tokens.extend(leaf::decode(bytes)?);
+        }
+        let InferenceRequest { prompt, tokens_max, stop, .. } = opening.request;
+        Ok(Answer {
+            model: report.model,
+            engine_version: version.clone(),
+            drawing,
+            profile,
+            prompt,
+            text: opening.text,
+            tokens,
+            stated_tokens: report.completion_tokens,
+            finish: report.finish,
+            tokens_max,
+            stop,
+        })
+    }
+}
+
+/// The settings of a request whose seed is the derived one.
+fn profile_settings(request: &InferenceRequest, seed: u32) -> Result<Profile, AnswerError> {
+    let mut request = request.clone();
+    request.sampling.seed = None;
+    match standing(&request, seed, Drafting::None) {
+        Standing::Replayable(profile) => Ok(profile),
+        Standing::Unreplayable(reasons) => Err(AnswerError::Request { reasons }),
+        Standing::Unscorable => Err(AnswerError::Request { reasons: Vec::new() }),
+    }
+}

@@ -1,0 +1,86 @@
+//! The evidence over the tokens of an answer as a picture: an SVG of two lines and the thresholds.
+
+use std::fmt::Write as _;
+
+use types::audit::{ALONE, ESCALATE, MilliNats};
+
+use crate::judge::Step;
+
+const WIDTH: i64 = 640;
+const HEIGHT: i64 = 320;
+const MARGIN: i64 = 40;
+
+/// `ln E` of L1 and L2 after each token, with what escalates and what is enough alone.
+pub fn svg(trace: &[Step]) -> String {
+    let last = trace.last().map_or(1, |step| i64::from(step.token)).max(1);
+    let values = trace.iter().flat_map(|step| [step.l1.0, step.l2.0]);
+    let low = values.clone().min().unwrap_or(0).min(-5_000);
+    let high = values.max().unwrap_or(0).max(ALONE.0.saturating_add(3_000));
+    let span = high.saturating_sub(low).max(1);
+    let x = |token: i64| MARGIN + (WIDTH - 2 * MARGIN).saturating_mul(token) / last;
+    let y = |milli: i64| {
+        let up = (HEIGHT - 2 * MARGIN).saturating_mul(milli.saturating_sub(low)) / span;
+        HEIGHT - MARGIN - up
+    };
+    let line = |of: fn(&Step) -> MilliNats| {
+        let mut points = String::new();
+        for step in trace {
+            // Writing to a string cannot fail.
+            let _ = write!(points, "{},{} ", x(step.token.into()), y(of(step).0));
+        }
+        points
+    };
+    let mut out = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
+         font-family=\"sans-serif\" font-size=\"11\"><title>Evidence over tokens</title>\
+         <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#fff\"/>\n"
+    );
+    for (milli, name, colour) in [
+        (0, "ln E = 0", "#999"),
+        (ESCALATE.0, "looked at closer: 9.2", "#c80"),
+        (ALONE.0, "enough alone: 20.7", "#c00"),
+    ] {
+        let (at, end) = (y(milli), WIDTH - MARGIN);
+        let _ = writeln!(
+            out,
+            "<line x1=\"{MARGIN}\" x2=\"{end}\" y1=\"{at}\" y2=\"{at}\" stroke=\"{colour}\" \
+             stroke-dasharray=\"4 3\"/><text x=\"{MARGIN}\" y=\"{}\" fill=\"{colour}\">{name}</text>",
+            at - 4
+        );
+    }
+    for (points, colour) in [(line(|step| step.l1), "#06c"), (line(|step| step.l2), "#083")] {
+        let _ = writeln!(
+            out,
+            "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\" points=\"{points}\"/>"
+        );
+    }
+    let foot = HEIGHT - 12;
+    let _ = writeln!(
+        out,
+        "<text x=\"{MARGIN}\" y=\"{foot}\" fill=\"#06c\">by log-probabilities (L1)</text>\
+         <text x=\"220\" y=\"{foot}\" fill=\"#083\">by draws (L2)</text>\
+         <text x=\"{}\" y=\"{foot}\" text-anchor=\"end\">{last} tokens</text></svg>",
+        WIDTH - MARGIN
+    );
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_has_a_point_for_each_step() {
+        let step = |token: u32| Step {
+            token,
+            l1: MilliNats(i64::from(token) * -40),
+            l2: MilliNats(i64::from(token) * 400),
+        };
+        let trace: Vec<Step> = (1..=100).map(step).collect();
+        let picture = svg(&trace);
+        assert_eq!(picture.matches("<polyline").count(), 2);
+        assert_eq!(picture.matches(',').count(), 200);
+        assert!(picture.contains("100 tokens") && picture.ends_with("</svg>\n"));
+        assert!(svg(&[]).ends_with("</svg>\n"));
+    }
+}
