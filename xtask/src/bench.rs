@@ -16,6 +16,7 @@ mod process;
 pub(crate) mod replica;
 mod rows;
 mod scenarios;
+pub(crate) mod verify;
 
 use std::{
     path::{Path, PathBuf},

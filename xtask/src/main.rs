@@ -46,6 +46,8 @@ Commands:
   bench replica  blocks of one validator beside a bare write and sync, of several in memory
     --disk DIR   where the one validator writes (default: here)
     --check, --json, --out FILE as above, between its two `replica figures` comments
+  bench verify   how well audits tell providers apart, and what they cost
+    --out FILE   replace the figures in FILE, between its two `verify figures` comments
 ";
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -58,6 +60,7 @@ fn main() -> anyhow::Result<ExitCode> {
         ["bench", "gateway", options @ ..] => bench::gateway(options),
         ["bench", "ledger", options @ ..] => bench::ledger::ledger(options),
         ["bench", "replica", options @ ..] => bench::replica::run(options),
+        ["bench", "verify", options @ ..] => bench::verify::run(options),
         ["chaos", "gateway", options @ ..] => chaos::gateway(options),
         ["fuzz", options @ ..] => fuzz::run(options),
         ["bench-upstream"] => bench::upstream::serve(),

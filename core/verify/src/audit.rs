@@ -162,7 +162,7 @@ impl Audit {
         self.before = self.counts();
         let samplers: Vec<Sampler> = self.tracks.iter().map(|track| track.sampler).collect();
         let known = profile.filter(|_| !samplers.is_empty());
-        self.replay = known.map(|it| Replay::new(&samplers, it.settings(), it.seed));
+        self.replay = known.map(|it| Replay::of_leaves(&samplers, it.settings(), it.seed));
         self.top_k = known.map_or(0, |it| it.settings().top_k.min(CANDIDATES_MAX));
         for track in &mut self.tracks {
             let stream = |it: &Profile| Stream::new(track.sampler, it.settings(), it.seed);

@@ -132,6 +132,15 @@ impl Stream {
         }
     }
 
+    /// The same with a `top_p` that is so much higher, if it cuts at all.
+    pub(crate) fn with_top_p_moved(&self, by: f32) -> Stream {
+        let mut moved = self.clone();
+        if moved.settings.top_p < 1.0 {
+            moved.settings.top_p = (moved.settings.top_p + by).min(1.0);
+        }
+        moved
+    }
+
     /// Both of the above, for who draws from what it took the chance from.
     pub fn draw(&mut self, candidates: &Candidates) -> Draw {
         let chance = self.chance(candidates);

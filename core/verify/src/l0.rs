@@ -12,13 +12,16 @@ pub use types::audit::{
 };
 
 use crate::{
-    draw::{Draw, Miss, Sampler, Settings, Stream},
+    draw::{Chance, Draw, Miss, Sampler, Settings, Stream},
     logits::{CANDIDATES_MAX, Candidates},
 };
 
 /// A token other than the one drawn is excused if it was so near to being drawn that rounding explains it:
 /// 10⁻⁵ of the distribution (no honest one of 7 680 was beyond, reported to four decimals).
 pub const EXCUSED_SHARE: f64 = 1e-5;
+/// The same where it is replayed from the leaves of a transcript: their codes move a log-probability that matters by up to
+/// 10⁻⁴ (2 of 19 813 honest tokens of a real server were beyond 10⁻⁵, none beyond this).
+pub const EXCUSED_SHARE_CODED: f64 = 1e-4;
 /// The same for scores of the Gumbel sampler, in nats: what two log-probabilities lose where the step is 0.001.
 pub const EXCUSED_NATS: f64 = 1e-3;
 /// Samplers that one replay tries at most.
@@ -51,6 +54,7 @@ fn add(counts: &mut Counts, outcome: Outcome) {
 pub struct Replay {
     /// Candidates that must be reported of each step.
     top_k: usize,
+    excused_share: f64,
     /// 1 to [`SAMPLERS_MAX`], unless none was given.
     tracks: Vec<(Stream, Counts)>,
 }
@@ -61,7 +65,14 @@ impl Replay {
     pub fn new(samplers: &[Sampler], settings: Settings, seed: u32) -> Replay {
         let track = |sampler: &Sampler| (Stream::new(*sampler, settings, seed), Counts::default());
         let tracks = samplers.iter().take(SAMPLERS_MAX).map(track).collect();
-        Replay { top_k: settings.top_k.min(CANDIDATES_MAX), tracks }
+        let top_k = settings.top_k.min(CANDIDATES_MAX);
+        Replay { top_k, excused_share: EXCUSED_SHARE, tracks }
+    }
+
+    /// The same of what was reported as the leaves of a transcript hold it.
+    pub fn of_leaves(samplers: &[Sampler], settings: Settings, seed: u32) -> Replay {
+        let replay = Replay::new(samplers, settings, seed);
+        Replay { excused_share: EXCUSED_SHARE_CODED, ..replay }
     }
 
     /// The next token and what was reported of its step. What came of it is said by the sampler that has
@@ -70,8 +81,11 @@ impl Replay {
         let mut best = (u32::MAX, Outcome::Unreported);
         let is_whole = candidates.as_slice().len() >= self.top_k;
         for (stream, counts) in &mut self.tracks {
-            let draw = stream.draw(candidates);
-            let outcome = if is_whole { outcome(&draw, id) } else { Outcome::Unreported };
+            let chance = stream.chance(candidates);
+            let outcome = match is_whole {
+                true => outcome(stream, chance, candidates, id, self.excused_share),
+                false => Outcome::Unreported,
+            };
             add(counts, outcome);
             if counts.unexplained < best.0 {
                 best = (counts.unexplained, outcome);
@@ -99,11 +113,32 @@ impl Replay {
     }
 }
 
-fn outcome(draw: &Draw, id: u32) -> Outcome {
+/// What came of a token: also if rounding has moved the last candidate that `top_p` keeps over its edge.
+fn outcome(
+    stream: &Stream,
+    chance: Chance,
+    candidates: &Candidates,
+    id: u32,
+    excused_share: f64,
+) -> Outcome {
+    match outcome_of(&stream.draw_with(chance, candidates), id, excused_share) {
+        Outcome::Mismatch => {
+            let cuts = [-excused_share, excused_share].map(|by| stream.with_top_p_moved(by as f32));
+            let mut draws = cuts.iter().map(|stream| stream.draw_with(chance, candidates));
+            let excused = draws.any(|draw| {
+                outcome_of(&draw, id, excused_share) != Outcome::Mismatch && draw.id().is_some()
+            });
+            if excused { Outcome::Excused } else { Outcome::Mismatch }
+        }
+        outcome => outcome,
+    }
+}
+
+fn outcome_of(draw: &Draw, id: u32, excused_share: f64) -> Outcome {
     match draw.miss(id) {
         None => Outcome::Unreported,
         Some(Miss::No) => Outcome::Match,
-        Some(Miss::Share(far)) if far < EXCUSED_SHARE => Outcome::Excused,
+        Some(Miss::Share(far)) if far < excused_share => Outcome::Excused,
         Some(Miss::Nats(far)) if far < EXCUSED_NATS => Outcome::Excused,
         Some(Miss::Share(_) | Miss::Nats(_) | Miss::FilteredOut) => Outcome::Mismatch,
     }
