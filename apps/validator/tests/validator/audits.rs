@@ -8,7 +8,6 @@ use types::{
         AuditOutcome, Backend, Calibration, CommitmentId, ReceiptsCommitment, Round, Sanction,
         Verdict, verdict_commitment,
     },
-    sign::Sign,
     stake::{CommissionTerms, price_commitment},
     state::{ProviderProfile, StateKey},
     tx::Action,
