@@ -157,12 +157,21 @@ impl Treasury {
     async fn round(&self) -> Result<(), TreasuryError> {
         let status = self.shared.config.chain.status().await?;
         self.register().await?;
+        self.read_exclusions().await?;
         self.read_channels().await?;
         self.buy_credits(&status, Nusd::ZERO).await?;
         for provider in self.shared.directory.connected() {
             self.top_up(provider, room_min(&self.shared)).await?;
         }
         self.read_account().await
+    }
+
+    /// Who is not chosen for what, by what audits found.
+    async fn read_exclusions(&self) -> Result<(), TreasuryError> {
+        let listed = self.shared.config.chain.exclusions().await?;
+        let excluded = listed.into_iter().map(|it| (it.provider, it.model)).collect();
+        self.shared.directory.exclude(excluded);
+        Ok(())
     }
 
     async fn register(&self) -> Result<(), TreasuryError> {

@@ -95,6 +95,8 @@ pub trait Chain: Send + Sync + std::fmt::Debug {
     async fn provider(&self, operator: Address) -> Result<Option<ProviderView>, ChainError>;
     async fn providers(&self) -> Result<Vec<ProviderView>, ChainError>;
     async fn gateways(&self) -> Result<Vec<GatewayView>, ChainError>;
+    /// Providers and models that gateways do not choose, by what audits found. Nothing proves that none is left out.
+    async fn exclusions(&self) -> Result<Vec<ExclusionView>, ChainError>;
     async fn supply(&self) -> Result<SupplyView, ChainError>;
     /// Submits and waits until the transaction is in a durable block or refused.
     async fn submit(&self, tx: &SignedTx) -> Result<TxOutcome, ChainError>;

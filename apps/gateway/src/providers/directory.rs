@@ -55,6 +55,8 @@ struct State {
     connections: usize,
     peers: BTreeMap<Address, Peer>,
     records: BTreeMap<(Address, ModelId), Record>,
+    /// Those that the ledger excludes, by what audits found.
+    excluded: BTreeSet<(Address, ModelId)>,
     /// What each name meant last.
     names: BTreeMap<String, ModelId>,
     /// Who read prompts with this beginning last, and in which order they are forgotten.
@@ -273,7 +275,7 @@ impl Directory {
         }
     }
 
-    /// Everybody who offers `model`.
+    /// Everybody who offers `model`, without those whom the ledger excludes.
     pub(crate) fn candidates(
         &self,
         model: ModelId,
@@ -286,6 +288,7 @@ impl Directory {
             .peers
             .iter()
             .filter(|(_, peer)| !peer.leaving)
+            .filter(|(provider, _)| !state.excluded.contains(&(**provider, model)))
             .filter_map(|(&provider, peer)| {
                 let offer = peer.offer.models.iter().find(|offer| offer.model == model)?;
                 Some(Candidate {
@@ -359,6 +362,11 @@ impl Directory {
         let state = self.lock();
         let offer = &state.peers.get(provider)?.offer;
         offer.models.iter().find(|offered| offered.model == model).cloned()
+    }
+
+    /// Replaces what the ledger excludes.
+    pub(crate) fn exclude(&self, excluded: BTreeSet<(Address, ModelId)>) {
+        self.lock().excluded = excluded;
     }
 
     /// The way to a provider that is connected now.

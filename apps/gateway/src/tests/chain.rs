@@ -13,8 +13,8 @@ use types::{
     tx::{Action, CreditPurchase, SignedTx},
 };
 use wire::chain::{
-    AccountView, Chain, ChainError, ChainStatus, ChannelView, ErrorBody, GatewayView, OracleView,
-    ProviderView, SupplyView, TxOutcome, TxResult,
+    AccountView, Chain, ChainError, ChainStatus, ChannelView, ErrorBody, ExclusionView,
+    GatewayView, OracleView, ProviderView, SupplyView, TxOutcome, TxResult,
 };
 
 #[derive(Debug)]
@@ -30,6 +30,7 @@ struct State {
     channels: BTreeMap<ChannelId, ChannelView>,
     providers: BTreeMap<Address, ProviderView>,
     gateways: BTreeMap<Address, GatewayView>,
+    exclusions: Vec<ExclusionView>,
     /// Kinds of what was applied.
     log: Vec<&'static str>,
 }
@@ -70,6 +71,13 @@ impl TestChain {
             channels_open: 0,
         };
         self.lock().providers.insert(operator, view);
+    }
+
+    /// As if audits had found that it serves something else.
+    pub(super) fn exclude(&self, provider: Address, model: ModelId) {
+        let until = Some(TimeMs(u64::MAX));
+        let view = ExclusionView { provider, model, suspended: false, delisted_until: until };
+        self.lock().exclusions.push(view);
     }
 
     pub(super) fn set_leaving(&self, operator: Address) {
@@ -212,6 +220,10 @@ impl Chain for TestChain {
 
     async fn gateways(&self) -> Result<Vec<GatewayView>, ChainError> {
         Ok(self.lock().gateways.values().cloned().collect())
+    }
+
+    async fn exclusions(&self) -> Result<Vec<ExclusionView>, ChainError> {
+        Ok(self.lock().exclusions.clone())
     }
 
     async fn supply(&self) -> Result<SupplyView, ChainError> {

@@ -166,3 +166,20 @@ async fn a_key_hears_only_of_models_that_it_may_use() {
     "#]]
     .assert_eq(&shown);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_audits_excluded_is_not_asked_for_that_model() {
+    let world = World::new().await;
+    let one = world.provider(11, &["story", "plain"]).await;
+    let other = world.provider(12, &["story"]).await;
+    let (one, other) = (one.key.address(), other.key.address());
+    world.chain.exclude(one, double::model("story"));
+    // The gateway looks every 15 seconds.
+    tokio::time::sleep(std::time::Duration::from_secs(16)).await;
+    for _ in 0..8 {
+        let (answer, provider) = world.chat_with("story", &[]).await;
+        assert_eq!((answer.status, provider), (200, other.to_string()));
+    }
+    let (answer, provider) = world.chat_with("plain", &[]).await;
+    assert_eq!((answer.status, provider), (200, one.to_string()));
+}

@@ -16,8 +16,8 @@ use types::{
     tx::{Action, SignedTx, VoucherClaim},
 };
 use wire::chain::{
-    AccountView, Chain, ChainError, ChainStatus, ChannelView, ErrorBody, GatewayView, LaneView,
-    OracleView, ProviderView, SupplyView, TxOutcome, TxResult,
+    AccountView, Chain, ChainError, ChainStatus, ChannelView, ErrorBody, ExclusionView,
+    GatewayView, LaneView, OracleView, ProviderView, SupplyView, TxOutcome, TxResult,
 };
 
 use super::{TimerClock, gateway::NOW};
@@ -224,6 +224,10 @@ impl Chain for TestChain {
 
     async fn gateways(&self) -> Result<Vec<GatewayView>, ChainError> {
         Ok(self.lock().gateways.clone())
+    }
+
+    async fn exclusions(&self) -> Result<Vec<ExclusionView>, ChainError> {
+        Ok(Vec::new())
     }
 
     async fn supply(&self) -> Result<SupplyView, ChainError> {

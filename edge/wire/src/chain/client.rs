@@ -132,11 +132,6 @@ impl HttpChain {
         self.get(&format!("/v1/audits/{provider}")).await
     }
 
-    /// Providers and models that gateways do not choose.
-    pub async fn exclusions(&self) -> Result<Vec<ExclusionView>, ChainError> {
-        self.list("/v1/exclusions?", ExclusionView::key).await
-    }
-
     /// The newest beacon. One with no reveals: there was none yet.
     pub async fn beacon(&self) -> Result<Beacon, ChainError> {
         self.get("/v1/beacons/latest").await
@@ -348,6 +343,10 @@ impl Chain for HttpChain {
 
     async fn gateways(&self) -> Result<Vec<GatewayView>, ChainError> {
         self.list("/v1/gateways?", |gateway: &GatewayView| gateway.operator).await
+    }
+
+    async fn exclusions(&self) -> Result<Vec<ExclusionView>, ChainError> {
+        self.list("/v1/exclusions?", ExclusionView::key).await
     }
 
     async fn supply(&self) -> Result<SupplyView, ChainError> {

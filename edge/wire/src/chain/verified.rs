@@ -30,8 +30,8 @@ use types::{
 };
 
 use super::{
-    AccountView, Chain, ChainError, ChainStatus, ChannelView, EntryError, GatewayView,
-    ProviderView, ProvingChain, SupplyView, TxOutcome, code,
+    AccountView, Chain, ChainError, ChainStatus, ChannelView, EntryError, ExclusionView,
+    GatewayView, ProviderView, ProvingChain, SupplyView, TxOutcome, code,
 };
 use trust::{Trust, Vouched};
 pub use trust::{compare, follow, follow_to};
@@ -446,6 +446,10 @@ impl Chain for VerifiedChain {
             })
         })
         .await
+    }
+
+    async fn exclusions(&self) -> Result<Vec<ExclusionView>, ChainError> {
+        self.ask(|node| Box::pin(async move { node.exclusions().await })).await
     }
 
     async fn supply(&self) -> Result<SupplyView, ChainError> {

@@ -12,7 +12,8 @@ use types::{ChannelId, Hash32, Nusd, TimeMs, genesis::Genesis, tx::SignedTx};
 
 use super::*;
 use crate::chain::{
-    AccountView, ChainStatus, ChannelView, ErrorBody, GatewayView, ProviderView, SupplyView, code,
+    AccountView, ChainStatus, ChannelView, ErrorBody, ExclusionView, GatewayView, ProviderView,
+    SupplyView, code,
 };
 
 /// What the chain does with the next submission; the names are behaviours.
@@ -155,6 +156,9 @@ impl Chain for Double {
         Err(lost())
     }
     async fn gateways(&self) -> Result<Vec<GatewayView>, ChainError> {
+        Err(lost())
+    }
+    async fn exclusions(&self) -> Result<Vec<ExclusionView>, ChainError> {
         Err(lost())
     }
     async fn supply(&self) -> Result<SupplyView, ChainError> {

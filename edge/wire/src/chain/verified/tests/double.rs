@@ -435,6 +435,10 @@ impl Chain for Double {
         }])
     }
 
+    async fn exclusions(&self) -> Result<Vec<ExclusionView>, ChainError> {
+        Ok(Vec::new())
+    }
+
     async fn supply(&self) -> Result<SupplyView, ChainError> {
         Err(refused(500, code::INTERNAL))
     }
