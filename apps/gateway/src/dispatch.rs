@@ -46,6 +46,8 @@ pub(crate) struct Needs {
     pub hedges: bool,
     /// Whether services outside the network may answer, whose answers nobody verifies.
     pub upstreams: bool,
+    /// Whether the provider is to keep what an auditor may ask for.
+    pub discloses: bool,
     /// Whether the client is given nothing before the end of the answer.
     pub whole: bool,
     /// Where it stands in a trace, if it is traced.
@@ -63,6 +65,7 @@ impl Default for Needs {
             continues: true,
             hedges: false,
             upstreams: true,
+            discloses: true,
             whole: false,
             place: None,
         }

@@ -3,11 +3,20 @@
 //! A price counts for a limited time, so a validator renews its vote well before that is over: it
 //! commits in one period, reveals in the next, and the block after that counts it. What to do next is
 //! a pure decision ([`next_step`]); the task around it waits and submits.
+//!
+//! A commitment that is not revealed costs stake, so a restart must not lose the salt: it follows from the
+//! operator's key and the period, and the commitment stands on the ledger.
 
 use std::{sync::Arc, time::Duration};
 
+use borsh::BorshSerialize;
 use replica::Clock;
-use types::{Hash32, Nusd, TimeMs, stake::price_commitment, tx::Action};
+use types::{
+    ChainId, Hash32, Nusd, TimeMs, sha256,
+    sign::{Sign, Signable, signing_bytes},
+    stake::price_commitment,
+    tx::Action,
+};
 
 use crate::operator::{Operator, SendError};
 
@@ -17,6 +26,24 @@ const RENEW_AT_PART: u64 = 3;
 const SLEEP_MAX: Duration = Duration::from_secs(30);
 /// Pause after a vote that was not taken, for example while the operator has no WATT for the fee.
 const RETRY: Duration = Duration::from_secs(30);
+
+/// What the salt of a vote is made from. Its signature is shown to nobody.
+#[derive(BorshSerialize)]
+struct Salt {
+    period: u64,
+}
+
+impl Signable for Salt {
+    const DOMAIN: &'static str = "price-salt/1";
+}
+
+impl Salt {
+    /// Known to the holder of the key alone, until it is revealed: signatures of Ed25519 are deterministic.
+    fn of(period: u64, chain_id: &ChainId, key: &dyn Sign) -> Hash32 {
+        let signature = key.sign(&signing_bytes(chain_id, &Salt { period }));
+        sha256(&[b"peerwatt/price-salt\0", &signature.0])
+    }
+}
 
 /// A commitment that waits to be revealed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,7 +114,7 @@ pub(crate) struct Voter {
 
 impl Voter {
     pub(crate) async fn run(self) {
-        let (mut committed, mut revealed_in) = (None, None);
+        let (mut committed, mut revealed_in) = (self.found().await, None);
         loop {
             let view = self.view().await;
             let pause = match next_step(&view, committed, revealed_in) {
@@ -125,14 +152,27 @@ impl Voter {
         }
     }
 
+    /// A commitment of ours from before a restart that can still be revealed: of this price, for one to another
+    /// is lost.
+    async fn found(&self) -> Option<Committed> {
+        let period = self.view().await.period();
+        let state = self.operator.state.read().await;
+        let (chain_id, operator) = (state.chain_id(), self.operator.address());
+        [period, period.saturating_sub(1)].into_iter().find_map(|period| {
+            let salt = Salt::of(period, chain_id, &*self.operator.key);
+            let ours = price_commitment(chain_id, &operator, &salt.0, self.nusd_per_watt);
+            let found = state.price_commitment(period, operator) == Some(ours);
+            found.then_some(Committed { period, salt })
+        })
+    }
+
     async fn commit(&self, period: u64) -> Result<Committed, VoteError> {
-        let mut salt = [0; 32];
-        getrandom::fill(&mut salt).map_err(|source| VoteError::Salt { source })?;
         let operator = self.operator.address();
         let chain_id = self.operator.state.read().await.chain_id().clone();
-        let commitment = price_commitment(&chain_id, &operator, &salt, self.nusd_per_watt);
+        let salt = Salt::of(period, &chain_id, &*self.operator.key);
+        let commitment = price_commitment(&chain_id, &operator, &salt.0, self.nusd_per_watt);
         self.send(Action::CommitPrice { commitment }).await?;
-        Ok(Committed { period, salt: Hash32(salt) })
+        Ok(Committed { period, salt })
     }
 
     async fn reveal(&self, salt: Hash32) -> Result<(), VoteError> {
@@ -148,8 +188,6 @@ impl Voter {
 /// Why a vote was not cast.
 #[derive(Debug, thiserror::Error)]
 enum VoteError {
-    #[error("the system has no random numbers")]
-    Salt { source: getrandom::Error },
     #[error("the vote has no effect")]
     Send { source: SendError },
 }
@@ -163,6 +201,18 @@ fn not_taken(error: &VoteError) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_salt_is_of_its_key_network_and_period() {
+        let key = |seed| keys::SecretKey::from_seed([seed; 32]);
+        let chain = |name: &str| -> ChainId { name.parse().unwrap() };
+        let salt = |period, name, seed| Salt::of(period, &chain(name), &key(seed));
+        let one = salt(7, "test.1", 1);
+        assert_eq!(one, salt(7, "test.1", 1));
+        for other in [salt(8, "test.1", 1), salt(7, "test.2", 1), salt(7, "test.1", 2)] {
+            assert_ne!(one, other);
+        }
+    }
 
     #[test]
     fn a_vote_is_committed_revealed_and_renewed() {

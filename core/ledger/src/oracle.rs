@@ -274,6 +274,11 @@ fn judge(state: &mut State, context: &mut Context) -> Result<(), TxError> {
 }
 
 impl State {
+    /// What a validator committed to in a period and has not revealed.
+    pub fn price_commitment(&self, period: u64, voter: Address) -> Option<Hash32> {
+        self.price_commits.get(&(period, voter)).copied()
+    }
+
     /// The price of one WATT in nano-USD, however old it is.
     pub fn price(&self) -> Nusd {
         self.oracle.get().nusd_per_watt

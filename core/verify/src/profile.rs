@@ -153,5 +153,16 @@ pub fn seed(
     digest.0.first_chunk().copied().map_or(0, u32::from_be_bytes) & SEED_BITS
 }
 
+/// The same for a request of which its client wants nothing disclosed: another seed that nobody chose. Its provider does
+/// not know it for the profile's, and keeps nothing.
+pub fn undisclosed_seed(
+    consumer_nonce: &[u8; 16],
+    provider: &Address,
+    request_id: &RequestId,
+) -> u32 {
+    let parts = [&b"peerwatt/undisclosed\0"[..], consumer_nonce, &provider.0, &request_id.0];
+    sha256(&parts).0.first_chunk().copied().map_or(0, u32::from_be_bytes) & SEED_BITS
+}
+
 #[cfg(test)]
 mod tests;

@@ -81,7 +81,7 @@ struct State {
     /// Set once writing or syncing has failed: what is on disk is then unknown, so nothing more is taken.
     broken: bool,
     /// Held for as long as the journal is open.
-    _lock: File,
+    lock_file: File,
 }
 
 /// How far records are durable.
@@ -148,7 +148,7 @@ impl Journal {
                 waiting: false,
                 closing: false,
                 broken: false,
-                _lock: lock,
+                lock_file: lock,
             }),
             wake: Condvar::new(),
         });
@@ -273,6 +273,10 @@ impl Drop for Journal {
         if let Some(flusher) = self.flusher.take() {
             // A panic of the thread was reported when it happened.
             let _ = flusher.join();
+        }
+        // Not left to the closing of the file: a program that this process is about to start has it too, for a moment.
+        if let Err(error) = self.shared.lock().lock_file.unlock() {
+            tracing::debug!(%error, "journal.unlock");
         }
     }
 }

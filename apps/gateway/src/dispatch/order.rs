@@ -125,14 +125,19 @@ impl Search<'_> {
             treasury::top_up(shared, provider, treasury::room_min(shared));
         }
         let mut ordered = bounded(request, &reserved.grant, draft.context_tokens);
-        let seed = profile::seed(&profile::NO_BEACON, &job.salt, &provider, &job.request_id);
+        let (salt, id) = (&job.salt, &job.request_id);
+        let derived = profile::seed(&profile::NO_BEACON, salt, &provider, id);
+        let seed = match job.needs.discloses {
+            true => derived,
+            false => profile::undisclosed_seed(salt, &provider, id),
+        };
         let offer = shared.directory.offer_of(&provider, job.model);
         let plan = offer.as_ref().and_then(|offer| Plan::of(request, offer, seed));
         if let Some(plan) = &plan {
             plan.apply(&mut ordered);
         }
         let profile =
-            offer.map_or(NO_NAME, |offer| profile_of(&ordered, seed, &offer.engine_version));
+            offer.map_or(NO_NAME, |offer| profile_of(&ordered, derived, &offer.engine_version));
         draft.replay = plan.as_ref().map(Replaying::begin);
         let size = Size::of(request);
         let tokens_max = reserved.grant.tokens_max;

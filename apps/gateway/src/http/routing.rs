@@ -27,6 +27,7 @@ const REGION: HeaderName = HeaderName::from_static("x-peerwatt-region");
 const CONTINUE: HeaderName = HeaderName::from_static("x-peerwatt-continue");
 const HEDGE: HeaderName = HeaderName::from_static("x-peerwatt-hedge");
 const UPSTREAMS: HeaderName = HeaderName::from_static("x-peerwatt-upstreams");
+const DISCLOSE: HeaderName = HeaderName::from_static("x-peerwatt-disclose");
 const PRICE_MAX: HeaderName = HeaderName::from_static("x-peerwatt-max-price");
 
 /// Reads the headers. One that says something unknown is refused, as a field of the body would be.
@@ -39,6 +40,12 @@ pub(super) fn needs(headers: &HeaderMap) -> Result<Needs, RequestFailure> {
         None => Ok(None),
         Some(Ok(text)) => Ok(Some(text.trim())),
         Some(Err(_)) => Err(bad(name, "is not plain text")),
+    };
+    let flag = |name: &HeaderName, unless: bool| match text(name)? {
+        None => Ok(unless),
+        Some("true") => Ok(true),
+        Some("false") => Ok(false),
+        Some(_) => Err(bad(name, "is true or false")),
     };
     let mut needs = Needs::default();
     if let Some(name) = text(&POLICY)? {
@@ -60,22 +67,10 @@ pub(super) fn needs(headers: &HeaderMap) -> Result<Needs, RequestFailure> {
         }
         needs.region = Some(region.to_owned());
     }
-    match text(&CONTINUE)? {
-        None | Some("true") => {}
-        Some("false") => needs.continues = false,
-        Some(_) => return Err(bad(&CONTINUE, "is true or false")),
-    }
-    match text(&HEDGE)? {
-        None => {}
-        Some("true") => needs.hedges = true,
-        Some("false") => needs.hedges = false,
-        Some(_) => return Err(bad(&HEDGE, "is true or false")),
-    }
-    match text(&UPSTREAMS)? {
-        None | Some("true") => {}
-        Some("false") => needs.upstreams = false,
-        Some(_) => return Err(bad(&UPSTREAMS, "is true or false")),
-    }
+    needs.continues = flag(&CONTINUE, needs.continues)?;
+    needs.hedges = flag(&HEDGE, needs.hedges)?;
+    needs.upstreams = flag(&UPSTREAMS, needs.upstreams)?;
+    needs.discloses = flag(&DISCLOSE, needs.discloses)?;
     if let Some(price) = text(&PRICE_MAX)? {
         let Some(price) = price_max(price) else {
             return Err(bad(

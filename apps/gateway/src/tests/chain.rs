@@ -74,7 +74,7 @@ impl TestChain {
     }
 
     /// As if audits had found that it serves something else.
-    pub(super) fn exclude(&self, provider: Address, model: ModelId) {
+    pub(super) fn exclude(&self, provider: Address, model: types::ModelId) {
         let until = Some(TimeMs(u64::MAX));
         let view = ExclusionView { provider, model, suspended: false, delisted_until: until };
         self.lock().exclusions.push(view);

@@ -59,6 +59,24 @@ async fn the_seed_is_nobodys_choice() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_not_to_be_disclosed_is_drawn_again_in_no_profile() {
+    let world = World::new().await;
+    let _double = world.provider(11, &["draws"]).await;
+    let (answer, _) = world.chat_with("draws", &[("x-peerwatt-disclose", "false")]).await;
+    assert_eq!(answer.status, 200);
+    world.gateway.idle().await;
+    let id = world.gateway.recent_requests(1)[0].id;
+    let receipt = world.gateway.receipt(id).unwrap().receipt;
+    assert_eq!(receipt.report.as_ref().unwrap().value.profile, profile::NO_NAME);
+    assert!(receipt.agrees());
+    expect![[r#"
+        peerwatt_replayed_tokens_total{outcome="match"} 64
+        peerwatt_replays_total{finding="clean"} 1
+    "#]]
+    .assert_eq(&world.replays());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_provider_that_draws_otherwise_is_suspended() {
     let world = World::new().await;
     let double = world.provider(11, &["draws-otherwise"]).await;

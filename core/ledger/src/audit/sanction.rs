@@ -14,7 +14,7 @@ const EVIDENCE_MAX: usize = 64;
 
 /// Slash if a replay failed; or if one set of responses reaches [`ALONE`], or two that share none reach
 /// [`PAIRED`] on two kinds of machine, and a cheaper model is identified by each, the same. Refund and delist
-/// at [`ALONE`] without it. What is about no responses, or beyond [`EVIDENCE_MAX`], is not looked at.
+/// at [`ALONE`] without it. What is about no responses, or beyond `EVIDENCE_MAX`, is not looked at.
 pub fn sanction<'a>(evidence: impl IntoIterator<Item = &'a Evidence>) -> Sanction {
     let about_some = evidence.into_iter().filter(|it| !it.responses.is_empty());
     let evidence: Vec<&Evidence> = about_some.take(EVIDENCE_MAX).collect();
