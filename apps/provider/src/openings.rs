@@ -6,7 +6,9 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    path::Path,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -78,11 +80,21 @@ pub(crate) struct Openings {
     index: Mutex<Index>,
 }
 
+/// The folder, which nobody else may look into: it will hold prompts.
+fn private(folder: PathBuf) -> Result<PathBuf, JournalError> {
+    let made = fs::create_dir_all(&folder)
+        .and_then(|()| fs::set_permissions(&folder, Permissions::from_mode(0o700)));
+    match made {
+        Ok(()) => Ok(folder),
+        Err(source) => Err(JournalError::Io { action: "make", path: folder, source }),
+    }
+}
+
 impl Openings {
     /// Opens the journal under `home`. What is not readable is as if it had not been kept.
     pub(crate) fn open(home: &Path) -> Result<Openings, JournalError> {
         let mut index = Index::default();
-        let config = JournalConfig { folder: home.join("openings") };
+        let config = JournalConfig { folder: private(home.join("openings"))? };
         let journal = Journal::open(&config, |id, bytes| {
             if let Ok(part) = limits::decode::<Part>(bytes, RECORD_BYTES_MAX) {
                 index.add(part.attempt, part.at, part.number, id, bytes.len() as u64);
@@ -205,6 +217,8 @@ mod tests {
         openings.keep(attempt(1), TimeMs(1_000), &small).unwrap();
         openings.keep(attempt(2), TimeMs(2_000), &large).unwrap();
         drop(openings);
+        let mode = fs::metadata(home.path().join("openings")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "nobody else reads prompts");
         let openings = Openings::open(home.path()).unwrap();
         for (number, kept) in [(1, &small), (2, &large)] {
             let bytes = openings.get(attempt(number)).unwrap().unwrap();
