@@ -119,7 +119,7 @@ impl Calibrating {
 }
 
 /// One answer of an engine that we ask ourselves, in profile NP-1.
-async fn answer(
+pub(crate) async fn answer(
     engine: &dyn Engine,
     model: ModelId,
     number: u32,

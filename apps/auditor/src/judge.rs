@@ -180,6 +180,13 @@ pub(crate) async fn audited(
         text.push_text(part);
     }
     text.push_text(rest);
+    let stops: Vec<&[u8]> = answer.stop.iter().map(|stop| stop.as_bytes()).collect();
+    let (text, cut) = text.finish(&stops);
+    let ended_by_model = answer.finish == FinishReason::Stop && !cut;
+    // What comes after the last token is asked for only where that is the question: the context may be full.
+    if !ended_by_model && !answer.tokens.is_empty() {
+        tokens.pop();
+    }
     let mut logits = engine.logits(model, &tokens, from).await?;
     let mut audit = Audit::new(answer.drawing.samplers, means);
     audit.begin(Some(&answer.profile));
@@ -187,10 +194,8 @@ pub(crate) async fn audited(
         let position = logits.recv().await.transpose()?.unwrap_or_default();
         audit.push(token, Logits::new(&position).as_ref());
     }
-    let stops: Vec<&[u8]> = answer.stop.iter().map(|stop| stop.as_bytes()).collect();
-    let (text, cut) = text.finish(&stops);
     let ending = match answer.finish {
-        FinishReason::Stop if cut => Ending::StopSequence { cut },
+        FinishReason::Stop if !ended_by_model => Ending::StopSequence { cut },
         FinishReason::Stop => {
             let position = logits.recv().await.transpose()?.unwrap_or_default();
             let is_end = |id| vocabulary.is_end(id);
@@ -206,4 +211,73 @@ pub(crate) async fn audited(
         FinishReason::Cancelled | FinishReason::Failed => Ending::Interrupted,
     };
     Ok((audit, text, ending))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use engine::{EmbeddedEngine, EmbeddedOptions};
+    use verify::eprocess::HonestMean;
+
+    use super::*;
+    use crate::calibrate::answer;
+
+    fn engine(context_tokens_max: u32) -> EmbeddedEngine {
+        let options = EmbeddedOptions { context_tokens_max, ..EmbeddedOptions::standard() };
+        EmbeddedEngine::load(Path::new("../../models/ember-1m-f16.gguf"), options).unwrap()
+    }
+
+    async fn check(engine: &EmbeddedEngine, answer: &Answer) -> (AuditOutcome, &'static str) {
+        let mean = |ppm| HonestMean::of_ppm(ppm).unwrap();
+        let means = Means { l1: mean(70_000), l2: mean(21_000) };
+        let reference = Reference { engine, model: engine.model().id };
+        let judged = judge(answer, Hash32([1; 32]), reference, &[], means).await.unwrap();
+        (judged.outcome, judged.finding)
+    }
+
+    /// One of at least 60 tokens: texts of this model differ in length.
+    async fn long(engine: &EmbeddedEngine) -> Answer {
+        for number in 0..64 {
+            let answer = answer(engine, engine.model().id, number, 200).await.unwrap();
+            if answer.tokens.len() >= 60 {
+                return answer;
+            }
+        }
+        panic!("no text is long enough");
+    }
+
+    #[tokio::test]
+    async fn an_answer_passes_and_one_that_was_tampered_with_does_not() {
+        let engine = engine(u32::MAX);
+        let honest = long(&engine).await;
+        assert_eq!(check(&engine, &honest).await, (AuditOutcome::Pass, "clean"));
+        // Of one short text that the model is sure of, every sampler draws most tokens: enough not to pass.
+        let mut hot = honest.clone();
+        hot.profile.temperature_micros = 2_000_000;
+        let mut cached = honest.clone();
+        cached.profile.seed ^= 1;
+        for drawn_otherwise in [hot, cached] {
+            let (outcome, finding) = check(&engine, &drawn_otherwise).await;
+            assert!(outcome != AuditOutcome::Pass && finding != "clean", "{outcome:?} {finding}");
+        }
+        let mut edited = honest.clone();
+        edited.text[20] ^= 1;
+        assert_eq!(check(&engine, &edited).await, (AuditOutcome::Inconclusive, "audit"));
+        let inflated = Answer { stated_tokens: honest.stated_tokens + 1, ..honest };
+        assert_eq!(check(&engine, &inflated).await, (AuditOutcome::Inconclusive, "audit"));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_filled_the_context_is_audited_too() {
+        let engine = engine(24);
+        for number in 0..8 {
+            let answer = answer(&engine, engine.model().id, number, 200).await.unwrap();
+            if answer.finish == FinishReason::Length {
+                assert_eq!(check(&engine, &answer).await, (AuditOutcome::Inconclusive, "clean"));
+                return;
+            }
+        }
+        panic!("no text filled the context");
+    }
 }
