@@ -4,6 +4,7 @@
 use std::{fmt::Write as _, time::Instant};
 
 use audit_lab::{
+    calibration::calibrate,
     lifetime,
     model::Shelf,
     provider::{Provider, request},
@@ -47,7 +48,9 @@ fn tables(name: &str, sampler: Sampler, shelf: &Shelf) -> String {
         let requests = scored::requests(seed, ANSWERS, TOKENS_MAX);
         scored::collect(shelf, provider, sampler, requests).expect("it runs")
     };
-    let honest = [Provider::Honest, Provider::Elsewhere].map(|it| collect(it, 1));
+    let honest =
+        [Provider::Honest, Provider::Elsewhere(Quantization::Q8_0)].map(|it| collect(it, 1));
+    let means = calibrate(shelf, sampler).expect("it runs");
     let cheats = [
         Provider::Serves(Quantization::F16),
         Provider::Serves(Quantization::Q6K),
@@ -64,7 +67,7 @@ fn tables(name: &str, sampler: Sampler, shelf: &Shelf) -> String {
     let levels: [Level; 2] = [("L1", |it| &it.l1), ("L2", |it| &it.l2)];
     for (label, of) in levels {
         let cells = [level(&honest[0], of), level(&honest[1], of)];
-        let mean = statistics::honest_mean(&[&cells[0], &cells[1]]);
+        let mean = if label == "L1" { means.l1 } else { means.l2 };
         let lives = lifetime::live(mean, &cells[1], 1_000, 50_000);
         let _ = writeln!(
             text,
@@ -74,7 +77,7 @@ fn tables(name: &str, sampler: Sampler, shelf: &Shelf) -> String {
             lives.floored.0 as f64 / 1e3,
             ALONE.0 as f64 / 1e3
         );
-        text.push_str("| provider | AUC at 8 / 32 / 128 / 512 tokens | TPR at 128, FPR 10⁻² / 10⁻³ | tokens to 10⁹, mean (95 %) |\n|---|---|---|---|\n");
+        text.push_str("| provider | AUC at 8 / 32 / 128 / 512 tokens | TPR at 128, FPR 10⁻² / 10⁻³ | tokens to 10⁹, median (95 %) |\n|---|---|---|---|\n");
         for (provider, scores) in &cheats {
             let scores = level(scores, of);
             let buckets = |cell: &[Vec<Score>], tokens| statistics::buckets(cell, tokens, BUCKETS);
@@ -88,8 +91,9 @@ fn tables(name: &str, sampler: Sampler, shelf: &Shelf) -> String {
             let tpr =
                 [0.01, 0.001].map(|fpr| format!("{:.3}", statistics::tpr(&clean, &cheat, fpr)));
             let tokens = statistics::tokens_to_alone(mean, &scores, 200, 20_000);
-            let tokens =
-                tokens.map_or("never".to_owned(), |(mean, most)| format!("{mean:.0} ({most})"));
+            let [median, most] =
+                tokens.map(|it| it.map_or("never".to_owned(), |it| it.to_string()));
+            let tokens = format!("{median} ({most})");
             let _ = writeln!(
                 text,
                 "| {} | {} | {} | {tokens} |",
