@@ -180,8 +180,10 @@ pub(crate) async fn audited(
         text.push_text(part);
     }
     text.push_text(rest);
-    let stops: Vec<&[u8]> = answer.stop.iter().map(|stop| stop.as_bytes()).collect();
-    let (text, cut) = text.finish(&stops);
+    // An answer that ended otherwise has all that a stop sequence held back.
+    let stops = answer.stop.iter().filter(|_| answer.finish == FinishReason::Stop);
+    let stops: Vec<&[u8]> = stops.map(|stop| stop.as_bytes()).collect();
+    let (concatenation, (text, cut)) = (&text, text.finish(&stops));
     let ended_by_model = answer.finish == FinishReason::Stop && !cut;
     // What comes after the last token is asked for only where that is the question: the context may be full.
     if !ended_by_model && !answer.tokens.is_empty() {
@@ -198,7 +200,12 @@ pub(crate) async fn audited(
         FinishReason::Stop if !ended_by_model => Ending::StopSequence { cut },
         FinishReason::Stop => {
             let position = logits.recv().await.transpose()?.unwrap_or_default();
-            let is_end = |id| vocabulary.is_end(id);
+            // What of a stop sequence comes after its first token is not delivered.
+            let is_end = |id| {
+                let goes_on = |bytes| concatenation.goes_on_with(&stops, bytes);
+                (vocabulary.is_end(id) && !concatenation.has_begun(&stops))
+                    || vocabulary.bytes(id).is_some_and(goes_on)
+            };
             Ending::EndOfGeneration(audit.end(None, Logits::new(&position).as_ref(), is_end))
         }
         // Fewer than asked for: the context was full.
