@@ -55,8 +55,9 @@ pub fn tpr(honest: &[f64], cheat: &[f64], fpr: f64) -> f64 {
 
 /// Shares of the honest that are above a threshold, as a curve shows them: from one in a thousand to all.
 pub fn curve(honest: &[f64], cheat: &[f64]) -> Vec<(f64, f64)> {
-    let fprs = (0..=30).map(|n| 10f64.powf(f64::from(n) / 10.0 - 3.0));
-    fprs.map(|fpr| (fpr, tpr(honest, cheat, fpr))).collect()
+    let fprs = (0..30).map(|n| 10f64.powf(f64::from(n) / 10.0 - 3.0));
+    // Below every score there is nothing: at the end all are above.
+    fprs.map(|fpr| (fpr, tpr(honest, cheat, fpr))).chain([(1.0, 1.0)]).collect()
 }
 
 /// Tokens after which evidence is 10⁹, of `runs` runs through the answers in random order: the median and the 95th
@@ -104,7 +105,7 @@ mod tests {
         assert_eq!(tpr(&honest, &[0.35, 0.45], 0.0), 0.5);
         let curve = curve(&honest, &[0.35, 0.45]);
         assert_eq!((curve.len(), curve[0].1, curve[24].1), (31, 0.5, 1.0));
-        assert!((curve[24].0 - 0.251).abs() < 0.001 && curve[30].0 == 1.0);
+        assert!((curve[24].0 - 0.251).abs() < 0.001 && curve[30] == (1.0, 1.0));
     }
 
     #[test]
