@@ -105,12 +105,12 @@ pub async fn judge(
     let tokens = u32::try_from(answer.tokens.len()).unwrap_or(u32::MAX);
     let report = Report::new(findings.replay, answer.stated_tokens, tokens, text, ending);
     let evidence = evidence(answer, receipt, &findings, identified);
-    let outcome = match report.finding() {
-        // Whatever the numbers say, its count, its text or its end is not what it states.
-        Finding::Audit | Finding::Suspend if verdict::outcome(&evidence) == AuditOutcome::Pass => {
+    let outcome = match verdict::outcome(&evidence) {
+        // Whatever the numbers say, its count, its text or its end is not what it states, or nobody knows.
+        AuditOutcome::Pass if report.finding() != Finding::Clean || is_short(answer) => {
             AuditOutcome::Inconclusive
         }
-        _ => verdict::outcome(&evidence),
+        outcome => outcome,
     };
     let step = |point: &Point| Step { token: point.token, l1: point.l1, l2: point.l2 };
     let level = |level: verify::audit::LevelFindings| Level {
@@ -135,6 +135,13 @@ pub async fn judge(
         trace: audit.trace().iter().map(step).collect(),
         findings,
     })
+}
+
+/// Whether it is said to have ended for want of context: how much its provider has is not seen from here, and whoever cuts an
+/// answer may say the same.
+fn is_short(answer: &Answer) -> bool {
+    let is_full = |tokens_max| answer.tokens.len() >= tokens_max as usize;
+    answer.finish == FinishReason::Length && !answer.tokens_max.is_some_and(is_full)
 }
 
 /// As a verifier signs it. Candle computes as llama.cpp does on a processor of this kind.

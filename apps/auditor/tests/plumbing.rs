@@ -20,7 +20,7 @@ use verify::{
     audit::Means, engines::Drawing, eprocess::HonestMean, leaf::LeafToken, profile::Profile,
 };
 
-const TOKENS_MAX: u32 = 48;
+const TOKENS_MAX: u32 = 70;
 /// Of a small context, which answers fill.
 const SMALL: u32 = 24;
 /// What the texts begin with.
@@ -153,6 +153,26 @@ fn an_empty_answer_and_one_of_a_single_token_are_honest() {
     let silent = Answer { stop: vec![], ..empty };
     assert_eq!(judged(&bench().engine, &silent).unwrap().finding, "audit");
     check_honest(&bench().engine, &ask(&bench().engine, 1, 1, vec![]));
+}
+
+/// An audit says that all is well of 50 tokens or more.
+#[test]
+fn long_answers_pass_and_those_that_were_cut_do_not() {
+    let engine = &bench().engine;
+    let long = |number| ask(engine, number, 60, vec![]);
+    let whole = (0..64).map(long).find(|answer| answer.tokens.len() == 60).unwrap();
+    let outcome = |answer: &Answer| judged(engine, answer).unwrap().outcome;
+    assert_eq!(outcome(&whole), AuditOutcome::Pass);
+    let vocabulary = bench().runtime.block_on(engine.vocabulary(whole.model)).unwrap();
+    let last: usize =
+        whole.tokens[55..].iter().map(|it| vocabulary.bytes(it.id()).unwrap().len()).sum();
+    let mut cut = Answer { stated_tokens: 55, ..whole };
+    cut.tokens.truncate(55);
+    cut.text.truncate(cut.text.len() - last);
+    for finish in [FinishReason::Length, FinishReason::Stop] {
+        let cut = Answer { finish, ..cut.clone() };
+        assert_eq!(outcome(&cut), AuditOutcome::Inconclusive, "{finish:?}");
+    }
 }
 
 proptest! {
