@@ -47,7 +47,11 @@ Commands:
     --disk DIR   where the one validator writes (default: here)
     --check, --json, --out FILE as above, between its two `replica figures` comments
   bench verify   how well audits tell providers apart, and what they cost
-    --out FILE   replace the figures in FILE, between its two `verify figures` comments
+    --check      fail if a bar is not met, and name it
+    --json       the figures as JSON
+    --out FILE   replace the figures in FILE, between its two `verify figures` comments, and the
+                 curves in figures/verify-roc.svg beside it
+    --dump DIR   the scores of each token there, as CSV
 ";
 
 fn main() -> anyhow::Result<ExitCode> {

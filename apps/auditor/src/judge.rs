@@ -105,12 +105,12 @@ pub async fn judge(
     let tokens = u32::try_from(answer.tokens.len()).unwrap_or(u32::MAX);
     let report = Report::new(findings.replay, answer.stated_tokens, tokens, text, ending);
     let evidence = evidence(answer, receipt, &findings, identified);
-    let outcome = match report.finding() {
-        // Whatever the numbers say, its count, its text or its end is not what it states.
-        Finding::Audit | Finding::Suspend if verdict::outcome(&evidence) == AuditOutcome::Pass => {
+    let outcome = match verdict::outcome(&evidence) {
+        // Whatever the numbers say, its count, its text or its end is not what it states, or nobody knows.
+        AuditOutcome::Pass if report.finding() != Finding::Clean || is_short(answer) => {
             AuditOutcome::Inconclusive
         }
-        _ => verdict::outcome(&evidence),
+        outcome => outcome,
     };
     let step = |point: &Point| Step { token: point.token, l1: point.l1, l2: point.l2 };
     let level = |level: verify::audit::LevelFindings| Level {
@@ -135,6 +135,13 @@ pub async fn judge(
         trace: audit.trace().iter().map(step).collect(),
         findings,
     })
+}
+
+/// Whether it is said to have ended for want of context: how much its provider has is not seen from here, and whoever cuts an
+/// answer may say the same.
+fn is_short(answer: &Answer) -> bool {
+    let is_full = |tokens_max| answer.tokens.len() >= tokens_max as usize;
+    answer.finish == FinishReason::Length && !answer.tokens_max.is_some_and(is_full)
 }
 
 /// As a verifier signs it. Candle computes as llama.cpp does on a processor of this kind.
@@ -180,8 +187,10 @@ pub(crate) async fn audited(
         text.push_text(part);
     }
     text.push_text(rest);
-    let stops: Vec<&[u8]> = answer.stop.iter().map(|stop| stop.as_bytes()).collect();
-    let (text, cut) = text.finish(&stops);
+    // An answer that ended otherwise has all that a stop sequence held back.
+    let stops = answer.stop.iter().filter(|_| answer.finish == FinishReason::Stop);
+    let stops: Vec<&[u8]> = stops.map(|stop| stop.as_bytes()).collect();
+    let (concatenation, (text, cut)) = (&text, text.finish(&stops));
     let ended_by_model = answer.finish == FinishReason::Stop && !cut;
     // What comes after the last token is asked for only where that is the question: the context may be full.
     if !ended_by_model && !answer.tokens.is_empty() {
@@ -198,7 +207,12 @@ pub(crate) async fn audited(
         FinishReason::Stop if !ended_by_model => Ending::StopSequence { cut },
         FinishReason::Stop => {
             let position = logits.recv().await.transpose()?.unwrap_or_default();
-            let is_end = |id| vocabulary.is_end(id);
+            // What of a stop sequence comes after its first token is not delivered.
+            let is_end = |id| {
+                let goes_on = |bytes| concatenation.goes_on_with(&stops, bytes);
+                (vocabulary.is_end(id) && !concatenation.has_begun(&stops))
+                    || vocabulary.bytes(id).is_some_and(goes_on)
+            };
             Ending::EndOfGeneration(audit.end(None, Logits::new(&position).as_ref(), is_end))
         }
         // Fewer than asked for: the context was full.

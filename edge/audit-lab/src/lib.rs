@@ -5,10 +5,12 @@
 //! is built ([`weights`]).
 
 pub mod model;
+pub mod rounding;
 pub mod weights;
 
 pub mod provider;
 
+pub mod calibration;
 pub mod lifetime;
 pub mod scored;
 pub mod statistics;

@@ -11,6 +11,7 @@ use verify::{
 use crate::{
     Random,
     model::{Model, Position, Shelf},
+    rounding::Cache,
     weights::{BEGIN, END, Quantization, VOCABULARY, WORDS_FROM},
 };
 
@@ -18,10 +19,12 @@ use crate::{
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Provider {
     Honest,
-    /// Honest, on another kind of machine.
-    Elsewhere,
-    /// Another quantization, F16 included, in everything.
+    /// A quantization, F16 included, in everything.
     Serves(Quantization),
+    /// The same on another kind of machine: with Q8_0 it is honest.
+    Elsewhere(Quantization),
+    /// Q8_0, with keys and values in fewer bits.
+    Keeps(Cache),
     OtherModel,
     /// Another temperature than was asked for, in millionths; 0 is greedy.
     Temperature(u32),
@@ -29,8 +32,10 @@ pub enum Provider {
     Truncates,
     /// Leaves out the first half of the prompt.
     EditsPrompt,
-    /// Says again what it drew for an earlier request.
+    /// Says again what it drew for the same prompt before.
     Caches,
+    /// Says what it drew for another request.
+    Confuses,
     /// Decodes with Q4_0, and has one pass of Q8_0 say how likely that was.
     Spoofs,
     /// The same, and makes what it reports fit the draw.
@@ -75,11 +80,18 @@ pub fn request(seed: u32, n: u32, tokens_max: u32) -> Request {
     Request { prompt: [vec![BEGIN], text].concat(), profile, tokens_max }
 }
 
+/// One that somebody else made.
+fn other_request(seed: u32, n: u32) -> Request {
+    request(seed ^ 0x0dd, n, 0)
+}
+
 impl Provider {
     pub fn name(self) -> String {
         match self {
             Provider::Honest => "honest".to_owned(),
-            Provider::Elsewhere => "honest, other kernels".to_owned(),
+            Provider::Elsewhere(Quantization::Q8_0) => "honest, other kernels".to_owned(),
+            Provider::Elsewhere(quantization) => format!("{}, other kernels", quantization.name()),
+            Provider::Keeps(cache) => cache.name().to_owned(),
             Provider::Serves(Quantization::F16) => "F16 (dearer)".to_owned(),
             Provider::Serves(quantization) => quantization.name().to_owned(),
             Provider::OtherModel => "other model".to_owned(),
@@ -88,6 +100,7 @@ impl Provider {
             Provider::Truncates => "truncation".to_owned(),
             Provider::EditsPrompt => "edited prompt".to_owned(),
             Provider::Caches => "cached answer".to_owned(),
+            Provider::Confuses => "another request's answer".to_owned(),
             Provider::Spoofs => "prefill spoof".to_owned(),
             Provider::Forges => "forged log-probabilities".to_owned(),
             Provider::Mixes(percent) => format!("Q4_0 in {percent} % of answers"),
@@ -99,14 +112,23 @@ impl Provider {
     fn models(self, shelf: &Shelf, n: u32) -> (&Model, &Model) {
         let (claimed, cheap) = (shelf.claimed(), shelf.of(Quantization::Q4_0));
         match self {
-            Provider::Elsewhere => (&shelf.elsewhere, &shelf.elsewhere),
+            Provider::Elsewhere(quantization) => {
+                (shelf.elsewhere(quantization), shelf.elsewhere(quantization))
+            }
+            Provider::Keeps(cache) => (shelf.cached(cache), shelf.cached(cache)),
             Provider::Serves(quantization) => (shelf.of(quantization), shelf.of(quantization)),
             Provider::OtherModel => (&shelf.other, &shelf.other),
             Provider::Spoofs | Provider::Forges => (cheap, claimed),
-            Provider::Mixes(percent) if Random::new(7, n).below(100) < percent as usize => {
-                (cheap, cheap)
-            }
+            Provider::Mixes(_) if self.cheats_in(n) => (cheap, cheap),
             _ => (claimed, claimed),
+        }
+    }
+
+    /// Whether answer `n` is one in which it cheats, if it does in some.
+    pub fn cheats_in(self, n: u32) -> bool {
+        match self {
+            Provider::Mixes(percent) => Random::new(7, n).below(100) < percent as usize,
+            _ => false,
         }
     }
 
@@ -125,6 +147,10 @@ impl Provider {
         match self {
             Provider::Temperature(micros) => settings.temperature = micros as f32 / 1e6,
             Provider::Caches => seed ^= 0x5555,
+            Provider::Confuses => {
+                let other = other_request(seed, n);
+                (prompt, seed) = (other.prompt, other.profile.seed);
+            }
             Provider::EditsPrompt => {
                 prompt.drain(1..prompt.len().div_ceil(2));
             }

@@ -13,12 +13,6 @@ pub fn mean(responses: &[Vec<Score>]) -> f64 {
     scores().map(|score| score.get()).sum::<f64>() / scores().count().max(1) as f64
 }
 
-/// 1.5 times the worst of several honest means; without the bound of a calibration, for which a test has too few tokens.
-pub fn honest_mean(cells: &[&[Vec<Score>]]) -> HonestMean {
-    let ppm: Vec<u32> = cells.iter().map(|cell| (mean(cell) * 1e6).ceil() as u32).collect();
-    HonestMean::calibrated(&ppm).expect("honest scores are low")
-}
-
 /// Means of `count` buckets of so many tokens, of answers in random order, with replacement: few answers make many
 /// buckets that are not independent.
 pub fn buckets(responses: &[Vec<Score>], tokens: usize, count: u32) -> Vec<f64> {
@@ -59,14 +53,21 @@ pub fn tpr(honest: &[f64], cheat: &[f64], fpr: f64) -> f64 {
     cheat.iter().filter(|mean| **mean > threshold).count() as f64 / cheat.len() as f64
 }
 
-/// Tokens after which evidence is 10⁹, of `runs` runs through the answers in random order: the mean and the 95th
-/// percentile. `None` if a run has not reached it after `tokens_max`.
+/// Shares of the honest that are above a threshold, as a curve shows them: from one in a thousand to all.
+pub fn curve(honest: &[f64], cheat: &[f64]) -> Vec<(f64, f64)> {
+    let fprs = (0..30).map(|n| 10f64.powf(f64::from(n) / 10.0 - 3.0));
+    // Below every score there is nothing: at the end all are above.
+    fprs.map(|fpr| (fpr, tpr(honest, cheat, fpr))).chain([(1.0, 1.0)]).collect()
+}
+
+/// Tokens after which evidence is 10⁹, of `runs` runs through the answers in random order: the median and the 95th
+/// percentile. `None` where so many of the runs have not reached it after `tokens_max`.
 pub fn tokens_to_alone(
     mean: HonestMean,
     responses: &[Vec<Score>],
     runs: u32,
     tokens_max: u32,
-) -> Option<(f64, u32)> {
+) -> [Option<u32>; 2] {
     let run = |n| {
         let mut random = Random::new(13, n);
         let mut process = EProcess::default();
@@ -76,17 +77,18 @@ pub fn tokens_to_alone(
                 process.push(mean, *score);
                 tokens += 1;
                 if process.ln_e() >= ALONE {
-                    return Some(tokens);
+                    return tokens;
                 }
             }
         }
-        None
+        u32::MAX
     };
-    let mut counts: Vec<u32> = (0..runs).map(run).collect::<Option<_>>()?;
+    let mut counts: Vec<u32> = (0..runs).map(run).collect();
     counts.sort_unstable();
-    let sum: f64 = counts.iter().map(|count| f64::from(*count)).sum();
-    let at = (counts.len() * 95).div_ceil(100).saturating_sub(1);
-    Some((sum / counts.len() as f64, counts[at]))
+    [50, 95].map(|percent| {
+        let at = (counts.len() * percent).div_ceil(100).saturating_sub(1);
+        Some(counts[at]).filter(|count| *count < u32::MAX)
+    })
 }
 
 #[cfg(test)]
@@ -101,14 +103,17 @@ mod tests {
         assert_eq!(auc(&honest, &[0.25]), 0.5);
         assert_eq!(tpr(&honest, &[0.35, 0.45], 0.25), 1.0);
         assert_eq!(tpr(&honest, &[0.35, 0.45], 0.0), 0.5);
+        let curve = curve(&honest, &[0.35, 0.45]);
+        assert_eq!((curve.len(), curve[0].1, curve[24].1), (31, 0.5, 1.0));
+        assert!((curve[24].0 - 0.251).abs() < 0.001 && curve[30] == (1.0, 1.0));
     }
 
     #[test]
     fn evidence_is_enough_as_soon_as_a_process_says() {
         let scores = vec![vec![Score::MOST; 5]];
         let mean = HonestMean::of_ppm(70_000).unwrap();
-        assert_eq!(tokens_to_alone(mean, &scores, 3, 100), Some((11.0, 11)));
-        assert_eq!(tokens_to_alone(mean, &[vec![Score::default(); 5]], 3, 100), None);
+        assert_eq!(tokens_to_alone(mean, &scores, 3, 100), [Some(11); 2]);
+        assert_eq!(tokens_to_alone(mean, &[vec![Score::default(); 5]], 3, 100), [None; 2]);
         assert_eq!(buckets(&scores, 32, 2), [1.0, 1.0]);
     }
 }

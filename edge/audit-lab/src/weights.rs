@@ -25,11 +25,13 @@ pub const BEGIN: u32 = 1;
 pub const END: u32 = 2;
 /// Before these stand special tokens and single bytes.
 pub const WORDS_FROM: u32 = 259;
-const WIDTH: usize = 256;
-const FEED_FORWARD: usize = 512;
-const HEADS: u32 = 4;
-const KEY_HEADS: u32 = 2;
-const LAYERS: u32 = 2;
+pub(crate) const WIDTH: usize = 256;
+pub(crate) const FEED_FORWARD: usize = 512;
+pub(crate) const HEADS: u32 = 4;
+pub(crate) const KEY_HEADS: u32 = 2;
+pub(crate) const LAYERS: u32 = 2;
+pub(crate) const NORM_EPSILON: f32 = 1e-5;
+pub(crate) const ROPE_BASE: f32 = 10_000.0;
 
 /// Deviation of logits: entropy of about 1.6 nats after the filters of the profile.
 const LOGIT_SCALE: f64 = 2.9;
@@ -213,8 +215,8 @@ fn metadata() -> Vec<(String, Value)> {
         number("vocab_size", VOCABULARY as u32),
     ];
     let rest = [
-        ("llama.attention.layer_norm_rms_epsilon", Value::F32(1e-5)),
-        ("llama.rope.freq_base", Value::F32(10_000.0)),
+        ("llama.attention.layer_norm_rms_epsilon", Value::F32(NORM_EPSILON)),
+        ("llama.rope.freq_base", Value::F32(ROPE_BASE)),
         ("tokenizer.ggml.model", text("llama")),
         ("tokenizer.ggml.tokens", Value::Array(names.iter().map(|name| text(name)).collect())),
         ("tokenizer.ggml.scores", Value::Array(scores)),

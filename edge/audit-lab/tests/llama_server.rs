@@ -238,6 +238,7 @@ async fn several(
 }
 
 /// 1.5 times the mean of two honest set-ups: the server, and the embedded engine with other kernels would be the second.
+/// Without the bound of a calibration, for which the server would have to answer more than a thousand times.
 async fn calibrate(verifier: &EmbeddedEngine, answers: &[Answered]) -> Means {
     let any = HonestMean::of_ppm(500_000).unwrap();
     let found = audits(Means { l1: any, l2: any }, verifier, answers).await;
@@ -289,6 +290,10 @@ async fn a_real_server_is_cleared_and_cheats_are_not() {
         say(&format!("{served}, cache {cache} (one price)"), &found);
         assert!(found.l1.unwrap().alone_at.is_none() || found.l1.unwrap().tokens > 400);
     }
+    let server = serve(&python, &files.path("Q8_0"), "q4_0").await;
+    let found = audits(means, &verifier, &several(&server.engine, 0..10, |_| {}).await).await;
+    say("Q8_0, cache q4_0", &found);
+    assert!(found.l1.unwrap().alone_at.is_some_and(|at| at <= 400), "{found:?}");
 }
 
 async fn honest_is_cleared(server: &Server, verifier: &EmbeddedEngine, means: Means) {

@@ -5,6 +5,7 @@
 //! this crate's tests, and under `cargo fuzz`, whose programs in `fuzz/` call them by name. Nothing
 //! else links this crate. A property that does not hold is a failed assertion: here that is the point.
 
+mod audits;
 mod ledger;
 mod network;
 mod nodes;
@@ -27,6 +28,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "snapshot", run: ledger::snapshot, seeds: ledger::snapshot_seeds },
     Target { name: "genesis", run: ledger::genesis, seeds: ledger::genesis_seeds },
     Target { name: "receipt", run: statements::receipt, seeds: statements::receipt_seeds },
+    Target { name: "opening", run: audits::opening, seeds: audits::opening_seeds },
+    Target { name: "leaf", run: audits::leaf, seeds: audits::leaf_seeds },
     Target { name: "proof", run: statements::proof, seeds: statements::proof_seeds },
     Target {
         name: "light_block",

@@ -83,6 +83,16 @@ fn receipts() {
 }
 
 #[test]
+fn openings() {
+    check("opening");
+}
+
+#[test]
+fn leaves() {
+    check("leaf");
+}
+
+#[test]
 fn proofs() {
     check("proof");
 }

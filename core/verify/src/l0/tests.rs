@@ -173,6 +173,9 @@ fn tokens_are_the_text() {
     // Cut before a stop sequence that ends within a token.
     check(&[b"a", b"bc"], b"a", &[b"x", b"b"], (Check::Holds, true));
     check(&[b"a", b"bc"], b"a", &[b""], (Check::Broken, false));
+    // Before one whose other tokens are not delivered.
+    check(&[b"a", b"bc"], b"a", &[b"bcd"], (Check::Holds, false));
+    check(&[b"a", b"bc"], b"a", &[b"bd"], (Check::Broken, false));
     // The first two bytes of a character of three.
     check(&[b"a", &[0xe2, 0x82]], b"a", &[], (Check::Holds, false));
     check(&[b"a", &[0xff]], b"a", &[], (Check::Broken, false));
@@ -181,6 +184,26 @@ fn tokens_are_the_text() {
     unknown.push_token(None);
     unknown.push_text(b"abc");
     assert_eq!(unknown.finish(&[]), (Check::Unknown, false));
+}
+
+/// What the step after the last token must draw, if it is a stop sequence that ended the answer.
+#[test]
+fn a_stop_sequence_is_gone_on_with_where_it_was_begun() {
+    let check = |tokens: &[&[u8]], text: &[u8], next: &[u8], expected| {
+        let mut concatenation = Concatenation::default();
+        tokens.iter().for_each(|token| concatenation.push_token(Some(token)));
+        concatenation.push_text(text);
+        let goes_on = concatenation.goes_on_with(&[b"", b"bcd", b"x"], next);
+        assert_eq!(goes_on, expected, "{tokens:?} {next:?}");
+    };
+    check(&[b"a"], b"a", b"b", true);
+    check(&[b"a"], b"a", b"bcde", true);
+    check(&[b"a"], b"a", b"xy", true);
+    check(&[b"a"], b"a", b"c", false);
+    check(&[b"a"], b"a", b"", false);
+    check(&[b"ab"], b"a", b"cd", true);
+    check(&[b"ab"], b"a", b"x", false);
+    check(&[], b"", b"bc", true);
 }
 
 const AHEAD: usize = types::limits::STOP_BYTES_MAX + types::limits::TOKEN_BYTES_MAX;

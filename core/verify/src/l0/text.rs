@@ -67,14 +67,31 @@ impl Concatenation {
         }
     }
 
+    /// Whether the token with these bytes, drawn after the last one, would have ended the answer by a stop sequence, or would
+    /// have gone on with one. The text ends where that sequence begins, which may be in the last token.
+    pub fn goes_on_with(&self, stops: &[&[u8]], bytes: &[u8]) -> bool {
+        let ahead = if self.ahead_is_text { &[][..] } else { self.ahead.as_slice() };
+        let next = [ahead, bytes].concat();
+        let meets = |stop: &&[u8]| stop.starts_with(&next) || next.starts_with(stop);
+        !bytes.is_empty() && stops.iter().filter(|stop| !stop.is_empty()).any(meets)
+    }
+
+    /// Whether the tokens have begun one of `stops` that the text has not: then no other end explains the text.
+    pub fn has_begun(&self, stops: &[&[u8]]) -> bool {
+        let ahead = self.ahead.as_slice();
+        !self.ahead_is_text && !ahead.is_empty() && stops.iter().any(|it| it.starts_with(ahead))
+    }
+
     /// Whether the tokens are the text, and whether it was cut before one of `stops`. Tokens may have more
-    /// bytes than the text: such a stop sequence and what came with it, or a character that never came whole.
+    /// bytes than the text: such a stop sequence and what came with it, the beginning of one, whose other tokens are not
+    /// delivered, or a character that never came whole.
     pub fn finish(&self, stops: &[&[u8]]) -> (Check, bool) {
         let ahead = self.ahead.as_slice();
         let cut = !self.ahead_is_text
             && stops.iter().any(|stop| !stop.is_empty() && ahead.starts_with(stop));
         let begun = std::str::from_utf8(ahead)
             .is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none());
+        let begun = begun || self.has_begun(stops);
         let explained = ahead.is_empty() || (!self.ahead_is_text && (cut || begun));
         match self.state {
             Check::Holds if explained => (Check::Holds, cut),
