@@ -19,9 +19,10 @@ mod page;
 mod show;
 
 mod live;
+mod picture;
 
 pub use guard::{BadHostName, HostPolicy};
 pub use live::LiveSource;
 pub use routes::router;
 pub use show::utc;
-pub use source::{Balance, LedgerView, Site, Source, SourceError};
+pub use source::{Audits, Balance, LedgerView, Site, Source, SourceError};
