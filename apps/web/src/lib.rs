@@ -1,5 +1,5 @@
 //! The web page at the gateway: what runs, which models there are, what the last requests cost and
-//! who gets it, the ledger, and a chat box that streams.
+//! who gets it, the ledger, audits, and a chat box that streams.
 //!
 //! Rendered here, on each request, from a [`Source`]; the script only refreshes parts of a page and
 //! runs the chat box. It is not an API: programs use the gateway's and the validator's.
