@@ -1,5 +1,5 @@
 //! Serves the pages over fixed values, to look at them without a network:
-//! `cargo run -p web --example preview -- [busy|empty|broken]`, then open the address it logs.
+//! `cargo run -p web --example preview -- [busy|empty|broken|enforced]`, then open the address it logs.
 
 #[path = "../tests/web/fixture.rs"]
 mod fixture;
@@ -13,7 +13,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut source = match std::env::args().nth(1).as_deref() {
         None | Some("busy" | "broken") => fixture::busy(),
         Some("empty") => fixture::empty(),
-        Some(other) => return Err(format!("`{other}` is none of busy, empty, broken").into()),
+        Some("enforced") => fixture::audits::enforced(),
+        Some(other) => {
+            return Err(format!("`{other}` is none of busy, empty, broken, enforced").into());
+        }
     };
     if std::env::args().nth(1).as_deref() == Some("broken") {
         source.ledger = None;

@@ -23,7 +23,13 @@ pub(crate) static STYLE: LazyLock<Asset> = LazyLock::new(|| {
         "style",
         "css",
         "text/css; charset=utf-8",
-        concat!(include_str!("assets/frame.css"), "\n", include_str!("assets/parts.css")),
+        concat!(
+            include_str!("assets/frame.css"),
+            "\n",
+            include_str!("assets/parts.css"),
+            "\n",
+            include_str!("assets/audits.css")
+        ),
     )
 });
 pub(crate) static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {

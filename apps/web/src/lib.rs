@@ -1,5 +1,5 @@
 //! The web page at the gateway: what runs, which models there are, what the last requests cost and
-//! who gets it, the ledger, and a chat box that streams.
+//! who gets it, the ledger, audits, and a chat box that streams.
 //!
 //! Rendered here, on each request, from a [`Source`]; the script only refreshes parts of a page and
 //! runs the chat box. It is not an API: programs use the gateway's and the validator's.
@@ -19,9 +19,10 @@ mod page;
 mod show;
 
 mod live;
+mod picture;
 
 pub use guard::{BadHostName, HostPolicy};
 pub use live::LiveSource;
 pub use routes::router;
 pub use show::utc;
-pub use source::{Balance, LedgerView, Site, Source, SourceError};
+pub use source::{Audits, Balance, LedgerView, Site, Source, SourceError};

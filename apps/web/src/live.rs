@@ -1,21 +1,26 @@
 //! The source of a running gateway: its handle, and the ledger over the chain API.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::{
     StreamExt,
-    future::{try_join_all, try_join3},
+    future::{try_join, try_join_all, try_join3},
     stream::{BoxStream, unfold},
 };
 use gateway::{
     AccountSummary, ChatEvent, ChatRequest, GatewayHandle, KeyView, ModelView, PLAYGROUND_KEY,
     ProviderView, ReceiptLookupError, RequestFailure, RequestView, StoredReceipt,
 };
-use types::{Address, Height, RequestId, limits};
-use wire::chain::{BlockView, Chain, ChainError, HttpChain};
+use types::{Address, Height, RequestId, audit::CommitmentId, limits};
+use wire::chain::{
+    BlockView, Chain, ChainError, ExclusionView, HttpChain, PAGE_ENTRIES_MAX, ProviderAuditsView,
+};
 
-use crate::source::{Balance, LedgerView, Site, Source, SourceError};
+use crate::{
+    picture,
+    source::{Audits, Balance, LedgerView, Site, Source, SourceError},
+};
 
 /// A page waits this long for the ledger and then says that it did not answer.
 const LEDGER_WAIT: Duration = Duration::from_millis(2_500);
@@ -30,16 +35,24 @@ pub struct LiveSource {
     chain: Arc<HttpChain>,
     site: Site,
     more_accounts: Vec<(String, Address)>,
+    /// Where an auditor puts its pictures.
+    pictures: Option<PathBuf>,
 }
 
 impl LiveSource {
     pub fn new(gateway: GatewayHandle, chain: Arc<HttpChain>, site: Site) -> LiveSource {
-        LiveSource { gateway, chain, site, more_accounts: Vec::new() }
+        LiveSource { gateway, chain, site, more_accounts: Vec::new(), pictures: None }
     }
 
     /// Shows the balance of another account, beside those of the gateway and its providers.
     pub fn with_account(mut self, label: &str, address: Address) -> LiveSource {
         self.more_accounts.push((label.to_owned(), address));
+        self
+    }
+
+    /// Shows the pictures that an auditor puts into this folder, one `PROVIDER-SEQUENCE.svg` a round.
+    pub fn with_pictures(mut self, folder: Option<PathBuf>) -> LiveSource {
+        self.pictures = folder;
         self
     }
 
@@ -113,6 +126,27 @@ impl Source for LiveSource {
             Ok(blocks)
         })
         .await
+    }
+
+    async fn audits(&self) -> Result<Audits, SourceError> {
+        let chain = &self.chain;
+        let parts = try_join(chain.audits(None, PAGE_ENTRIES_MAX), chain.beacon());
+        let (rounds, beacon) = in_time(parts).await?;
+        Ok(Audits { rounds, beacon })
+    }
+
+    async fn audits_of(&self, provider: Address) -> Result<ProviderAuditsView, SourceError> {
+        in_time(self.chain.audits_of(provider)).await
+    }
+
+    async fn exclusions(&self) -> Result<Vec<ExclusionView>, SourceError> {
+        in_time(self.chain.exclusions()).await
+    }
+
+    async fn picture(&self, commitment: CommitmentId) -> Option<String> {
+        let read = picture::read(self.pictures.as_deref()?, commitment).await;
+        // Then the page shows what the ledger says alone.
+        read.inspect_err(|error| tracing::warn!(%error, "web.picture")).ok().flatten()
     }
 
     async fn chat(

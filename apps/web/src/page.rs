@@ -1,6 +1,7 @@
 //! The frame around every page, and the parts that several pages use.
 
 pub(crate) mod action;
+pub(crate) mod audits;
 pub(crate) mod chat;
 pub(crate) mod ledger;
 pub(crate) mod models;
@@ -22,14 +23,16 @@ pub(crate) enum Tab {
     Chat,
     Models,
     Requests,
+    Audits,
     Ledger,
 }
 
-const TABS: [(Tab, &str, &str); 5] = [
+const TABS: [(Tab, &str, &str); 6] = [
     (Tab::Overview, "/", "Overview"),
     (Tab::Chat, "/chat", "Chat"),
     (Tab::Models, "/models", "Models"),
     (Tab::Requests, "/requests", "Requests"),
+    (Tab::Audits, "/audits", "Audits"),
     (Tab::Ledger, "/ledger", "Ledger"),
 ];
 

@@ -1,5 +1,7 @@
 //! The addresses of the page and what answers there.
 
+mod audits;
+
 use std::{convert::Infallible, sync::Arc};
 
 use axum::{
@@ -53,6 +55,10 @@ pub fn router(source: Arc<dyn Source>, policy: HostPolicy) -> Router {
         .route("/models", get(models))
         .route("/requests", get(requests))
         .route("/requests/{id}", get(receipt))
+        .route("/audits", get(audits::audits))
+        .route("/audits/{provider}", get(audits::of_provider))
+        .route("/audits/{provider}/{sequence}", get(audits::of_round))
+        .route("/audits/{provider}/{sequence}/picture.svg", get(audits::picture))
         .route("/ledger", get(ledger))
         .route("/ui/chat", post(send).layer(DefaultBodyLimit::max(CHAT_BYTES_MAX)))
         .route("/assets/{name}", get(assets::serve))
@@ -72,13 +78,15 @@ async fn overview(
     headers: HeaderMap,
 ) -> Response {
     let source = &app.source;
-    let (ledger, balances) = tokio::join!(source.ledger(), source.balances());
+    let (ledger, balances, audits) =
+        tokio::join!(source.ledger(), source.balances(), source.audits());
     let view = Overview {
         account: source.account(),
         providers: source.providers(),
         requests: source.requests(REQUESTS_SHOWN),
         ledger,
         balances,
+        audits,
         chat: chat_view(&app, &host, &headers).await,
     };
     page(StatusCode::OK, page::overview::page(source.site(), &view))
@@ -103,7 +111,8 @@ async fn chat_page(
 }
 
 async fn models(State(app): State<App>) -> Response {
-    page(StatusCode::OK, page::models::page(app.source.site(), &app.source.models()))
+    let source = &app.source;
+    page(StatusCode::OK, page::models::page(source.site(), &source.models(), &source.providers()))
 }
 
 async fn requests(State(app): State<App>) -> Response {

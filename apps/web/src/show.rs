@@ -4,7 +4,7 @@
 //! for another one where commas and points change places.
 
 use maud::{Markup, html};
-use types::{Address, Nusd, TimeMs, Watt};
+use types::{Address, Nusd, TimeMs, Watt, audit::MilliNats};
 
 /// Between groups of three digits.
 const GROUP: char = '\u{202f}';
@@ -177,6 +177,28 @@ pub(crate) fn time(at: TimeMs) -> Markup {
     }
 }
 
+/// A moment that lies ahead, mostly; the script shows how far.
+pub(crate) fn due(at: TimeMs) -> Markup {
+    let utc = Utc::of(at);
+    html! {
+        time datetime=(utc.iso()) title=(utc.long()) data-due-ms=(at.0) { (utc.long()) }
+    }
+}
+
+/// The logarithm of evidence in nats, exactly: `−12.345`.
+pub(crate) fn nats(evidence: MilliNats) -> String {
+    let sign = if evidence.0 < 0 { "\u{2212}" } else { "" };
+    let milli = evidence.0.unsigned_abs();
+    format!("{sign}{}.{:03}", count(milli / 1_000), milli % 1_000)
+}
+
+/// To one place, towards zero, as a picture has room for.
+pub(crate) fn nats_short(evidence: MilliNats) -> String {
+    let sign = if evidence.0 <= -100 { "\u{2212}" } else { "" };
+    let milli = evidence.0.unsigned_abs();
+    format!("{sign}{}.{}", count(milli / 1_000), milli % 1_000 / 100)
+}
+
 /// A moment as `2026-11-21 04:00:00 UTC`; the command line writes times like the pages.
 pub fn utc(at: TimeMs) -> String {
     Utc::of(at).long()
@@ -309,6 +331,20 @@ mod tests {
         assert_eq!(speed(0, 10), None);
         check(&speed(48, 1_000).unwrap(), "48.0~tok/s");
         check(&speed(12_345, 1_000).unwrap(), "12_345~tok/s");
+    }
+
+    #[test]
+    fn evidence_is_exact_in_a_table_and_short_in_a_picture() {
+        for (milli, exact, short) in [
+            (0, "0.000", "0.0"),
+            (20_724, "20.724", "20.7"),
+            (-99, "−0.099", "0.0"),
+            (-1_234_567, "−1_234.567", "−1_234.5"),
+            (i64::MIN, "−9_223_372_036_854_775.808", "−9_223_372_036_854_775.8"),
+        ] {
+            check(&nats(MilliNats(milli)), exact);
+            check(&nats_short(MilliNats(milli)), short);
+        }
     }
 
     #[test]

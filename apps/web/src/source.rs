@@ -9,8 +9,14 @@ use gateway::{
     AccountSummary, ChatEvent, ChatRequest, KeyView, ModelView, ProviderView, ReceiptLookupError,
     RequestFailure, RequestView, StoredReceipt,
 };
-use types::RequestId;
-use wire::chain::{AccountView, BlockView, ChainError, ChainStatus, SupplyView, ValidatorView};
+use types::{
+    Address, RequestId,
+    audit::{Beacon, CommitmentId},
+};
+use wire::chain::{
+    AccountView, AuditsView, BlockView, ChainError, ChainStatus, ExclusionView, ProviderAuditsView,
+    SupplyView, ValidatorView,
+};
 
 /// Everything the pages show. What comes from the gateway itself is at hand; what comes from the
 /// ledger is asked for and may fail.
@@ -32,6 +38,14 @@ pub trait Source: Send + Sync + Debug + 'static {
     async fn balances(&self) -> Result<Vec<Balance>, SourceError>;
     /// The last blocks, latest first.
     async fn blocks(&self, count: u64) -> Result<Vec<BlockView>, SourceError>;
+
+    async fn audits(&self) -> Result<Audits, SourceError>;
+    /// That of a stranger, if the provider was never audited.
+    async fn audits_of(&self, provider: Address) -> Result<ProviderAuditsView, SourceError>;
+    /// Providers and models that gateways do not choose, by what audits found.
+    async fn exclusions(&self) -> Result<Vec<ExclusionView>, SourceError>;
+    /// What an auditor of this data folder drew of a round, as an SVG: also while the round is open.
+    async fn picture(&self, commitment: CommitmentId) -> Option<String>;
 
     /// An answer as it comes. Dropping the stream stops it.
     async fn chat(
@@ -57,6 +71,14 @@ pub struct LedgerView {
     pub supply: SupplyView,
     /// Registered validators, with and without a seat.
     pub validators: Vec<ValidatorView>,
+}
+
+/// The rounds that the ledger has now, and what the next ones wait for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audits {
+    pub rounds: AuditsView,
+    /// The newest. One with no reveals: there was none yet.
+    pub beacon: Beacon,
 }
 
 /// What an account holds.

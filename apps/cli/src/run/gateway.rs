@@ -170,7 +170,9 @@ pub(crate) async fn start(
         base_url: base_url.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let mut source = web::LiveSource::new(handle.clone(), page_node, site);
+    let pictures = home.part("auditor").join("reports");
+    let mut source =
+        web::LiveSource::new(handle.clone(), page_node, site).with_pictures(Some(pictures));
     for (name, address) in plan.accounts {
         source = source.with_account(&name, address);
     }

@@ -15,9 +15,20 @@ function ago(ms) {
   return `${Math.floor(seconds / 86_400)} d ago`;
 }
 
+// What is due lies ahead, until it is over. In whole units, rounded down, like `ago`.
+function due(ms) {
+  const seconds = Math.floor((ms - Date.now()) / 1_000);
+  if (seconds < 0) return ago(ms);
+  if (seconds < 60) return `in ${seconds} s`;
+  if (seconds < 3_600) return `in ${Math.floor(seconds / 60)} min`;
+  if (seconds < 48 * 3_600) return `in ${Math.floor(seconds / 3_600)} h`;
+  return `in ${Math.floor(seconds / 86_400)} d`;
+}
+
 function showAges(root) {
-  for (const time of root.querySelectorAll("time[data-ms]")) {
-    const text = ago(Number(time.dataset.ms));
+  for (const time of root.querySelectorAll("time[data-ms], time[data-due-ms]")) {
+    const { ms, dueMs } = time.dataset;
+    const text = ms === undefined ? due(Number(dueMs)) : ago(Number(ms));
     if (time.textContent !== text) time.textContent = text;
   }
 }

@@ -1,6 +1,6 @@
 //! The models on offer, and how to call each.
 
-use gateway::ModelView;
+use gateway::{ModelView, ProviderView};
 use maud::{Markup, html};
 use types::{
     Nusd,
@@ -8,11 +8,14 @@ use types::{
     price::Price,
 };
 
-use super::{document, empty, number, panel, table, text};
+use super::{audits::link_of, document, empty, number, panel, table, text};
 use crate::{page::Tab, show, source::Site};
 
+/// Providers of a model that are named; a model may have hundreds.
+const PROVIDERS_SHOWN: usize = 12;
+
 /// `GET /models`
-pub(crate) fn page(site: &Site, models: &[ModelView]) -> Markup {
+pub(crate) fn page(site: &Site, models: &[ModelView], providers: &[ProviderView]) -> Markup {
     let body = html! {
         @if models.is_empty() {
             (none())
@@ -23,14 +26,14 @@ pub(crate) fn page(site: &Site, models: &[ModelView]) -> Markup {
                 "call a model; the id is the model itself and works in its place."
             }
             div.stack {
-                @for model in models { (card(site, model)) }
+                @for model in models { (card(site, model, providers)) }
             }
         }
     };
     document(site, Some(Tab::Models), "Models", &panel("models", "Models", &body))
 }
 
-fn card(site: &Site, model: &ModelView) -> Markup {
+fn card(site: &Site, model: &ModelView, all: &[ProviderView]) -> Markup {
     let id = model.model.to_string();
     html! {
         article.model {
@@ -48,12 +51,29 @@ fn card(site: &Site, model: &ModelView) -> Markup {
                 ("Per request", show::usd(model.price_min.request_nusd)),
                 ("Context", html! { (show::count(model.context_tokens_max)) " tokens" }),
                 ("Also", html! { (also(&model.abilities)) }),
+                ("Audits of", offered_by(model, all)),
             ]))
             figure.command {
                 figcaption { "In a terminal" button.quiet type="button" data-copy hidden { "Copy" } }
                 pre tabindex="0" { code { (curl(&site.base_url, model, &id)) } }
             }
         }
+    }
+}
+
+/// Who offers it, each with what its audits found.
+fn offered_by(model: &ModelView, all: &[ProviderView]) -> Markup {
+    let offers = |it: &&ProviderView| it.models.iter().any(|offer| offer.model == model.model);
+    let mut rest = all.iter().filter(offers);
+    let shown: Vec<&ProviderView> = rest.by_ref().take(PROVIDERS_SHOWN).collect();
+    let more = rest.count();
+    html! {
+        @if shown.is_empty() { "–" }
+        @for (index, provider) in shown.iter().enumerate() {
+            @if index > 0 { ", " }
+            a href=(link_of(provider.operator)) title=(provider.operator) { (show::foreign(&provider.moniker)) }
+        }
+        @if more > 0 { " and " (show::counted(more, "other", "others")) }
     }
 }
 

@@ -4,6 +4,7 @@ use gateway::{AccountSummary, ProviderView, RequestView};
 use maud::{Markup, html};
 
 use super::{
+    audits,
     chat::{self, ChatView},
     document, empty, facts,
     ledger::breaker_notice,
@@ -12,7 +13,7 @@ use super::{
 use crate::{
     page::Tab,
     show,
-    source::{Balance, LedgerView, Site, SourceError},
+    source::{Audits, Balance, LedgerView, Site, SourceError},
 };
 
 /// Requests shown here; more are on their own page.
@@ -25,6 +26,7 @@ pub(crate) struct Overview {
     pub(crate) requests: Vec<RequestView>,
     pub(crate) ledger: Result<LedgerView, SourceError>,
     pub(crate) balances: Result<Vec<Balance>, SourceError>,
+    pub(crate) audits: Result<Audits, SourceError>,
     pub(crate) chat: ChatView,
 }
 
@@ -48,7 +50,10 @@ pub(crate) fn page(site: &Site, view: &Overview) -> Markup {
                 (panel("supply", "Supply and burn", &supply(&view.ledger)))
             }
         }
-        (panel("providers", "Providers", &providers(&view.providers)))
+        (panel("providers", "Providers", &html! {
+            (providers(&view.providers))
+            @if let Some(line) = audits::line(&view.audits, &view.ledger) { (line) }
+        }))
     };
     document(site, Some(Tab::Overview), "Overview", &main)
 }
@@ -254,7 +259,10 @@ fn providers(providers: &[ProviderView]) -> Markup {
 
 fn provider_row(provider: &ProviderView) -> Vec<Markup> {
     vec![
-        html! { (show::foreign(&provider.moniker)) " " (show::address(provider.operator)) },
+        html! {
+            (show::foreign(&provider.moniker)) " "
+            a href=(audits::link_of(provider.operator)) title="its audits" { (show::address(provider.operator)) }
+        },
         html! {
             @for (index, model) in provider.models.iter().enumerate() {
                 @if index > 0 { ", " }

@@ -1,6 +1,10 @@
 //! A source with fixed values, for the tests and the preview. Everything in it is made up, the
 //! signatures excepted: those are real, so that receipts verify.
 
+// Also the preview takes this file, from another folder.
+#[path = "fixture/audits.rs"]
+pub(crate) mod audits;
+
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -18,6 +22,7 @@ use types::{
     Address, ChainId, ChannelId, Hash32, Height, Lane, ModelId, Nonce, Nusd, PublicKey, RequestId,
     TimeMs, TxId, Watt,
     ability::Abilities,
+    audit::CommitmentId,
     block::BlockHeader,
     channel::{ChannelTerms, Voucher},
     genesis::Params,
@@ -31,10 +36,10 @@ use types::{
     state::{ProviderProfile, Shares},
     tx::{Action, CreditPurchase, Tx, VoucherClaim},
 };
-use web::{Balance, LedgerView, Site, Source, SourceError};
+use web::{Audits, Balance, LedgerView, Site, Source, SourceError};
 use wire::chain::{
-    AccountView, BlockView, ChainError, ChainStatus, Event, OperatorView, OracleView, SupplyView,
-    TxOutcome, TxResult, TxView, ValidatorView,
+    AccountView, BlockView, ChainError, ChainStatus, Event, ExclusionView, OperatorView,
+    OracleView, ProviderAuditsView, SupplyView, TxOutcome, TxResult, TxView, ValidatorView,
 };
 
 /// 2026-11-21 04:00:00 UTC.
@@ -59,6 +64,11 @@ pub(crate) struct Fixture {
     pub(crate) ledger: Option<LedgerView>,
     pub(crate) balances: Vec<Balance>,
     pub(crate) blocks: Vec<BlockView>,
+    pub(crate) audits: Audits,
+    /// Of providers that were audited.
+    pub(crate) audits_of: Vec<ProviderAuditsView>,
+    pub(crate) exclusions: Vec<ExclusionView>,
+    pub(crate) pictures: Vec<(CommitmentId, String)>,
     /// What the chat box is answered.
     pub(crate) answer: Result<Vec<ChatEvent>, RequestFailure>,
     /// What the chat box was asked.
@@ -110,6 +120,25 @@ impl Source for Fixture {
         self.ledger.as_ref().map(|_| blocks()).ok_or_else(unreachable_chain)
     }
 
+    async fn audits(&self) -> Result<Audits, SourceError> {
+        self.ledger.as_ref().map(|_| self.audits.clone()).ok_or_else(unreachable_chain)
+    }
+
+    async fn audits_of(&self, provider: Address) -> Result<ProviderAuditsView, SourceError> {
+        let known = self.audits_of.iter().find(|audits| audits.provider == provider).cloned();
+        let audits = || known.unwrap_or_else(|| audits::stranger(provider));
+        self.ledger.as_ref().map(|_| audits()).ok_or_else(unreachable_chain)
+    }
+
+    async fn exclusions(&self) -> Result<Vec<ExclusionView>, SourceError> {
+        self.ledger.as_ref().map(|_| self.exclusions.clone()).ok_or_else(unreachable_chain)
+    }
+
+    async fn picture(&self, commitment: CommitmentId) -> Option<String> {
+        let drawn = self.pictures.iter().find(|(of, _)| *of == commitment);
+        drawn.map(|(_, picture)| picture.clone())
+    }
+
     async fn chat(
         &self,
         request: ChatRequest,
@@ -144,6 +173,10 @@ pub(crate) fn empty() -> Fixture {
         ledger: Some(ledger),
         balances: vec![balance("gateway", 1, Watt::whole(1_000_000), Nusd::ZERO)],
         blocks: Vec::new(),
+        audits: audits::no_audits(),
+        audits_of: Vec::new(),
+        exclusions: Vec::new(),
+        pictures: Vec::new(),
         answer: Ok(Vec::new()),
         asked: Arc::default(),
     }
@@ -169,6 +202,10 @@ pub(crate) fn busy() -> Fixture {
             balance("validator", 4, Watt(12_000_340_000_000), Nusd::ZERO),
         ],
         blocks: blocks(),
+        audits: audits::shadow(),
+        audits_of: vec![audits::honest()],
+        exclusions: Vec::new(),
+        pictures: vec![(audits::round(3, 51), audits::picture())],
         answer: Ok(answer(fit)),
         asked: Arc::default(),
     }

@@ -1,5 +1,7 @@
 //! The pages over fixed values: what they show, and whom they answer.
 
+mod audited_pages;
+mod audits_page;
 mod fixture;
 mod ledger_page;
 mod pages;

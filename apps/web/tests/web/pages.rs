@@ -375,6 +375,8 @@ async fn models_with_how_to_call_them() {
         512 tokens
         Also
         log-probabilities
+        Audits of
+        attic
         In a terminal
         Copy
         curl http://127.0.0.1:8400/v1/chat/completions \ -H "Authorization: Bearer $PEERWATT_API_KEY" \ -H "Content-Type: application/json" \ -d '{"model": "ember", "stream": true, "messages": [{"role": "user", "content": "Hello!"}]}'"#]]).await;

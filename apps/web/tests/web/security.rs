@@ -13,13 +13,16 @@ use gateway::RequestFailure;
 use types::Nusd;
 use web::HostPolicy;
 
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 10] = [
     "/",
     "/chat",
     "/models",
     "/requests",
     "/requests/01010101010101010101010101010101",
     "/ledger",
+    "/audits",
+    "/audits/watt1ysvxcz6zt3d4wp2fwe2agumc7v9hcsedc3uy8v",
+    "/audits/watt1ysvxcz6zt3d4wp2fwe2agumc7v9hcsedc3uy8v/51",
     "/nowhere",
 ];
 const QUESTION: &str = r#"{"model": "ember", "messages": [{"role": "user", "content": "Hello"}]}"#;
