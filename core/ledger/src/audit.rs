@@ -4,9 +4,10 @@
 //! The ledger counts what verifiers say and never judges a token. What they say of a model that is not
 //! enforced is written down and costs nobody anything.
 //!
-//! In the order of reading: the [`beacon`]; what parties send, here; the [`round`] that a commitment gets;
+//! In the order of reading: who audits, and where that is reached, in [`auditor`]; the [`beacon`]; what parties send, here; the [`round`] that a commitment gets;
 //! what it does to a [`standing`]; the [`sanction`] that evidence justifies, and its [`consequence`].
 
+mod auditor;
 pub(crate) mod beacon;
 mod consequence;
 mod read;
@@ -28,6 +29,7 @@ use types::{
 
 use crate::{error::TxError, event::Event, execute::Context, state::State};
 
+pub(crate) use auditor::register as register_auditor;
 pub(crate) use consequence::{Disposition, disposition};
 pub(crate) use read::own_commitments;
 pub use sanction::sanction;

@@ -77,9 +77,9 @@ pub enum TxError {
         "{max} providers without a full bond are registered, which is the most; register with a bond of {bond_required:?}"
     )]
     UnbondedFull { max: u32, bond_required: Watt },
-    #[error("{count} addresses are more than the {max} of a gateway; give fewer")]
+    #[error("{count} addresses are more than the {max} of one entry; give fewer")]
     GatewayAddrs { count: usize, max: usize },
-    #[error("gateway address {index} is not `host:port`; write it like `203.0.113.7:4433`")]
+    #[error("address {index} is not `host:port`; write it like `203.0.113.7:4433`")]
     GatewayAddr { index: usize },
 
     #[error("channel {channel} does not exist; check its id")]
@@ -253,7 +253,7 @@ pub enum TxError {
     VerdictMismatch,
     #[error("the verdict contradicts itself or its round: {why}")]
     VerdictInconsistent { why: &'static str },
-    #[error("{operator} is not a registered validator; only those publish calibrations")]
+    #[error("{operator} is not a registered validator; register it first")]
     ValidatorUnknown { operator: Address },
     #[error(
         "an honest mean of {given} ppm; publish {min} to 999999 ppm, measured across kinds of machine on at least one token"

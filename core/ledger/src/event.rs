@@ -185,6 +185,10 @@ events! {
     QualityMoved = "audit.quality" {
         provider: Address, model: ModelId, quality: Ppm, suspended: bool
     }
+    AuditorRegistered = "auditor.registered" {
+        operator: Address, node_key: PublicKey
+    }
+    AuditorWithdrawn = "auditor.withdrawn" { operator: Address }
     CalibrationPublished = "audit.calibrated" {
         validator: Address, model: ModelId, backend: Backend, l1: Ppm, l2: Ppm, tokens: u64
     }

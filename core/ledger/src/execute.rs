@@ -343,5 +343,8 @@ fn apply(state: &mut State, context: &mut Context, action: &Action) -> Result<()
         Action::PublishCalibration { model, backend, calibration } => {
             audit::publish_calibration(state, context, *model, *backend, *calibration)
         }
+        Action::RegisterAuditor { node_key, addrs } => {
+            audit::register_auditor(state, context, *node_key, addrs)
+        }
     }
 }

@@ -94,7 +94,8 @@ pub(crate) fn payment(tx: &VerifiedTx, account: &Account, fee: Watt) -> Result<P
         | Action::ClaimVested { .. }
         | Action::CommitVerdict { .. }
         | Action::RevealVerdict { .. }
-        | Action::PublishCalibration { .. } => Err(unpaid),
+        | Action::PublishCalibration { .. }
+        | Action::RegisterAuditor { .. } => Err(unpaid),
     }
 }
 

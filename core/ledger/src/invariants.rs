@@ -210,6 +210,11 @@ pub fn all() -> &'static [Invariant] {
             statement: "calibrations are bounded, within their bounds, and of registered validators",
             check: audits::calibrations_are_of_validators,
         },
+        Invariant {
+            number: "AU9",
+            statement: "auditors are of registered validators, and each is reached somewhere",
+            check: audits::auditors_are_of_validators,
+        },
     ]
 }
 

@@ -116,6 +116,9 @@ pub enum Action {
     /// A validator says what honest providers of a model score on a kind of machine. It replaces what it said
     /// before.
     PublishCalibration { model: ModelId, backend: Backend, calibration: Calibration },
+    /// A validator says where providers and others reach its auditor. No addresses: nowhere any more, and no
+    /// round draws it.
+    RegisterAuditor { node_key: PublicKey, addrs: Vec<String> },
 }
 
 impl Action {
@@ -152,6 +155,7 @@ impl Action {
             Action::CommitVerdict { .. } => "commit_verdict",
             Action::RevealVerdict { .. } => "reveal_verdict",
             Action::PublishCalibration { .. } => "publish_calibration",
+            Action::RegisterAuditor { .. } => "register_auditor",
         }
     }
 }
@@ -242,7 +246,8 @@ impl SignedTx {
             | Action::CommitReceipts { .. }
             | Action::CommitVerdict { .. }
             | Action::RevealVerdict { .. }
-            | Action::PublishCalibration { .. } => {}
+            | Action::PublishCalibration { .. }
+            | Action::RegisterAuditor { .. } => {}
         }
         let sender = Address::of_key(&signed.signer());
         Ok(VerifiedTx { id, bytes_len: bytes.len(), sender, tx: signed.into_signed() })

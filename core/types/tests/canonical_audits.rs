@@ -5,14 +5,14 @@ use std::fmt::Debug;
 use borsh::{BorshDeserialize, BorshSerialize};
 use expect_test::{Expect, expect};
 use types::{
-    Address, Hash32, Height, ModelId, Ppm, TimeMs, Watt,
+    Address, Hash32, Height, ModelId, Ppm, PublicKey, TimeMs, Watt,
     audit::{
         self, AuditOutcome, Backend, Beacon, Calibration, CommitmentId, Identified, KeptEvidence,
         MilliNats, ModelStanding, ReceiptsCommitment, ReplayCounts, Responses, Round, Said,
         Standing, Verdict, Worth, verdict_commitment,
     },
     hash::to_hex,
-    state::StateKey,
+    state::{AuditorEntry, StateKey},
     tx::Action,
 };
 
@@ -74,6 +74,15 @@ fn actions_of_audits() {
         &Action::PublishCalibration { model: MODEL, backend: Backend::Rocm, calibration },
         expect![
             "1df1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1061027000040420f000800000000000000"
+        ],
+    );
+    check(
+        &Action::RegisterAuditor {
+            node_key: PublicKey([0xb1; 32]),
+            addrs: vec!["127.0.0.1:1".to_owned()],
+        },
+        expect![
+            "1eb1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1010000000b0000003132372e302e302e313a31"
         ],
     );
     let chain_id: types::ChainId = "peerwatt-1".parse().unwrap();
@@ -151,7 +160,19 @@ fn entries_of_audits() {
             "01000000a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a20600000000000000a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a10900000000000000010000000000000001f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f104010000000303030303030303030303030303030303030303030303030303030303030303040000000500000006000000070000000800000001090000000000000001ffffffffffffffff01f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1000a000000000000001027000001010200000000000000"
         ],
     );
+    check(
+        &AuditorEntry { node_key: PublicKey([0xb1; 32]), addrs: vec!["127.0.0.1:1".to_owned()] },
+        expect![
+            "b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1010000000b0000003132372e302e302e313a31"
+        ],
+    );
     for (key, expected) in [
+        (
+            StateKey::Auditor { operator: OTHER },
+            expect![
+                "a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2 f5b86d5afe88619fa971bf6470b982063b7c37676f7b5f65db156f31c9a0049d"
+            ],
+        ),
         (
             StateKey::Beacon,
             expect![" f7c3d237eb300d1dec1e8df0163558cbd57a1bd4d221f9a13964988a7401ff8f"],

@@ -268,7 +268,12 @@ pub(crate) fn actions() -> Vec<(PublicKey, Action)> {
             },
         ),
     ]);
+    actions.push((VALIDATORS[0], register_auditor("127.0.0.1:4434")));
     actions
+}
+
+pub(crate) fn register_auditor(addr: &str) -> Action {
+    Action::RegisterAuditor { node_key: PublicKey([43; 32]), addrs: vec![addr.to_owned()] }
 }
 
 /// What the provider commits to in its second transaction of the history.

@@ -40,6 +40,7 @@ pub(crate) fn title(action: &Action) -> &'static str {
         Action::CommitVerdict { .. } => "Commit to a verdict",
         Action::RevealVerdict { .. } => "Give a verdict",
         Action::PublishCalibration { .. } => "Publish a calibration",
+        Action::RegisterAuditor { .. } => "Register auditor",
     }
 }
 
@@ -104,6 +105,10 @@ pub(crate) fn detail(action: &Action) -> Option<Markup> {
         Action::PublishCalibration { model, backend, .. } => {
             html! { (show::id(&model.to_string())) ", " (backend.name()) }
         }
+        Action::RegisterAuditor { addrs, .. } => match addrs.first() {
+            Some(addr) => show::foreign(addr),
+            None => html! { "reached nowhere any more" },
+        },
         Action::UnbondProvider | Action::Heartbeat | Action::CommitPrice { .. } => return None,
     })
 }

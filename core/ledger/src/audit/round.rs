@@ -57,7 +57,8 @@ pub(super) fn open(
     Ok(())
 }
 
-/// The operators with a seat whose digest with beacon and commitment is lowest, never the provider's own.
+/// Of the operators with a seat whose auditor is reached somewhere, those whose digest with beacon and commitment
+/// is lowest, never the provider's own.
 fn draw(state: &State, beacon: &Beacon, id: CommitmentId) -> Vec<Address> {
     let sequence = id.sequence.to_be_bytes();
     let ticket = |verifier: &Address| -> Hash32 {
@@ -65,7 +66,7 @@ fn draw(state: &State, beacon: &Beacon, id: CommitmentId) -> Vec<Address> {
         sha256(&[domain, &beacon.value.0, &id.provider.0, &sequence, &verifier.0])
     };
     let others = state.active.iter().map(|(_, seat)| seat.operator);
-    let others = others.filter(|operator| *operator != id.provider);
+    let others = others.filter(|it| *it != id.provider && state.auditors.contains(it));
     let mut tickets: Vec<(Hash32, Address)> = others.map(|it| (ticket(&it), it)).collect();
     tickets.sort_unstable();
     // One account operates one validator.

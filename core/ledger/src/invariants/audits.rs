@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use types::{
     Address, ModelId,
     audit::{CommitmentId, HONEST_MEAN_PPM_MIN, ModelStanding, Round, Said, Sanction, Standing},
+    limits::GATEWAY_ADDRS_MAX,
 };
 
 use super::{ensure, equal};
@@ -139,6 +140,14 @@ pub(super) fn calibrations_are_of_validators(state: &State) -> Result<(), String
     let many: Option<(&Address, &usize)> =
         counts.iter().find(|(_, count)| **count > CALIBRATIONS_MAX);
     equal("validators with too many calibrations", many, None)
+}
+
+pub(super) fn auditors_are_of_validators(state: &State) -> Result<(), String> {
+    state.auditors().try_for_each(|(operator, entry)| {
+        let known = state.validator(operator).is_some();
+        let reached = (1..=GATEWAY_ADDRS_MAX).contains(&entry.addrs.len());
+        ensure(known && reached, || format!("auditor {operator}: {entry:?}"))
+    })
 }
 
 /// Of a step: what takes something from a provider is taken for an enforced model only, and beacons go on.

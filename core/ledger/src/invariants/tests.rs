@@ -15,7 +15,7 @@ use types::{
     genesis::{Bucket, Genesis, GenesisAccount, GenesisValidator, GenesisVesting, Params},
     sign::Signed,
     stake::{CommissionTerms, OperatorId},
-    state::{Account, Channel, Operator, Provider, ProviderProfile, Shares, Stage},
+    state::{Account, AuditorEntry, Channel, Operator, Provider, ProviderProfile, Shares, Stage},
     tx::{CreditPurchase, VoucherClaim},
 };
 
@@ -109,6 +109,7 @@ fn audit(state: &mut State) {
     state.put_round(commitment(7), Some(round()));
     let means = Calibration { l1: Ppm::ONE_PERCENT, l2: Ppm::ONE_PERCENT, tokens: 1 };
     audit::publish_calibration(state, payer, MODEL, Backend::Rocm, means).unwrap();
+    audit::register_auditor(state, payer, KEY, &["127.0.0.1:1".to_owned()]).unwrap();
     let evidence = Evidence {
         model: MODEL,
         backend: Backend::Rocm,
@@ -433,6 +434,13 @@ const DAMAGES: &[(&str, Damage)] = &[
     ("AU7", |state| {
         let means = Calibration { l1: Ppm::ONE, l2: Ppm::ONE_PERCENT, tokens: 1 };
         state.calibrations.insert((PAYER, MODEL, Backend::Metal), means);
+    }),
+    ("AU9", |state| {
+        let addrs = vec!["127.0.0.1:1".to_owned()];
+        state.auditors.insert(NOBODY, AuditorEntry { node_key: KEY, addrs });
+    }),
+    ("AU9", |state| {
+        state.auditors.insert(PAYER, AuditorEntry { node_key: KEY, addrs: Vec::new() });
     }),
     ("V1", |state| state.active.remove(&KEY)),
     ("V1", |state| {

@@ -292,6 +292,8 @@ impl Auditor {
             | Event::ModelDelisted { .. }
             | Event::QualityMoved { .. }
             | Event::CalibrationPublished { .. }
+            | Event::AuditorRegistered { .. }
+            | Event::AuditorWithdrawn { .. }
             | Event::ClaimHeld { .. } => {}
         }
     }

@@ -17,8 +17,8 @@ use types::{
 };
 
 use crate::world::{
-    COMMISSION, DAY_MS, MINUTE_MS, World, address, claim, consensus_key, key, ppm, profile,
-    provider, redeem,
+    COMMISSION, DAY_MS, MINUTE_MS, World, address, auditor, claim, consensus_key, key, ppm,
+    profile, provider, redeem,
 };
 
 const MODEL: ModelId = ModelId([1; 32]);
@@ -27,9 +27,9 @@ const SMALL: ModelId = ModelId([4; 32]);
 const SALT: Hash32 = Hash32([5; 32]);
 const ALL: [&str; 3] = ["vera", "vito", "alice"];
 
-/// Three validators, two of whom audit each commitment. Claims wait for a day.
+/// Three validators with auditors, two of whom audit each commitment. Claims wait for a day.
 fn network(change: impl FnOnce(&mut Genesis)) -> World {
-    World::with(|genesis| {
+    let mut world = World::with(|genesis| {
         genesis.params.channels.holdback_ms = DAY_MS;
         genesis.params.audits.mode = AuditMode::Enforced;
         genesis.params.audits.enforced = vec![MODEL];
@@ -41,7 +41,13 @@ fn network(change: impl FnOnce(&mut Genesis)) -> World {
             commission: COMMISSION,
         });
         change(genesis);
-    })
+    });
+    for name in ALL {
+        if world.state.validator(&address(name)).is_some() {
+            world.apply(name, auditor(name));
+        }
+    }
+    world
 }
 
 fn offer(name: &str) -> Action {
@@ -571,7 +577,11 @@ fn the_highest_honest_mean_of_a_seat_is_in_force() {
         backend: Backend::Metal,
         calibration: Calibration { l1: ppm(l1), l2: ppm(l2), tokens },
     };
-    world.check("gina", publish(50_000, 50_000, 1), expect!["failed validator.unknown: gina is not a registered validator; only those publish calibrations"]);
+    world.check(
+        "gina",
+        publish(50_000, 50_000, 1),
+        expect!["failed validator.unknown: gina is not a registered validator; register it first"],
+    );
     world.check("vera", publish(3_999, 50_000, 1), expect!["failed audit.calibration_mean: an honest mean of 3999 ppm; publish 4000 to 999999 ppm, measured across kinds of machine on at least one token"]);
     world.check("vera", publish(50_000, 1_000_000, 1), expect!["failed audit.calibration_mean: an honest mean of 1000000 ppm; publish 4000 to 999999 ppm, measured across kinds of machine on at least one token"]);
     world.apply("vera", publish(50_000, 20_000, 1));

@@ -22,4 +22,5 @@ mod slashing;
 mod staking;
 
 mod auditor;
+mod auditors;
 mod simulation;

@@ -77,7 +77,7 @@ fn seeds() -> Vec<u64> {
 
 /// Every action there is. Each is applied and each is refused for a reason of its own, which does not
 /// mean a wrong nonce or a fee that cannot be paid.
-const ACTIONS: [&str; 30] = [
+const ACTIONS: [&str; 31] = [
     "buy_credits",
     "claim_vested",
     "close_channel",
@@ -92,6 +92,7 @@ const ACTIONS: [&str; 30] = [
     "redeem_vouchers",
     "redelegate",
     "refund_credits",
+    "register_auditor",
     "register_gateway",
     "register_provider",
     "register_validator",

@@ -141,6 +141,12 @@ pub(crate) fn register_validator(name: &str, stake: Watt) -> Action {
     }
 }
 
+/// Where the auditor of `name` is reached.
+pub(crate) fn auditor(name: &str) -> Action {
+    let addrs = vec!["127.0.0.1:1".to_owned()];
+    Action::RegisterAuditor { node_key: key(&format!("{name}/node")), addrs }
+}
+
 pub(crate) fn pay(watt: Watt) -> Action {
     Action::BuyCredits(CreditPurchase::Pay { watt })
 }

@@ -3,11 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 use types::{
-    Address, Hash32, Height, ModelId, Ppm, TimeMs,
+    Address, Hash32, Height, ModelId, Ppm, PublicKey, TimeMs,
     audit::{
         AuditOutcome, Backend, Beacon, ClosedRound, CommitmentId, KeptEvidence, ReceiptsCommitment,
         Round, Said, Standing,
     },
+    state::AuditorEntry,
 };
 
 /// Rounds that are open, one page of them, and those that were closed last, the newest first.
@@ -15,6 +16,23 @@ use types::{
 pub struct AuditsView {
     pub open: Vec<RoundView>,
     pub closed: Vec<ClosedRound>,
+}
+
+/// Where the auditor of a validator is reached.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AuditorView {
+    pub operator: Address,
+    /// The key under which others see it.
+    pub node_key: PublicKey,
+    /// Socket addresses, host and port.
+    pub addrs: Vec<String>,
+}
+
+impl AuditorView {
+    pub fn of(operator: Address, entry: AuditorEntry) -> AuditorView {
+        let AuditorEntry { node_key, addrs } = entry;
+        AuditorView { operator, node_key, addrs }
+    }
 }
 
 /// A round that is open.

@@ -12,7 +12,7 @@ use types::{
 };
 
 use super::{Sim, operations::VALIDATORS};
-use crate::world::{NAMES, address, ppm};
+use crate::world::{NAMES, address, key, ppm};
 
 /// The first one is enforced where audits are, the second stays in the shadow.
 pub(super) const MODELS: [ModelId; 2] = [ModelId([1; 32]), ModelId([2; 32])];
@@ -39,6 +39,20 @@ impl Sim {
         let mean = if self.below(20) == 0 { 3_999 } else { 10_000 + self.below(90_000) as u32 };
         let calibration = Calibration { l1: ppm(mean), l2: ppm(50_000), tokens: 9 };
         (name, Action::PublishCalibration { model, backend, calibration })
+    }
+
+    pub(super) fn auditor(&mut self) -> (&'static str, Action) {
+        let name = if self.below(10) == 0 { self.name() } else { self.pick(&VALIDATORS) };
+        let owner = if self.below(12) == 0 { self.name() } else { name };
+        let addr = if self.below(10) == 0 { "nowhere" } else { "127.0.0.1:1" };
+        let count = match self.below(12) {
+            0 => 0,
+            1 => 9,
+            count => 1 + count % 3,
+        };
+        let node_key = key(&format!("{owner}/node"));
+        let addrs = vec![addr.to_owned(); count as usize];
+        (name, Action::RegisterAuditor { node_key, addrs })
     }
 
     pub(super) fn verdict(&mut self) -> (&'static str, Action) {

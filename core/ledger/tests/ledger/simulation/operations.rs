@@ -26,7 +26,7 @@ pub(super) const VALIDATORS: [&str; 5] = ["vera", "vito", "alice", "dora", "mall
 impl Sim {
     pub(super) fn operation(&mut self) -> (&'static str, Action) {
         let name = self.name();
-        match self.below(250) {
+        match self.below(256) {
             0..8 => (name, self.transfer()),
             8..24 => (name, self.purchase(name)),
             24..30 => (name, Action::RefundCredits { credits: self.credits(name) }),
@@ -90,6 +90,7 @@ impl Sim {
             208..228 => self.verdict(),
             228..246 => self.revelation(),
             246..250 => self.calibration(),
+            250..256 => self.auditor(),
             _ => {
                 let buckets = [Bucket::Team, Bucket::Treasury, Bucket::Community];
                 (name, Action::ClaimVested { bucket: self.pick(&buckets) })
@@ -378,7 +379,7 @@ impl Sim {
             _ => (self.voter(), Nusd::whole(2)),
         };
         if self.below(30) == 0 {
-            price.0 += 1;
+            price.0 = price.0.wrapping_add(1);
         }
         (name, Action::RevealPrice { nusd_per_watt: price, salt: Hash32([7; 32]) })
     }
