@@ -4,12 +4,14 @@
 //! The ledger counts what verifiers say and never judges a token. What they say of a model that is not
 //! enforced is written down and costs nobody anything.
 //!
-//! In the order of reading: who audits, and where that is reached, in [`auditor`]; the [`beacon`]; what parties send, here; the [`round`] that a commitment gets;
-//! what it does to a [`standing`]; the [`sanction`] that evidence justifies, and its [`consequence`].
+//! In the order of reading: who audits, and where that is reached, in [`auditor`]; the [`beacon`]; what parties
+//! send, here; the [`round`] that a commitment gets, and what its verifiers are paid for it ([`pay`]); what it
+//! does to a [`standing`]; the [`sanction`] that evidence justifies, and its [`consequence`].
 
 mod auditor;
 pub(crate) mod beacon;
 mod consequence;
+mod pay;
 mod read;
 mod round;
 mod sanction;

@@ -185,6 +185,7 @@ events! {
     QualityMoved = "audit.quality" {
         provider: Address, model: ModelId, quality: Ppm, suspended: bool
     }
+    VerifierPaid = "audit.paid" { commitment: CommitmentId, verifier: Address, amount: Watt }
     AuditorRegistered = "auditor.registered" {
         operator: Address, node_key: PublicKey
     }

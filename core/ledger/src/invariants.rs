@@ -215,6 +215,11 @@ pub fn all() -> &'static [Invariant] {
             statement: "auditors are of registered validators, and each is reached somewhere",
             check: audits::auditors_are_of_validators,
         },
+        Invariant {
+            number: "AU10",
+            statement: "verifiers were paid for a provider's rounds no more than its work brought the treasury",
+            check: audits::verifiers_are_paid_by_the_audited,
+        },
     ]
 }
 

@@ -186,6 +186,10 @@ pub const FAILED_PERCENT: u32 = 20;
 /// worst that was measured (0.42 %), more than 20 % of 32 mismatch with probability 10⁻¹⁰.
 pub const FAILED_TOKENS_MIN: u32 = 32;
 
+/// A verdict that is paid for is about as many tokens at least: what tells a Q4 from a Q8 that it is claimed to be
+/// (`docs/spec/verification.md`).
+pub const PAID_TOKENS_MIN: u32 = 50;
+
 /// ln 2, rounded up: what is lost by betting half on each of two.
 const HALF: i64 = 694;
 

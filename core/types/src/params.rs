@@ -297,6 +297,7 @@ impl Params {
                 quality_min: ppm(950_000),
                 quality_resume: ppm(970_000),
                 quality_weight: ppm(30_000),
+                pay: Watt(10_000_000),
             },
         }
     }
@@ -377,6 +378,9 @@ impl Params {
         }
     }
 }
+
+/// Of a verifier for one round: a mistake here would empty the treasury.
+const PAY_MAX: u128 = 1_000 * crate::amount::UNIT;
 
 /// Observations that a time-weighted average may span.
 pub const TWAP_PERIODS_MAX: u64 = 256;
@@ -519,6 +523,7 @@ pub const BOUNDS: &[Bounds] = bounds! {
     audits.quality_min: "ppm", 0, 1_000_000;
     audits.quality_resume: "ppm", 0, 1_000_000;
     audits.quality_weight: "ppm", 1, 1_000_000;
+    audits.pay: "base units", 0, PAY_MAX;
 };
 
 #[cfg(test)]

@@ -213,7 +213,7 @@ fn slash(
 
 impl State {
     /// What is as it is for a stranger has no entry.
-    fn put_standing(&mut self, provider: Address, after: Standing) {
+    pub(super) fn put_standing(&mut self, provider: Address, after: Standing) {
         if after == Standing::default() {
             self.standings.remove(&provider);
         } else {

@@ -9,7 +9,7 @@ use types::{
     sha256,
 };
 
-use super::{consequence, standing, together, usize_of};
+use super::{consequence, pay, standing, together, usize_of};
 use crate::{error::TxError, event::Event, execute::Context, state::State};
 
 /// Opens the round of a commitment under the newest beacon, which came after it.
@@ -103,6 +103,7 @@ pub(super) fn close(
     } else {
         (Sanction::None, Sanction::None)
     };
+    pay::pay(state, context, id, &round, outcome)?;
     let reputation = state.standing(&id.provider).reputation();
     context.events.push(Event::AuditClosed {
         commitment: id,

@@ -150,6 +150,13 @@ pub(super) fn auditors_are_of_validators(state: &State) -> Result<(), String> {
     })
 }
 
+pub(super) fn verifiers_are_paid_by_the_audited(state: &State) -> Result<(), String> {
+    state.standings.iter().try_for_each(|(provider, standing)| {
+        let (paid, most) = (standing.verifiers_paid, state.treasury_share(provider));
+        ensure(paid <= most, || format!("{paid:?} for audits of {provider}, at most {most:?}"))
+    })
+}
+
 /// Of a step: what takes something from a provider is taken for an enforced model only, and beacons go on.
 pub(super) fn nothing_is_taken_in_the_shadow(before: &State, after: &State) -> Result<(), String> {
     let (old, new) = (before.beacon(), after.beacon());

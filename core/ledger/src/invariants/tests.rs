@@ -442,6 +442,7 @@ const DAMAGES: &[(&str, Damage)] = &[
     ("AU9", |state| {
         state.auditors.insert(PAYER, AuditorEntry { node_key: KEY, addrs: Vec::new() });
     }),
+    ("AU10", |state| change_standing(state, |standing| standing.verifiers_paid = Watt(1))),
     ("V1", |state| state.active.remove(&KEY)),
     ("V1", |state| {
         state.active.insert(KEY, ActiveValidator { operator: PAYER, power: 0 });

@@ -120,7 +120,7 @@ fn the_digest_of_a_known_history_is_known() {
     world.apply("paul", redeem(vec![claim("gina", channel, 0, usd, usd)]));
     world.apply("paul", Action::UnbondProvider);
     world.apply("paul", Action::CloseChannel { channel });
-    expect!["6ba5f862e63028e4e86569a4be3df97679ac94b3d64d2d8396b1b341c4e3a88d"]
+    expect!["1bae3b2f082f80674d9c6283f4a47f9d1b91e55f4e8e7c728300c832e06de970"]
         .assert_eq(&world.state.app_hash().to_string());
 }
 

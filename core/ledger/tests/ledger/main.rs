@@ -1,9 +1,11 @@
 //! Tests of the ledger through its public interface: one file per topic, one world for all.
 
+mod rounds;
 mod world;
 
 mod adversaries;
 mod audits;
+mod audits_pay;
 mod bank;
 mod blocks;
 mod channels;

@@ -165,6 +165,8 @@ pub struct Standing {
     pub missing_since: Option<TimeMs>,
     /// Claims that were to be settled no later than this are refunded.
     pub refund_until: Option<TimeMs>,
+    /// All that verifiers of its rounds were paid.
+    pub verifiers_paid: Watt,
 }
 
 impl Standing {

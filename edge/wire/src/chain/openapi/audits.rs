@@ -68,6 +68,7 @@ pub(super) fn audits_of_provider() -> ProviderAuditsView {
             held_until: Some(TIME),
             missing_since: Some(TIME),
             refund_until: Some(TIME),
+            verifiers_paid: WATT,
         },
         reputation: Ppm::ONE,
         share: Ppm::ONE,
