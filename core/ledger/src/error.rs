@@ -253,6 +253,12 @@ pub enum TxError {
     VerdictMismatch,
     #[error("the verdict contradicts itself or its round: {why}")]
     VerdictInconsistent { why: &'static str },
+    #[error("commitment {commitment} is not of {sender}; only who made it may")]
+    NotCommitter { commitment: CommitmentId, sender: Address },
+    #[error("{commitment} is not sealed as planted with this salt; use the one that sealed it")]
+    NotPlanted { commitment: CommitmentId },
+    #[error("the seal of {commitment} is broken already; wait until its round is closed")]
+    PlantedRepeated { commitment: CommitmentId },
     #[error("{operator} is not a registered validator; register it first")]
     ValidatorUnknown { operator: Address },
     #[error(
@@ -355,6 +361,9 @@ impl TxError {
             TxError::RevealEarly { .. } => "audit.early",
             TxError::VerdictMismatch => "audit.mismatch",
             TxError::VerdictInconsistent { .. } => "audit.inconsistent",
+            TxError::NotCommitter { .. } => "audit.not_committer",
+            TxError::NotPlanted { .. } => "audit.not_planted",
+            TxError::PlantedRepeated { .. } => "audit.planted_repeated",
             TxError::ValidatorUnknown { .. } => "validator.unknown",
             TxError::CalibrationMean { .. } => "audit.calibration_mean",
             TxError::TooManyCalibrations { .. } => "audit.too_many_calibrations",

@@ -192,7 +192,7 @@ pub fn all() -> &'static [Invariant] {
         },
         Invariant {
             number: "AU4",
-            statement: "names are within what memory allows, and no verifier missed more rounds than it had",
+            statement: "names are within what memory allows, and no verifier missed, or is graded for, more rounds than it had",
             check: audits::names_are_bounded,
         },
         Invariant {
@@ -202,7 +202,7 @@ pub fn all() -> &'static [Invariant] {
         },
         Invariant {
             number: "AU6",
-            statement: "closed rounds are bounded, and none did more than its evidence, beacon and mode justify",
+            statement: "closed rounds are bounded, and none did more than its evidence, beacon and mode justify, or anything for planted faults",
             check: audits::closed_rounds_did_no_more_than_they_may,
         },
         Invariant {

@@ -495,6 +495,12 @@ pub fn verdict_commitment(
     crate::hash::sha256_of(&[b"peerwatt/verdict\0"], &said)
 }
 
+/// What a provider seals a commitment with: whether its receipts are of faults that it planted, which nobody sees
+/// who does not know the salt. All of them are then.
+pub fn seal(salt: &Hash32, planted: bool) -> Hash32 {
+    sha256(&[b"peerwatt/seal\0", &salt.0, &[u8::from(planted)]])
+}
+
 /// Whether the beacon that came after a receipt was committed to has chosen it for an audit: the first
 /// 64 bits, big-endian, of the SHA-256 of `peerwatt/audit\0`, beacon and receipt's digest, as a share of
 /// 2⁶⁴, are below `share`.

@@ -170,6 +170,8 @@ pub struct SlashingParams {
     pub oracle_jail_ms: u64,
     /// A validator committed to a vote on the price and kept it to itself.
     pub withheld_reveal: Ppm,
+    /// A verifier passed a planted fault that others found.
+    pub passed_fault: Ppm,
     /// Of what is slashed: burned at least, and given to who reported it. The rest refunds who was
     /// harmed, and what is left then insures the network.
     pub burn: Ppm,
@@ -266,6 +268,7 @@ impl Params {
                 oracle: ppm(100),
                 oracle_jail_ms: 10 * MINUTE_MS,
                 withheld_reveal: ppm(100),
+                passed_fault: ppm(1_000),
                 burn: ppm(500_000),
                 reporter: ppm(50_000),
             },
@@ -498,6 +501,7 @@ pub const BOUNDS: &[Bounds] = bounds! {
     slashing.oracle: "ppm", 0, 100_000;
     slashing.oracle_jail_ms: "ms", 0, YEARS_10_MS;
     slashing.withheld_reveal: "ppm", 0, 100_000;
+    slashing.passed_fault: "ppm", 0, 100_000;
     slashing.burn: "ppm", 500_000, 1_000_000;
     slashing.reporter: "ppm", 0, 100_000;
     oracle.period_ms: "ms", SECOND_MS, YEARS_10_MS;

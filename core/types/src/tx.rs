@@ -107,8 +107,9 @@ pub enum Action {
     RevealPrice { nusd_per_watt: Nusd, salt: Hash32 },
     /// Mints what has vested of a budget and pays it to its beneficiary. Anybody may.
     ClaimVested { bucket: Bucket },
-    /// A provider commits to receipts that it can be asked to open.
-    CommitReceipts { receipts: ReceiptsCommitment },
+    /// A provider commits to receipts that it can be asked to open, and, sealed, to whether they are of faults that
+    /// it planted: see [`crate::audit::seal`].
+    CommitReceipts { receipts: ReceiptsCommitment, seal: Hash32 },
     /// A verifier of a round commits to its verdict: see [`crate::audit::verdict_commitment`].
     CommitVerdict { commitment: CommitmentId, hash: Hash32 },
     /// Reveals it, once the round's other verifiers cannot copy it any more.
@@ -119,6 +120,8 @@ pub enum Action {
     /// A validator says where providers and others reach its auditor. No addresses: nowhere any more, and no
     /// round draws it.
     RegisterAuditor { node_key: PublicKey, addrs: Vec<String> },
+    /// A provider breaks the seal of a commitment of planted faults, once its verifiers have committed.
+    RevealPlanted { commitment: CommitmentId, salt: Hash32 },
 }
 
 impl Action {
@@ -156,6 +159,7 @@ impl Action {
             Action::RevealVerdict { .. } => "reveal_verdict",
             Action::PublishCalibration { .. } => "publish_calibration",
             Action::RegisterAuditor { .. } => "register_auditor",
+            Action::RevealPlanted { .. } => "reveal_planted",
         }
     }
 }
@@ -247,7 +251,8 @@ impl SignedTx {
             | Action::CommitVerdict { .. }
             | Action::RevealVerdict { .. }
             | Action::PublishCalibration { .. }
-            | Action::RegisterAuditor { .. } => {}
+            | Action::RegisterAuditor { .. }
+            | Action::RevealPlanted { .. } => {}
         }
         let sender = Address::of_key(&signed.signer());
         Ok(VerifiedTx { id, bytes_len: bytes.len(), sender, tx: signed.into_signed() })

@@ -65,7 +65,7 @@ async fn an_audit_is_read_from_its_commitment_to_its_end() {
     let stranger = chain.audits_of(address).await.unwrap();
     assert_eq!((stranger.share.get(), stranger.reputation.get()), (200_000, 500_000));
     let receipts = ReceiptsCommitment::of(MODEL, &[Hash32([1; 32])]).unwrap();
-    provider.send(Action::CommitReceipts { receipts }).await.unwrap();
+    provider.send(Action::CommitReceipts { receipts, seal: Hash32([6; 32]) }).await.unwrap();
     let waiting = chain.audits_of(address).await.unwrap().waiting;
     let commitment = CommitmentId { provider: address, sequence: 1 };
     assert_eq!(waiting.iter().map(|it| it.commitment).collect::<Vec<_>>(), [commitment]);

@@ -41,6 +41,7 @@ pub(crate) fn title(action: &Action) -> &'static str {
         Action::RevealVerdict { .. } => "Give a verdict",
         Action::PublishCalibration { .. } => "Publish a calibration",
         Action::RegisterAuditor { .. } => "Register auditor",
+        Action::RevealPlanted { .. } => "Reveal planted faults",
     }
 }
 
@@ -95,13 +96,15 @@ pub(crate) fn detail(action: &Action) -> Option<Markup> {
         },
         Action::RevealPrice { nusd_per_watt, .. } => show::usd(*nusd_per_watt),
         Action::ClaimVested { bucket } => html! { (bucket.name()) },
-        Action::CommitReceipts { receipts } => {
+        Action::CommitReceipts { receipts, .. } => {
             html! { (show::counted(receipts.count as usize, "receipt", "receipts")) }
         }
         Action::RevealVerdict { commitment, verdict, .. } => {
             html! { (verdict.outcome.name()) ", " (show::address(commitment.provider)) }
         }
-        Action::CommitVerdict { commitment, .. } => show::address(commitment.provider),
+        Action::CommitVerdict { commitment, .. } | Action::RevealPlanted { commitment, .. } => {
+            show::address(commitment.provider)
+        }
         Action::PublishCalibration { model, backend, .. } => {
             html! { (show::id(&model.to_string())) ", " (backend.name()) }
         }

@@ -9,7 +9,7 @@ use types::{
     sha256,
 };
 
-use super::{consequence, pay, standing, together, usize_of};
+use super::{consequence, pay, planted, standing, together, usize_of};
 use crate::{error::TxError, event::Event, execute::Context, state::State};
 
 /// Opens the round of a commitment under the newest beacon, which came after it.
@@ -18,7 +18,8 @@ pub(super) fn open(
     context: &mut Context,
     id: CommitmentId,
 ) -> Result<(), TxError> {
-    let Some(Commitment { receipts, height, .. }) = state.commitments.get(&id).copied() else {
+    let Some(Commitment { receipts, seal, height, .. }) = state.commitments.get(&id).copied()
+    else {
         return Ok(());
     };
     state.put_commitment(id, None);
@@ -44,6 +45,8 @@ pub(super) fn open(
     let seat = |verifier| Seat { verifier, said: Said::Nothing };
     let round = Round {
         receipts,
+        seal,
+        planted: false,
         height,
         beacon,
         share,
@@ -94,8 +97,8 @@ pub(super) fn close(
     let outcomes: Vec<Option<AuditOutcome>> = verdicts.iter().map(|(_, said)| *said).collect();
     let outcome = together(&outcomes);
     let (model, beacon, share) = (round.receipts.model, round.beacon, round.share);
-    // Of a provider whose entry is gone nothing is kept.
-    let (would_be, sanction) = if state.providers.contains(&id.provider) {
+    // Of a provider whose entry is gone nothing is kept, and of planted faults nothing follows for it.
+    let (would_be, sanction) = if state.providers.contains(&id.provider) && !round.planted {
         keep(state, context, id, &round);
         let would_be = consequence::would_be(state, id.provider, model, context.time);
         standing::count(state, context, id.provider, &round, outcome);
@@ -104,7 +107,10 @@ pub(super) fn close(
         (Sanction::None, Sanction::None)
     };
     pay::pay(state, context, id, &round, outcome)?;
-    let reputation = state.standing(&id.provider).reputation();
+    if round.planted {
+        planted::grade(state, context, id, &round)?;
+    }
+    let (reputation, planted) = (state.standing(&id.provider).reputation(), round.planted);
     context.events.push(Event::AuditClosed {
         commitment: id,
         model,
@@ -124,6 +130,7 @@ pub(super) fn close(
         outcome,
         would_be,
         sanction,
+        planted,
     });
     Ok(())
 }

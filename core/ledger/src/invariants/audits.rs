@@ -93,7 +93,8 @@ pub(super) fn names_are_bounded(state: &State) -> Result<(), String> {
         ensure(within && known, || format!("{provider}: {standing:?}"))?;
     }
     state.verifiers.iter().try_for_each(|(verifier, record)| {
-        let sound = record.missed <= record.rounds && record.rounds > 0;
+        let graded = record.planted_right.saturating_add(record.planted_wrong);
+        let sound = record.missed.max(graded) <= record.rounds && record.rounds > 0;
         ensure(sound && state.validator(verifier).is_some(), || format!("{verifier}: {record:?}"))
     })
 }
@@ -123,7 +124,8 @@ pub(super) fn closed_rounds_did_no_more_than_they_may(state: &State) -> Result<(
     state.closed_rounds().try_for_each(|round| {
         let binding = params.is_enforced(&round.receipts.model) && !round.beacon.is_weak();
         let allowed = if binding { round.would_be } else { Sanction::None };
-        ensure(round.sanction <= allowed, || format!("{round:?}"))
+        let harmless = !round.planted || round.sanction == Sanction::None;
+        ensure(round.sanction <= allowed && harmless, || format!("{round:?}"))
     })
 }
 

@@ -295,6 +295,8 @@ impl Auditor {
             | Event::ModelDelisted { .. }
             | Event::QualityMoved { .. }
             | Event::CalibrationPublished { .. }
+            | Event::PlantedRevealed { .. }
+            | Event::VerifierGraded { .. }
             | Event::AuditorRegistered { .. }
             | Event::AuditorWithdrawn { .. }
             | Event::ClaimHeld { .. } => {}

@@ -87,7 +87,7 @@ fn only_who_is_reached_is_drawn() {
     let receipts = ReceiptsCommitment { model, root: Hash32([1; 32]), count: 10 };
     let drawn = |world: &mut World| {
         let sequence = world.state.account(&address("paul")).nonce.0;
-        world.apply("paul", Action::CommitReceipts { receipts });
+        world.apply("paul", Action::CommitReceipts { receipts, seal: Hash32::default() });
         let id = CommitmentId { provider: address("paul"), sequence };
         world.wait(MINUTE_MS);
         let outcome = world.vote(&["vera", "vito"], world.state.price());

@@ -17,8 +17,8 @@ use types::{
 
 use crate::{
     rounds::{
-        ALL, BACKENDS, MODEL, SALT, SMALL, calibrate, commit_to, evidence, fail, judge, network,
-        offer, open, pass, receipts, reveal, verifiers, with_claim, without,
+        ALL, BACKENDS, MODEL, SALT, SEAL, SMALL, calibrate, commit_to, evidence, fail, judge,
+        network, offer, open, pass, receipts, reveal, verifiers, with_claim, without,
     },
     world::{DAY_MS, MINUTE_MS, World, address, claim, key, ppm, profile, provider, redeem},
 };
@@ -27,7 +27,7 @@ use crate::{
 fn a_commitment_waits_for_a_beacon_of_a_later_period_and_gets_a_round() {
     let mut world = network(|_| {});
     world.apply("paul", offer("paul"));
-    world.check("paul", Action::CommitReceipts { receipts: receipts() }, expect!["audit.committed: commitment=paul/1 model=0101010101010101010101010101010101010101010101010101010101010101 root=0101010101010101010101010101010101010101010101010101010101010101 count=10 period=16"]);
+    world.check("paul", Action::CommitReceipts { receipts: receipts(), seal: SEAL }, expect!["audit.committed: commitment=paul/1 model=0101010101010101010101010101010101010101010101010101010101010101 root=0101010101010101010101010101010101010101010101010101010101010101 count=10 period=16"]);
     let id = CommitmentId { provider: address("paul"), sequence: 1 };
     // The votes that are revealed in the period of the commitment could have been known.
     let price = world.state.price();
@@ -48,7 +48,7 @@ fn a_commitment_is_of_a_provider_to_some_receipts_of_a_model_it_offers() {
     let commit = |change: fn(&mut ReceiptsCommitment)| {
         let mut receipts = receipts();
         change(&mut receipts);
-        Action::CommitReceipts { receipts }
+        Action::CommitReceipts { receipts, seal: SEAL }
     };
     world.check(
         "gina",
@@ -87,8 +87,8 @@ fn a_commitment_may_be_made_on_credit() {
     let (node_key, bond) = (key("poor/node"), Watt::ZERO);
     let registration = Action::RegisterProvider { node_key, profile, commission: None, bond };
     world.apply("poor", registration);
-    let commit = || Action::CommitReceipts { receipts: receipts() };
-    world.check("poor", commit(), expect!["skipped fee.cannot_pay: poor has 0 WATT and the fee is 0.00248 WATT; send it WATT, or redeem more at once so that the payment covers the fee"]);
+    let commit = || Action::CommitReceipts { receipts: receipts(), seal: SEAL };
+    world.check("poor", commit(), expect!["skipped fee.cannot_pay: poor has 0 WATT and the fee is 0.002512 WATT; send it WATT, or redeem more at once so that the payment covers the fee"]);
     let channel = world.open("gina", "poor", 1, Nusd::whole(10));
     let three = Nusd::whole(3);
     world.apply("poor", redeem(vec![claim("gina", channel, 0, three, three)]));
@@ -274,7 +274,7 @@ fn nobody_loses_anything_without_all_conditions() {
             calibrate(&mut world);
         }
         let sequence = world.state.account(&address("paul")).nonce.0;
-        world.apply("paul", Action::CommitReceipts { receipts: receipts() });
+        world.apply("paul", Action::CommitReceipts { receipts: receipts(), seal: SEAL });
         let id = CommitmentId { provider: address("paul"), sequence };
         world.wait(MINUTE_MS);
         world.vote(&ALL[..voters], world.state.price());
@@ -383,7 +383,7 @@ fn nobody_audits_itself() {
     }
     for name in ALL {
         let sequence = world.state.account(&address(name)).nonce.0;
-        world.apply(name, Action::CommitReceipts { receipts: receipts() });
+        world.apply(name, Action::CommitReceipts { receipts: receipts(), seal: SEAL });
         let id = CommitmentId { provider: address(name), sequence };
         world.wait(MINUTE_MS);
         world.vote(&ALL, world.state.price());
@@ -393,7 +393,7 @@ fn nobody_audits_itself() {
     // Alone it is audited by nobody.
     let mut world = network(|genesis| genesis.validators.truncate(1));
     world.apply("vera", offer("vera"));
-    world.apply("vera", Action::CommitReceipts { receipts: receipts() });
+    world.apply("vera", Action::CommitReceipts { receipts: receipts(), seal: SEAL });
     world.wait(MINUTE_MS);
     let outcome = world.vote(&["vera"], world.state.price());
     assert!(outcome.events.iter().any(|event| event.kind() == "audit.dropped"));
@@ -482,6 +482,6 @@ fn what_is_kept_is_bounded() {
     assert_eq!(world.state.closed_rounds().count(), 20);
     // What is too old is dropped when it is next looked at.
     world.wait(15 * DAY_MS);
-    world.apply("paul", Action::CommitReceipts { receipts: receipts() });
+    world.apply("paul", Action::CommitReceipts { receipts: receipts(), seal: SEAL });
     assert_eq!(world.state.model_standings_of(address("paul")).count(), 0);
 }

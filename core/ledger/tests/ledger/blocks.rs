@@ -120,7 +120,7 @@ fn the_digest_of_a_known_history_is_known() {
     world.apply("paul", redeem(vec![claim("gina", channel, 0, usd, usd)]));
     world.apply("paul", Action::UnbondProvider);
     world.apply("paul", Action::CloseChannel { channel });
-    expect!["1bae3b2f082f80674d9c6283f4a47f9d1b91e55f4e8e7c728300c832e06de970"]
+    expect!["1de3e7757172203e6a5160f3aab716b2589ef79d4aeef0d6aac5ecf26384e914"]
         .assert_eq(&world.state.app_hash().to_string());
 }
 

@@ -16,6 +16,7 @@ mod fees;
 mod gateways;
 mod genesis;
 mod oracle;
+mod planted;
 mod policies;
 mod providers;
 mod rewards;

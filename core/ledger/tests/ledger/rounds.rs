@@ -22,6 +22,8 @@ pub(crate) const MODEL: ModelId = ModelId([1; 32]);
 /// What a cheat serves instead of it.
 pub(crate) const SMALL: ModelId = ModelId([4; 32]);
 pub(crate) const SALT: Hash32 = Hash32([5; 32]);
+/// Of nothing.
+pub(crate) const SEAL: Hash32 = Hash32([6; 32]);
 pub(crate) const ALL: [&str; 3] = ["vera", "vito", "alice"];
 
 /// Three validators with auditors, two of whom audit each commitment. Claims wait for a day.
@@ -67,8 +69,13 @@ pub(crate) fn receipts() -> ReceiptsCommitment {
 
 /// `paul` provides; he commits, and all three vote, so that the round opens. Returns it.
 pub(crate) fn open(world: &mut World) -> (CommitmentId, Round) {
+    open_sealed(world, SEAL)
+}
+
+/// The same with a seal.
+pub(crate) fn open_sealed(world: &mut World, seal: Hash32) -> (CommitmentId, Round) {
     let sequence = world.state.account(&address("paul")).nonce.0;
-    world.apply("paul", Action::CommitReceipts { receipts: receipts() });
+    world.apply("paul", Action::CommitReceipts { receipts: receipts(), seal });
     let id = CommitmentId { provider: address("paul"), sequence };
     world.wait(MINUTE_MS);
     world.vote(&ALL, world.state.price());
@@ -136,14 +143,14 @@ pub(crate) fn evidence(n: u8, backend: Backend, l1: i64, identified: bool) -> Ev
 pub(crate) const BACKENDS: [Backend; 2] = [Backend::CpuX86, Backend::CudaMmq];
 
 pub(crate) fn pass(n: usize) -> Verdict {
-    let evidence = evidence(1, BACKENDS[n], 0, false);
+    let evidence = evidence(1, BACKENDS[n % 2], 0, false);
     Verdict { outcome: AuditOutcome::Pass, evidence: Some(evidence) }
 }
 
 pub(crate) fn fail(response: u8, l1: i64, identified: bool) -> impl Fn(usize) -> Verdict {
     move |n| Verdict {
         outcome: AuditOutcome::Fail,
-        evidence: Some(evidence(response, BACKENDS[n], l1, identified)),
+        evidence: Some(evidence(response, BACKENDS[n % 2], l1, identified)),
     }
 }
 

@@ -48,6 +48,8 @@ pub struct RoundView {
     pub opened_at: TimeMs,
     pub commit_by: TimeMs,
     pub reveal_by: TimeMs,
+    /// Its receipts are of planted faults, as the provider has said by now.
+    pub planted: bool,
     pub verifiers: Vec<VerifierView>,
 }
 
@@ -62,6 +64,7 @@ impl RoundView {
             VerifierView { verifier: seat.verifier, committed, outcome }
         };
         let &Round { receipts, height, beacon, share, opened_at, commit_by, reveal_by, .. } = round;
+        let planted = round.planted;
         RoundView {
             commitment,
             receipts,
@@ -71,6 +74,7 @@ impl RoundView {
             opened_at,
             commit_by,
             reveal_by,
+            planted,
             verifiers: round.seats.iter().map(verifier).collect(),
         }
     }

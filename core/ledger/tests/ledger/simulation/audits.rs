@@ -5,7 +5,7 @@ use types::{
     Hash32, ModelId,
     audit::{
         AuditOutcome, Backend, Calibration, CommitmentId, Evidence, Identified, MilliNats,
-        ReceiptsCommitment, ReplayCounts, Responses, Round, Said, Verdict, Worth,
+        ReceiptsCommitment, ReplayCounts, Responses, Round, Said, Verdict, Worth, seal,
         verdict_commitment,
     },
     tx::Action,
@@ -29,7 +29,8 @@ impl Sim {
             _ => 10,
         };
         let receipts = ReceiptsCommitment { model, root: Hash32([1; 32]), count };
-        (name, Action::CommitReceipts { receipts })
+        let planted = self.below(3) == 0;
+        (name, Action::CommitReceipts { receipts, seal: seal(&SALT, planted) })
     }
 
     pub(super) fn calibration(&mut self) -> (&'static str, Action) {
@@ -53,6 +54,22 @@ impl Sim {
         let node_key = key(&format!("{owner}/node"));
         let addrs = vec![addr.to_owned(); count as usize];
         (name, Action::RegisterAuditor { node_key, addrs })
+    }
+
+    /// Mostly of a round whose seal may be broken.
+    pub(super) fn planted(&mut self) -> (&'static str, Action) {
+        let (now, anyhow) = (self.world.now, self.below(4) == 0);
+        let may = |round: &Round| round.seal == seal(&SALT, true) && round.is_revealing(now);
+        let rounds = self.world.state.rounds_after(None).filter(|(_, round)| anyhow || may(round));
+        let rounds: Vec<CommitmentId> = rounds.map(|(id, _)| *id).collect();
+        if rounds.is_empty() {
+            return self.revelation();
+        }
+        let commitment = self.pick(&rounds);
+        let name = NAMES.into_iter().find(|name| address(name) == commitment.provider);
+        let name = name.unwrap_or("poor");
+        let salt = if self.below(20) == 0 { Hash32([8; 32]) } else { SALT };
+        (self.mostly(name), Action::RevealPlanted { commitment, salt })
     }
 
     pub(super) fn verdict(&mut self) -> (&'static str, Action) {

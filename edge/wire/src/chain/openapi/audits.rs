@@ -29,6 +29,7 @@ pub(super) fn round() -> RoundView {
         opened_at: TIME,
         commit_by: TIME,
         reveal_by: TIME,
+        planted: false,
         verifiers: vec![VerifierView {
             verifier: ADDRESS,
             committed: Some(HASH),
@@ -49,6 +50,7 @@ fn closed() -> ClosedRound {
         outcome: AuditOutcome::Pass,
         would_be: Sanction::None,
         sanction: Sanction::None,
+        planted: false,
     }
 }
 

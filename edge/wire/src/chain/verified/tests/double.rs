@@ -108,6 +108,8 @@ pub(super) fn round(verifier: Address) -> Round {
     seats.extend((10..25).map(other));
     Round {
         receipts: ReceiptsCommitment { model, root: Hash32([1; 32]), count: 64 },
+        seal: Hash32([2; 32]),
+        planted: false,
         height: Height(1),
         beacon: Beacon::default(),
         share: Ppm::ONE,
