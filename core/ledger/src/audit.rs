@@ -4,11 +4,16 @@
 //! The ledger counts what verifiers say and never judges a token. What they say of a model that is not
 //! enforced is written down and costs nobody anything.
 //!
-//! In the order of reading: the [`beacon`]; what parties send, here; the [`round`] that a commitment gets;
-//! what it does to a [`standing`]; the [`sanction`] that evidence justifies, and its [`consequence`].
+//! In the order of reading: who audits, and where that is reached, in [`auditor`]; the [`beacon`]; what parties
+//! send, here; the [`round`] that a commitment gets, what its verifiers are paid for it ([`pay`]), and how faults
+//! that were [`planted`] show who looks; what a round does to a [`standing`]; the [`sanction`] that evidence
+//! justifies, and its [`consequence`].
 
+mod auditor;
 pub(crate) mod beacon;
 mod consequence;
+mod pay;
+mod planted;
 mod read;
 mod round;
 mod sanction;
@@ -28,7 +33,9 @@ use types::{
 
 use crate::{error::TxError, event::Event, execute::Context, state::State};
 
+pub(crate) use auditor::register as register_auditor;
 pub(crate) use consequence::{Disposition, disposition};
+pub(crate) use planted::reveal as reveal_planted;
 pub(crate) use read::own_commitments;
 pub use sanction::sanction;
 
@@ -48,6 +55,7 @@ pub(crate) fn commit(
     state: &mut State,
     context: &mut Context,
     receipts: ReceiptsCommitment,
+    seal: Hash32,
 ) -> Result<(), TxError> {
     let provider = context.sender;
     check_receipts(state, provider, &receipts, context.time)?;
@@ -57,7 +65,7 @@ pub(crate) fn commit(
     let commitment = CommitmentId { provider, sequence: nonce.saturating_sub(1) };
     let period = state.period(context.time);
     let (height, made_at) = (context.height, context.time);
-    let entry = Commitment { receipts, height, made_at, period };
+    let entry = Commitment { receipts, seal, height, made_at, period };
     state.put_commitment(commitment, Some(entry));
     let ReceiptsCommitment { model, root, count } = receipts;
     context.events.push(Event::ReceiptsCommitted { commitment, model, root, count, period });

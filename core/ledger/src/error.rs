@@ -77,9 +77,9 @@ pub enum TxError {
         "{max} providers without a full bond are registered, which is the most; register with a bond of {bond_required:?}"
     )]
     UnbondedFull { max: u32, bond_required: Watt },
-    #[error("{count} addresses are more than the {max} of a gateway; give fewer")]
+    #[error("{count} addresses are more than the {max} of one entry; give fewer")]
     GatewayAddrs { count: usize, max: usize },
-    #[error("gateway address {index} is not `host:port`; write it like `203.0.113.7:4433`")]
+    #[error("address {index} is not `host:port`; write it like `203.0.113.7:4433`")]
     GatewayAddr { index: usize },
 
     #[error("channel {channel} does not exist; check its id")]
@@ -253,7 +253,13 @@ pub enum TxError {
     VerdictMismatch,
     #[error("the verdict contradicts itself or its round: {why}")]
     VerdictInconsistent { why: &'static str },
-    #[error("{operator} is not a registered validator; only those publish calibrations")]
+    #[error("commitment {commitment} is not of {sender}; only who made it may")]
+    NotCommitter { commitment: CommitmentId, sender: Address },
+    #[error("{commitment} is not sealed as planted with this salt; use the one that sealed it")]
+    NotPlanted { commitment: CommitmentId },
+    #[error("the seal of {commitment} is broken already; wait until its round is closed")]
+    PlantedRepeated { commitment: CommitmentId },
+    #[error("{operator} is not a registered validator; register it first")]
     ValidatorUnknown { operator: Address },
     #[error(
         "an honest mean of {given} ppm; publish {min} to 999999 ppm, measured across kinds of machine on at least one token"
@@ -355,6 +361,9 @@ impl TxError {
             TxError::RevealEarly { .. } => "audit.early",
             TxError::VerdictMismatch => "audit.mismatch",
             TxError::VerdictInconsistent { .. } => "audit.inconsistent",
+            TxError::NotCommitter { .. } => "audit.not_committer",
+            TxError::NotPlanted { .. } => "audit.not_planted",
+            TxError::PlantedRepeated { .. } => "audit.planted_repeated",
             TxError::ValidatorUnknown { .. } => "validator.unknown",
             TxError::CalibrationMean { .. } => "audit.calibration_mean",
             TxError::TooManyCalibrations { .. } => "audit.too_many_calibrations",

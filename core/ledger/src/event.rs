@@ -185,6 +185,15 @@ events! {
     QualityMoved = "audit.quality" {
         provider: Address, model: ModelId, quality: Ppm, suspended: bool
     }
+    /// The receipts are of planted faults. If it refunds, what the provider claims goes back to its payers for a while.
+    PlantedRevealed = "audit.planted" { commitment: CommitmentId, refunds: bool }
+    /// Whether a verifier saw a planted fault.
+    VerifierGraded = "audit.graded" { commitment: CommitmentId, verifier: Address, right: bool }
+    VerifierPaid = "audit.paid" { commitment: CommitmentId, verifier: Address, amount: Watt }
+    AuditorRegistered = "auditor.registered" {
+        operator: Address, node_key: PublicKey
+    }
+    AuditorWithdrawn = "auditor.withdrawn" { operator: Address }
     CalibrationPublished = "audit.calibrated" {
         validator: Address, model: ModelId, backend: Backend, l1: Ppm, l2: Ppm, tokens: u64
     }

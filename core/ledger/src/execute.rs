@@ -333,7 +333,9 @@ fn apply(state: &mut State, context: &mut Context, action: &Action) -> Result<()
             oracle::reveal(state, context, *nusd_per_watt, *salt)
         }
         Action::ClaimVested { bucket } => vesting::claim(state, context, *bucket),
-        Action::CommitReceipts { receipts } => audit::commit(state, context, *receipts),
+        Action::CommitReceipts { receipts, seal } => {
+            audit::commit(state, context, *receipts, *seal)
+        }
         Action::CommitVerdict { commitment, hash } => {
             audit::commit_verdict(state, context, *commitment, *hash)
         }
@@ -342,6 +344,12 @@ fn apply(state: &mut State, context: &mut Context, action: &Action) -> Result<()
         }
         Action::PublishCalibration { model, backend, calibration } => {
             audit::publish_calibration(state, context, *model, *backend, *calibration)
+        }
+        Action::RegisterAuditor { node_key, addrs } => {
+            audit::register_auditor(state, context, *node_key, addrs)
+        }
+        Action::RevealPlanted { commitment, salt } => {
+            audit::reveal_planted(state, context, *commitment, salt)
         }
     }
 }

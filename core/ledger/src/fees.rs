@@ -94,7 +94,9 @@ pub(crate) fn payment(tx: &VerifiedTx, account: &Account, fee: Watt) -> Result<P
         | Action::ClaimVested { .. }
         | Action::CommitVerdict { .. }
         | Action::RevealVerdict { .. }
-        | Action::PublishCalibration { .. } => Err(unpaid),
+        | Action::PublishCalibration { .. }
+        | Action::RegisterAuditor { .. }
+        | Action::RevealPlanted { .. } => Err(unpaid),
     }
 }
 
@@ -117,7 +119,7 @@ pub(crate) fn check_unpaid(state: &State, tx: &VerifiedTx, fee: Watt) -> Result<
         let more = settlement::plan(state, sender, claims)?.credits();
         check_income(state, sender, more, account.fee_debt.saturating_add(fee), state.time())?;
     }
-    if let Action::CommitReceipts { receipts } = &tx.tx().action {
+    if let Action::CommitReceipts { receipts, .. } = &tx.tx().action {
         audit::check_receipts(state, sender, receipts, state.time())?;
         let debt = account.fee_debt.saturating_add(fee);
         check_income(state, sender, Nusd::ZERO, debt, state.time())?;

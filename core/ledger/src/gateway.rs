@@ -41,7 +41,8 @@ pub(crate) fn register(
     Ok(())
 }
 
-fn check_addrs(addrs: &[String]) -> Result<(), TxError> {
+/// Addresses of an entry: not too many, each of the right form.
+pub(crate) fn check_addrs(addrs: &[String]) -> Result<(), TxError> {
     if addrs.len() > GATEWAY_ADDRS_MAX {
         return Err(TxError::GatewayAddrs { count: addrs.len(), max: GATEWAY_ADDRS_MAX });
     }

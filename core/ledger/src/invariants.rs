@@ -192,7 +192,7 @@ pub fn all() -> &'static [Invariant] {
         },
         Invariant {
             number: "AU4",
-            statement: "names are within what memory allows, and no verifier missed more rounds than it had",
+            statement: "names are within what memory allows, and no verifier missed, or is graded for, more rounds than it had",
             check: audits::names_are_bounded,
         },
         Invariant {
@@ -202,13 +202,23 @@ pub fn all() -> &'static [Invariant] {
         },
         Invariant {
             number: "AU6",
-            statement: "closed rounds are bounded, and none did more than its evidence, beacon and mode justify",
+            statement: "closed rounds are bounded, and none did more than its evidence, beacon and mode justify, or anything for planted faults",
             check: audits::closed_rounds_did_no_more_than_they_may,
         },
         Invariant {
             number: "AU7",
             statement: "calibrations are bounded, within their bounds, and of registered validators",
             check: audits::calibrations_are_of_validators,
+        },
+        Invariant {
+            number: "AU9",
+            statement: "auditors are of registered validators, and each is reached somewhere",
+            check: audits::auditors_are_of_validators,
+        },
+        Invariant {
+            number: "AU10",
+            statement: "verifiers were paid for a provider's rounds no more than its work brought the treasury",
+            check: audits::verifiers_are_paid_by_the_audited,
         },
     ]
 }

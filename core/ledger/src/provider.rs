@@ -35,11 +35,12 @@ pub(crate) fn is_unbonded(provider: &Provider) -> bool {
     !provider.bonded && provider.stage == Stage::Active
 }
 
-/// Whose node key it is: a provider's and a gateway's may be the same.
+/// Whose node key it is: those of one account in different roles may be the same.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, BorshSerialize, BorshDeserialize)]
 pub(crate) enum NodeRole {
     Provider,
     Gateway,
+    Auditor,
 }
 
 /// What a provider registers with.

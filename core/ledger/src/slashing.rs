@@ -30,6 +30,8 @@ pub enum Fault {
     Audit,
     /// Opened no receipts for the verifiers of a round.
     AuditMissing,
+    /// Passed a planted fault, as a verifier.
+    PassedFault,
 }
 
 impl Fault {
@@ -42,6 +44,7 @@ impl Fault {
             Fault::WithheldReveal => "withheld_reveal",
             Fault::Audit => "audit",
             Fault::AuditMissing => "audit_missing",
+            Fault::PassedFault => "passed_fault",
         }
     }
 
@@ -49,7 +52,11 @@ impl Fault {
     fn is_final(self) -> bool {
         match self {
             Fault::DoubleSign | Fault::DoubleClaim | Fault::Audit => true,
-            Fault::Downtime | Fault::Oracle | Fault::WithheldReveal | Fault::AuditMissing => false,
+            Fault::Downtime
+            | Fault::Oracle
+            | Fault::WithheldReveal
+            | Fault::AuditMissing
+            | Fault::PassedFault => false,
         }
     }
 }
@@ -93,7 +100,8 @@ pub(crate) fn slash(state: &mut State, context: &mut Context, case: Case) -> Res
         | Fault::Oracle
         | Fault::WithheldReveal
         | Fault::Audit
-        | Fault::AuditMissing => state.stake_at(&id, case.height),
+        | Fault::AuditMissing
+        | Fault::PassedFault => state.stake_at(&id, case.height),
     };
     let own = state.own_stake(&id);
     let fraction = fraction(state, case.fault);
@@ -121,6 +129,7 @@ fn fraction(state: &State, fault: Fault) -> Ppm {
         Fault::WithheldReveal => params.withheld_reveal,
         Fault::Audit => params.audit_failure,
         Fault::AuditMissing => params.audit_missing,
+        Fault::PassedFault => params.passed_fault,
     }
 }
 
@@ -275,7 +284,7 @@ fn jail(
         Fault::Oracle => params.oracle_jail_ms,
         Fault::DoubleSign | Fault::DoubleClaim | Fault::Audit => 0,
         // What they cost is all.
-        Fault::WithheldReveal | Fault::AuditMissing => return Ok(()),
+        Fault::WithheldReveal | Fault::AuditMissing | Fault::PassedFault => return Ok(()),
     };
     let Some(mut operator) = state.operators.get(&id).cloned() else { return Ok(()) };
     let until = context.time.plus_ms(jail_ms);

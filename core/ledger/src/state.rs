@@ -12,7 +12,7 @@ use types::{
     },
     genesis::{Bucket, Params},
     stake::OperatorId,
-    state::{Account, Channel, Operator, Provider, StateKey, TableId},
+    state::{Account, AuditorEntry, Channel, Operator, Provider, StateKey, TableId},
     tree::TreeProof,
 };
 
@@ -103,6 +103,7 @@ pub struct State {
     pub(crate) model_standings: Table<(Address, ModelId), ModelStanding>,
     pub(crate) calibrations: Table<(Address, ModelId, Backend), Calibration>,
     pub(crate) verifiers: Table<Address, VerifierRecord>,
+    pub(crate) auditors: Table<Address, AuditorEntry>,
 
     // Indexes. They follow from the entries, are not in the tree and not in a snapshot.
     pub(crate) node_keys: Table<(NodeRole, PublicKey), Address>,
@@ -146,7 +147,7 @@ pub(crate) struct Rules {
 }
 
 /// The first bytes of a snapshot: what it is, and the version of its form.
-const SNAPSHOT_MAGIC: [u8; 8] = *b"pwstate3";
+const SNAPSHOT_MAGIC: [u8; 8] = *b"pwstate4";
 
 /// Every entry table with its number, in the order of the numbers, which is that of a snapshot.
 macro_rules! with_entries {
@@ -190,6 +191,7 @@ macro_rules! with_entries {
         $visit!(state, ModelStandings, model_standings);
         $visit!(state, Calibrations, calibrations);
         $visit!(state, Verifiers, verifiers);
+        $visit!(state, Auditors, auditors);
     }};
 }
 
@@ -213,7 +215,7 @@ macro_rules! with_indexes {
 }
 
 /// Entry and index tables together.
-const TABLES: usize = 51;
+const TABLES: usize = 52;
 
 /// A point inside an open block, to which a failed transaction returns.
 #[derive(Clone, Copy)]
@@ -264,6 +266,7 @@ impl State {
             model_standings: Table::default(),
             calibrations: Table::default(),
             verifiers: Table::default(),
+            auditors: Table::default(),
             node_keys: Table::default(),
             consensus_keys: Table::default(),
             parties: Table::default(),
@@ -411,6 +414,7 @@ impl State {
             StateKey::ModelStanding { provider, model } => {
                 self.model_standings.get(&(*provider, *model)).map(crate::table::bytes)
             }
+            StateKey::Auditor { operator } => self.auditors.get(operator).map(crate::table::bytes),
         };
         Ok((value, self.tree.prove(&key.path())))
     }
@@ -528,6 +532,9 @@ impl State {
         }
         for (operator, gateway) in state.gateways.iter() {
             state.node_keys.insert((NodeRole::Gateway, gateway.node_key), *operator);
+        }
+        for (operator, auditor) in state.auditors.iter() {
+            state.node_keys.insert((NodeRole::Auditor, auditor.node_key), *operator);
         }
         for (id, channel) in state.channels.iter() {
             state.parties.insert((channel.terms.payer, *id), ());

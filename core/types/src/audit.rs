@@ -186,6 +186,10 @@ pub const FAILED_PERCENT: u32 = 20;
 /// worst that was measured (0.42 %), more than 20 % of 32 mismatch with probability 10⁻¹⁰.
 pub const FAILED_TOKENS_MIN: u32 = 32;
 
+/// A verdict that is paid for is about as many tokens at least: what tells a Q4 from a Q8 that it is claimed to be
+/// (`docs/spec/verification.md`).
+pub const PAID_TOKENS_MIN: u32 = 50;
+
 /// ln 2, rounded up: what is lost by betting half on each of two.
 const HALF: i64 = 694;
 
@@ -489,6 +493,12 @@ pub fn verdict_commitment(
 ) -> Hash32 {
     let said = (chain_id, verifier, commitment, salt, verdict);
     crate::hash::sha256_of(&[b"peerwatt/verdict\0"], &said)
+}
+
+/// What a provider seals a commitment with: whether its receipts are of faults that it planted, which nobody sees
+/// who does not know the salt. All of them are then.
+pub fn seal(salt: &Hash32, planted: bool) -> Hash32 {
+    sha256(&[b"peerwatt/seal\0", &salt.0, &[u8::from(planted)]])
 }
 
 /// Whether the beacon that came after a receipt was committed to has chosen it for an audit: the first

@@ -170,6 +170,8 @@ pub struct SlashingParams {
     pub oracle_jail_ms: u64,
     /// A validator committed to a vote on the price and kept it to itself.
     pub withheld_reveal: Ppm,
+    /// A verifier passed a planted fault that others found.
+    pub passed_fault: Ppm,
     /// Of what is slashed: burned at least, and given to who reported it. The rest refunds who was
     /// harmed, and what is left then insures the network.
     pub burn: Ppm,
@@ -266,6 +268,7 @@ impl Params {
                 oracle: ppm(100),
                 oracle_jail_ms: 10 * MINUTE_MS,
                 withheld_reveal: ppm(100),
+                passed_fault: ppm(1_000),
                 burn: ppm(500_000),
                 reporter: ppm(50_000),
             },
@@ -297,6 +300,7 @@ impl Params {
                 quality_min: ppm(950_000),
                 quality_resume: ppm(970_000),
                 quality_weight: ppm(30_000),
+                pay: Watt(10_000_000),
             },
         }
     }
@@ -377,6 +381,9 @@ impl Params {
         }
     }
 }
+
+/// Of a verifier for one round: a mistake here would empty the treasury.
+const PAY_MAX: u128 = 1_000 * crate::amount::UNIT;
 
 /// Observations that a time-weighted average may span.
 pub const TWAP_PERIODS_MAX: u64 = 256;
@@ -494,6 +501,7 @@ pub const BOUNDS: &[Bounds] = bounds! {
     slashing.oracle: "ppm", 0, 100_000;
     slashing.oracle_jail_ms: "ms", 0, YEARS_10_MS;
     slashing.withheld_reveal: "ppm", 0, 100_000;
+    slashing.passed_fault: "ppm", 0, 100_000;
     slashing.burn: "ppm", 500_000, 1_000_000;
     slashing.reporter: "ppm", 0, 100_000;
     oracle.period_ms: "ms", SECOND_MS, YEARS_10_MS;
@@ -519,6 +527,7 @@ pub const BOUNDS: &[Bounds] = bounds! {
     audits.quality_min: "ppm", 0, 1_000_000;
     audits.quality_resume: "ppm", 0, 1_000_000;
     audits.quality_weight: "ppm", 1, 1_000_000;
+    audits.pay: "base units", 0, PAY_MAX;
 };
 
 #[cfg(test)]

@@ -59,6 +59,7 @@ pub enum TableId {
     ModelStandings = 35,
     Calibrations = 36,
     Verifiers = 37,
+    Auditors = 38,
 }
 
 /// Where the entry with this canonical key stands in the state tree.
@@ -106,6 +107,10 @@ pub enum StateKey {
         provider: Address,
         model: ModelId,
     },
+    /// An [`AuditorEntry`].
+    Auditor {
+        operator: Address,
+    },
 }
 
 impl StateKey {
@@ -121,6 +126,7 @@ impl StateKey {
             StateKey::Round { .. } => TableId::Rounds,
             StateKey::Standing { .. } => TableId::Standings,
             StateKey::ModelStanding { .. } => TableId::ModelStandings,
+            StateKey::Auditor { .. } => TableId::Auditors,
         }
     }
 
@@ -130,7 +136,8 @@ impl StateKey {
             StateKey::Account { address }
             | StateKey::Provider { operator: address }
             | StateKey::Gateway { operator: address }
-            | StateKey::Standing { provider: address } => borsh::to_vec(address),
+            | StateKey::Standing { provider: address }
+            | StateKey::Auditor { operator: address } => borsh::to_vec(address),
             StateKey::Channel { id } => borsh::to_vec(id),
             StateKey::Lane { channel, lane } => borsh::to_vec(&(channel, lane)),
             StateKey::Operator { id } => borsh::to_vec(id),
@@ -315,6 +322,16 @@ pub struct Gateway {
     /// `host:port`, at most [`crate::limits::GATEWAY_ADDRS_MAX`].
     pub addrs: Vec<String>,
     pub registered_at: TimeMs,
+}
+
+/// Where the auditor of a validator is reached, under its operator's account. Only who has such an entry is
+/// drawn as a verifier.
+#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct AuditorEntry {
+    /// Under which others see it. No other auditor has it.
+    pub node_key: PublicKey,
+    /// `host:port`, 1 to [`crate::limits::GATEWAY_ADDRS_MAX`].
+    pub addrs: Vec<String>,
 }
 
 /// A pool of stake behind one operator.

@@ -107,8 +107,9 @@ pub enum Action {
     RevealPrice { nusd_per_watt: Nusd, salt: Hash32 },
     /// Mints what has vested of a budget and pays it to its beneficiary. Anybody may.
     ClaimVested { bucket: Bucket },
-    /// A provider commits to receipts that it can be asked to open.
-    CommitReceipts { receipts: ReceiptsCommitment },
+    /// A provider commits to receipts that it can be asked to open, and, sealed, to whether they are of faults that
+    /// it planted: see [`crate::audit::seal`].
+    CommitReceipts { receipts: ReceiptsCommitment, seal: Hash32 },
     /// A verifier of a round commits to its verdict: see [`crate::audit::verdict_commitment`].
     CommitVerdict { commitment: CommitmentId, hash: Hash32 },
     /// Reveals it, once the round's other verifiers cannot copy it any more.
@@ -116,6 +117,11 @@ pub enum Action {
     /// A validator says what honest providers of a model score on a kind of machine. It replaces what it said
     /// before.
     PublishCalibration { model: ModelId, backend: Backend, calibration: Calibration },
+    /// A validator says where providers and others reach its auditor. No addresses: nowhere any more, and no
+    /// round draws it.
+    RegisterAuditor { node_key: PublicKey, addrs: Vec<String> },
+    /// A provider breaks the seal of a commitment of planted faults, once its verifiers have committed.
+    RevealPlanted { commitment: CommitmentId, salt: Hash32 },
 }
 
 impl Action {
@@ -152,6 +158,8 @@ impl Action {
             Action::CommitVerdict { .. } => "commit_verdict",
             Action::RevealVerdict { .. } => "reveal_verdict",
             Action::PublishCalibration { .. } => "publish_calibration",
+            Action::RegisterAuditor { .. } => "register_auditor",
+            Action::RevealPlanted { .. } => "reveal_planted",
         }
     }
 }
@@ -242,7 +250,9 @@ impl SignedTx {
             | Action::CommitReceipts { .. }
             | Action::CommitVerdict { .. }
             | Action::RevealVerdict { .. }
-            | Action::PublishCalibration { .. } => {}
+            | Action::PublishCalibration { .. }
+            | Action::RegisterAuditor { .. }
+            | Action::RevealPlanted { .. } => {}
         }
         let sender = Address::of_key(&signed.signer());
         Ok(VerifiedTx { id, bytes_len: bytes.len(), sender, tx: signed.into_signed() })

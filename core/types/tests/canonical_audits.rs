@@ -5,14 +5,14 @@ use std::fmt::Debug;
 use borsh::{BorshDeserialize, BorshSerialize};
 use expect_test::{Expect, expect};
 use types::{
-    Address, Hash32, Height, ModelId, Ppm, TimeMs, Watt,
+    Address, Hash32, Height, ModelId, Ppm, PublicKey, TimeMs, Watt,
     audit::{
         self, AuditOutcome, Backend, Beacon, Calibration, CommitmentId, Identified, KeptEvidence,
         MilliNats, ModelStanding, ReceiptsCommitment, ReplayCounts, Responses, Round, Said,
         Standing, Verdict, Worth, verdict_commitment,
     },
     hash::to_hex,
-    state::StateKey,
+    state::{AuditorEntry, StateKey},
     tx::Action,
 };
 
@@ -53,9 +53,9 @@ fn actions_of_audits() {
     let (hash, salt) = (Hash32([7; 32]), Hash32([2; 32]));
     let calibration = Calibration { l1: Ppm::ONE_PERCENT, l2: Ppm::ONE, tokens: 8 };
     check(
-        &Action::CommitReceipts { receipts: receipts() },
+        &Action::CommitReceipts { receipts: receipts(), seal: audit::seal(&salt, true) },
         expect![
-            "1af1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1010101010101010101010101010101010101010101010101010101010101010102000000"
+            "1af1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1010101010101010101010101010101010101010101010101010101010101010102000000eb5f3dc50b7796915db7c2cf653f25179fbd4439685a1477de2906faf02dd7f6"
         ],
     );
     check(
@@ -74,6 +74,21 @@ fn actions_of_audits() {
         &Action::PublishCalibration { model: MODEL, backend: Backend::Rocm, calibration },
         expect![
             "1df1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1061027000040420f000800000000000000"
+        ],
+    );
+    check(
+        &Action::RegisterAuditor {
+            node_key: PublicKey([0xb1; 32]),
+            addrs: vec!["127.0.0.1:1".to_owned()],
+        },
+        expect![
+            "1eb1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1010000000b0000003132372e302e302e313a31"
+        ],
+    );
+    check(
+        &Action::RevealPlanted { commitment, salt },
+        expect![
+            "1fa2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a206000000000000000202020202020202020202020202020202020202020202020202020202020202"
         ],
     );
     let chain_id: types::ChainId = "peerwatt-1".parse().unwrap();
@@ -99,6 +114,8 @@ fn entries_of_audits() {
     check(
         &Round {
             receipts: receipts(),
+            seal: audit::seal(&Hash32([2; 32]), false),
+            planted: true,
             height: Height(9),
             beacon,
             share: Ppm::ONE_PERCENT,
@@ -113,7 +130,7 @@ fn entries_of_audits() {
             ],
         },
         expect![
-            "f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f10101010101010101010101010101010101010101010101010101010101010101020000000900000000000000010000000000000004040404040404040404040404040404040404040404040404040404040404040200000010270000010000000000000002000000000000000300000000000000040000000000000003000000a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a100a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1010707070707070707070707070707070707070707070707070707070707070707a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1020101f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f104010000000303030303030303030303030303030303030303030303030303030303030303040000000500000006000000070000000800000001090000000000000001ffffffffffffffff01f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1000a00000000000000"
+            "f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f101010101010101010101010101010101010101010101010101010101010101010200000009973666d0f3ca8100372d3d15bb10358c37f105e6a4353671fc2d5a96d1846a010900000000000000010000000000000004040404040404040404040404040404040404040404040404040404040404040200000010270000010000000000000002000000000000000300000000000000040000000000000003000000a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a100a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1010707070707070707070707070707070707070707070707070707070707070707a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1020101f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f104010000000303030303030303030303030303030303030303030303030303030303030303040000000500000006000000070000000800000001090000000000000001ffffffffffffffff01f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1000a00000000000000"
         ],
     );
     let standing = Standing {
@@ -125,11 +142,12 @@ fn entries_of_audits() {
         held_until: Some(TimeMs(6)),
         missing_since: Some(TimeMs(7)),
         refund_until: Some(TimeMs(8)),
+        verifiers_paid: Watt(9),
     };
     check(
         &standing,
         expect![
-            "010000000000000002000000000000000300000004000000000000000000000000000000010500000000000000010600000000000000010700000000000000010800000000000000"
+            "01000000000000000200000000000000030000000400000000000000000000000000000001050000000000000001060000000000000001070000000000000001080000000000000009000000000000000000000000000000"
         ],
     );
     let kept = KeptEvidence {
@@ -151,7 +169,19 @@ fn entries_of_audits() {
             "01000000a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a20600000000000000a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a10900000000000000010000000000000001f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f104010000000303030303030303030303030303030303030303030303030303030303030303040000000500000006000000070000000800000001090000000000000001ffffffffffffffff01f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1000a000000000000001027000001010200000000000000"
         ],
     );
+    check(
+        &AuditorEntry { node_key: PublicKey([0xb1; 32]), addrs: vec!["127.0.0.1:1".to_owned()] },
+        expect![
+            "b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1010000000b0000003132372e302e302e313a31"
+        ],
+    );
     for (key, expected) in [
+        (
+            StateKey::Auditor { operator: OTHER },
+            expect![
+                "a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2 f5b86d5afe88619fa971bf6470b982063b7c37676f7b5f65db156f31c9a0049d"
+            ],
+        ),
         (
             StateKey::Beacon,
             expect![" f7c3d237eb300d1dec1e8df0163558cbd57a1bd4d221f9a13964988a7401ff8f"],

@@ -42,7 +42,7 @@ pub(crate) const KEYS: [PublicKey; 5] =
     [PublicKey([1; 32]), PublicKey([2; 32]), PAYER, PROVIDER, PublicKey([5; 32])];
 pub(crate) const PAYER: PublicKey = PublicKey([3; 32]);
 pub(crate) const PROVIDER: PublicKey = PublicKey([4; 32]);
-const VALIDATORS: [PublicKey; 2] = [KEYS[0], KEYS[1]];
+pub(crate) const VALIDATORS: [PublicKey; 2] = [KEYS[0], KEYS[1]];
 
 pub(crate) fn address(key: PublicKey) -> Address {
     Address::of_key(&key)
@@ -268,8 +268,17 @@ pub(crate) fn actions() -> Vec<(PublicKey, Action)> {
             },
         ),
     ]);
+    actions.push((VALIDATORS[0], register_auditor("127.0.0.1:4434")));
+    actions.push((PROVIDER, Action::RevealPlanted { commitment: round(), salt: SALT }));
     actions
 }
+
+pub(crate) fn register_auditor(addr: &str) -> Action {
+    Action::RegisterAuditor { node_key: PublicKey([43; 32]), addrs: vec![addr.to_owned()] }
+}
+
+/// Seals what the provider commits to.
+const SALT: Hash32 = Hash32([6; 32]);
 
 /// What the provider commits to in its second transaction of the history.
 pub(crate) fn round() -> CommitmentId {
@@ -279,7 +288,8 @@ pub(crate) fn round() -> CommitmentId {
 fn commit_receipts() -> Action {
     let receipts = [Hash32([1; 32]), Hash32([2; 32])];
     let receipts = ReceiptsCommitment::of(ModelId([1; 32]), &receipts);
-    Action::CommitReceipts { receipts: receipts.expect("two receipts") }
+    let receipts = receipts.expect("two receipts");
+    Action::CommitReceipts { receipts, seal: audit::seal(&SALT, true) }
 }
 
 fn reveal_verdict(salt: Hash32) -> Action {

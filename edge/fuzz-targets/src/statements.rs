@@ -216,6 +216,7 @@ pub(crate) fn proof_seeds() -> Vec<Vec<u8>> {
         StateKey::Channel { id: network::channel() },
         StateKey::Lane { channel: network::channel(), lane: Lane(1) },
         StateKey::Provider { operator: address(PROVIDER) },
+        StateKey::Auditor { operator: address(network::VALIDATORS[0]) },
         StateKey::Beacon,
         StateKey::Round { commitment: network::round() },
         StateKey::Standing { provider: address(PROVIDER) },

@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use types::{
     Address, ChannelId, Hash32, Height, TimeMs, TxId, Watt,
+    audit::CommitmentId,
     block::BlockHeader,
     genesis::Genesis,
     sign::Signed,
@@ -22,7 +23,7 @@ use types::{
 };
 
 pub use audits::{
-    AuditsView, CalibrationView, CommitmentView, ExclusionView, ModelAuditsView,
+    AuditorView, AuditsView, CalibrationView, CommitmentView, ExclusionView, ModelAuditsView,
     ProviderAuditsView, RoundView, VerifierView,
 };
 pub use client::HttpChain;
@@ -97,6 +98,10 @@ pub trait Chain: Send + Sync + std::fmt::Debug {
     async fn gateways(&self) -> Result<Vec<GatewayView>, ChainError>;
     /// Providers and models that gateways do not choose, by what audits found. Nothing proves that none is left out.
     async fn exclusions(&self) -> Result<Vec<ExclusionView>, ChainError>;
+    /// Where the auditor of a validator is reached. `None`: nowhere.
+    async fn auditor(&self, operator: Address) -> Result<Option<AuditorView>, ChainError>;
+    /// A commitment that is being audited. `None`: it is not, or not any more.
+    async fn round(&self, commitment: CommitmentId) -> Result<Option<RoundView>, ChainError>;
     async fn supply(&self) -> Result<SupplyView, ChainError>;
     /// Submits and waits until the transaction is in a durable block or refused.
     async fn submit(&self, tx: &SignedTx) -> Result<TxOutcome, ChainError>;

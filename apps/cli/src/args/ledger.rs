@@ -443,6 +443,8 @@ pub(crate) enum ProofEntry {
     Operator { operator: OperatorId },
     /// A gateway's entry
     Gateway { address: Address },
+    /// Where the auditor of a validator is reached
+    Auditor { address: Address },
     /// The newest beacon of audits
     Beacon,
     /// An open round of audits, `watt1…/NUMBER`

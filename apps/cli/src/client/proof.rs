@@ -11,7 +11,7 @@ use types::{
     ChainId, Hash32, Height, Nusd, TimeMs,
     audit::{Beacon, ModelStanding, Round, Standing},
     limits,
-    state::{Account, Channel, Gateway, Operator, Provider, StateKey},
+    state::{Account, AuditorEntry, Channel, Gateway, Operator, Provider, StateKey},
 };
 use wire::chain::StateProof;
 
@@ -58,6 +58,7 @@ enum Entry {
     Round(Box<Round>),
     Standing(Standing),
     ModelStanding(Box<ModelStanding>),
+    Auditor(AuditorEntry),
 }
 
 pub(crate) async fn run(common: Common, args: ProofArgs, output: Output) -> anyhow::Result<()> {
@@ -96,6 +97,7 @@ fn key(entry: ProofEntry) -> StateKey {
             StateKey::ModelStanding { provider, model }
         }
         ProofEntry::Gateway { address } => StateKey::Gateway { operator: address },
+        ProofEntry::Auditor { address } => StateKey::Auditor { operator: address },
     }
 }
 
@@ -197,6 +199,7 @@ fn decode(key: &StateKey, bytes: &[u8]) -> anyhow::Result<Entry> {
         StateKey::ModelStanding { .. } => {
             limits::decode(bytes, ENTRY_BYTES_MAX).map(|it| Entry::ModelStanding(Box::new(it)))
         }
+        StateKey::Auditor { .. } => limits::decode(bytes, ENTRY_BYTES_MAX).map(Entry::Auditor),
     };
     entry.context("the proven value cannot be read; this program may be older than the ledger")
 }

@@ -8,13 +8,15 @@ use std::{
 use async_trait::async_trait;
 use types::{
     Address, ChainId, ChannelId, Hash32, Height, Nonce, Nusd, PublicKey, TimeMs, TxId, Watt,
+    audit::CommitmentId,
     channel::ChannelTerms,
     genesis::{Genesis, Params},
     tx::{Action, CreditPurchase, SignedTx},
 };
 use wire::chain::{
-    AccountView, Chain, ChainError, ChainStatus, ChannelView, ErrorBody, ExclusionView,
-    GatewayView, OracleView, ProviderView, SupplyView, TxOutcome, TxResult,
+    AccountView, AuditorView, Chain, ChainError, ChainStatus, ChannelView, ErrorBody,
+    ExclusionView, GatewayView, OracleView, ProviderView, RoundView, SupplyView, TxOutcome,
+    TxResult,
 };
 
 #[derive(Debug)]
@@ -224,6 +226,14 @@ impl Chain for TestChain {
 
     async fn exclusions(&self) -> Result<Vec<ExclusionView>, ChainError> {
         Ok(self.lock().exclusions.clone())
+    }
+
+    async fn auditor(&self, _: Address) -> Result<Option<AuditorView>, ChainError> {
+        unused()
+    }
+
+    async fn round(&self, _: CommitmentId) -> Result<Option<RoundView>, ChainError> {
+        unused()
     }
 
     async fn supply(&self) -> Result<SupplyView, ChainError> {

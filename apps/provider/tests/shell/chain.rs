@@ -10,14 +10,16 @@ use keys::Ed25519;
 use provider::Clock;
 use types::{
     Address, ChainId, ChannelId, Hash32, Height, Lane, Nonce, Nusd, PublicKey, TimeMs, TxId, Watt,
+    audit::CommitmentId,
     channel::ChannelTerms,
     genesis::{Genesis, Params},
     params::FeeParams,
     tx::{Action, SignedTx, VoucherClaim},
 };
 use wire::chain::{
-    AccountView, Chain, ChainError, ChainStatus, ChannelView, ErrorBody, ExclusionView,
-    GatewayView, LaneView, OracleView, ProviderView, SupplyView, TxOutcome, TxResult,
+    AccountView, AuditorView, Chain, ChainError, ChainStatus, ChannelView, ErrorBody,
+    ExclusionView, GatewayView, LaneView, OracleView, ProviderView, RoundView, SupplyView,
+    TxOutcome, TxResult,
 };
 
 use super::{TimerClock, gateway::NOW};
@@ -228,6 +230,14 @@ impl Chain for TestChain {
 
     async fn exclusions(&self) -> Result<Vec<ExclusionView>, ChainError> {
         Ok(Vec::new())
+    }
+
+    async fn auditor(&self, _: Address) -> Result<Option<AuditorView>, ChainError> {
+        Ok(None)
+    }
+
+    async fn round(&self, _: CommitmentId) -> Result<Option<RoundView>, ChainError> {
+        Ok(None)
     }
 
     async fn supply(&self) -> Result<SupplyView, ChainError> {

@@ -1,4 +1,4 @@
-//! What is kept of audits: rounds, standings, exclusions, the beacon, calibrations.
+//! What is kept of audits: rounds, standings, exclusions, auditors, the beacon, calibrations.
 
 use std::str::FromStr;
 
@@ -9,9 +9,10 @@ use axum::{
 use types::{
     Address, ModelId, TimeMs,
     audit::{Backend, Beacon, CommitmentId, ModelStanding},
+    state::AuditorEntry,
 };
 use wire::chain::{
-    AuditsView, CalibrationView, CommitmentView, ExclusionView, ModelAuditsView,
+    AuditorView, AuditsView, CalibrationView, CommitmentView, ExclusionView, ModelAuditsView,
     ProviderAuditsView, RoundView,
 };
 
@@ -94,6 +95,42 @@ pub(super) async fn exclusions(
         ExclusionView { provider, model, suspended, delisted_until }
     };
     Ok(Json(page(excluded, after, limit, view)))
+}
+
+pub(super) async fn round(
+    Live(api): Live,
+    Path((provider, sequence)): Path<(String, String)>,
+) -> Answer<RoundView> {
+    let id = commitment_id(&provider, &sequence)?;
+    let state = api.state.read().await;
+    let round = state.round(&id).ok_or_else(|| ApiError::not_found(format!("open round {id}")))?;
+    Ok(Json(RoundView::of(id, round)))
+}
+
+/// A provider and a sequence, as they stand in a path.
+pub(super) fn commitment_id(provider: &str, sequence: &str) -> Result<CommitmentId, ApiError> {
+    let provider = parse("provider", provider)?;
+    Ok(CommitmentId { provider, sequence: parse("sequence", sequence)? })
+}
+
+pub(super) async fn auditors(
+    Live(api): Live,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Answer<Vec<AuditorView>> {
+    let query = checked(query)?.without_party()?;
+    let after = query.after()?;
+    let state = api.state.read().await;
+    let entries = state.auditors().map(|(operator, entry)| (*operator, entry));
+    let view = |operator, entry: &AuditorEntry| AuditorView::of(operator, entry.clone());
+    Ok(Json(page(entries, after, query.limit(), view)))
+}
+
+pub(super) async fn auditor(Live(api): Live, Path(operator): Path<String>) -> Answer<AuditorView> {
+    let operator: Address = parse("operator", &operator)?;
+    let state = api.state.read().await;
+    let missing = || ApiError::not_found(format!("auditor {operator}"));
+    let entry = state.auditor(&operator).ok_or_else(missing)?;
+    Ok(Json(AuditorView::of(operator, entry.clone())))
 }
 
 pub(super) async fn beacon(Live(api): Live) -> Answer<Beacon> {

@@ -5,7 +5,6 @@ use replica::Application;
 use store::StoredBlock;
 use types::{
     Hash32, Height,
-    audit::CommitmentId,
     hash::to_hex,
     stake::{OperatorId, Role},
     state::StateKey,
@@ -14,6 +13,7 @@ use wire::chain::{LightBlock, ProvenEntry, StateProof, StateProofs, TxOutcome};
 
 use super::{
     Api, Live,
+    audits::commitment_id,
     error::ApiError,
     read::{parse, read_store},
     submit::body_bytes,
@@ -71,9 +71,12 @@ pub(super) async fn round(
     live: Live,
     Path((provider, sequence)): Path<(String, String)>,
 ) -> Answer<StateProof> {
-    let provider = parse("provider", &provider)?;
-    let commitment = CommitmentId { provider, sequence: parse("sequence", &sequence)? };
+    let commitment = commitment_id(&provider, &sequence)?;
     prove(live, StateKey::Round { commitment }).await
+}
+
+pub(super) async fn auditor(live: Live, Path(operator): Path<String>) -> Answer<StateProof> {
+    prove(live, StateKey::Auditor { operator: parse("operator", &operator)? }).await
 }
 
 pub(super) async fn standing(live: Live, Path(provider): Path<String>) -> Answer<StateProof> {

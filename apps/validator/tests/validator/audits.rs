@@ -12,7 +12,7 @@ use types::{
     state::{ProviderProfile, StateKey},
     tx::Action,
 };
-use wire::chain::{Chain, HttpChain};
+use wire::chain::{AuditorView, Chain, HttpChain};
 
 use crate::network::{CONSENSUS, Home, genesis, key, sender};
 
@@ -47,6 +47,16 @@ async fn an_audit_is_read_from_its_commitment_to_its_end() {
         let publish = Action::PublishCalibration { model: MODEL, backend, calibration: means };
         auditor.send(publish).await.unwrap();
     }
+    let (operator, node_key) = (key(CONSENSUS).address(), PublicKey([8; 32]));
+    let addrs = vec!["127.0.0.1:4434".to_owned()];
+    assert_eq!(chain.auditor(operator).await.unwrap(), None);
+    let register = Action::RegisterAuditor { node_key, addrs: addrs.clone() };
+    auditor.send(register).await.unwrap();
+    let view = AuditorView { operator, node_key, addrs };
+    assert_eq!(chain.auditor(operator).await.unwrap(), Some(view.clone()));
+    assert_eq!(chain.auditors().await.unwrap(), [view]);
+    let proof = chain.prove(StateKey::Auditor { operator }).await.unwrap();
+    assert!(proof.entry().unwrap().is_some());
     let published = chain.calibrations().await.unwrap();
     let backends: Vec<Backend> = published.iter().map(|it| it.backend).collect();
     assert_eq!(backends, [Backend::CpuX86, Backend::Rocm]);
@@ -55,16 +65,16 @@ async fn an_audit_is_read_from_its_commitment_to_its_end() {
     let stranger = chain.audits_of(address).await.unwrap();
     assert_eq!((stranger.share.get(), stranger.reputation.get()), (200_000, 500_000));
     let receipts = ReceiptsCommitment::of(MODEL, &[Hash32([1; 32])]).unwrap();
-    provider.send(Action::CommitReceipts { receipts }).await.unwrap();
+    provider.send(Action::CommitReceipts { receipts, seal: Hash32([6; 32]) }).await.unwrap();
     let waiting = chain.audits_of(address).await.unwrap().waiting;
     let commitment = CommitmentId { provider: address, sequence: 1 };
     assert_eq!(waiting.iter().map(|it| it.commitment).collect::<Vec<_>>(), [commitment]);
     assert_eq!(chain.open_rounds().await.unwrap(), []);
+    assert_eq!(chain.round(commitment).await.unwrap(), None);
     assert_eq!(chain.beacon().await.unwrap().reveals, 0);
 
     // A vote makes the beacon.
     let (salt, price) = (Hash32([5; 32]), chain.status().await.unwrap().nusd_per_watt);
-    let operator = key(CONSENSUS).address();
     let vote = price_commitment(&genesis().chain_id, &operator, &salt.0, price);
     let period_ms = genesis().params.oracle.period_ms;
     home.clock.advance(period_ms);
@@ -81,6 +91,7 @@ async fn an_audit_is_read_from_its_commitment_to_its_end() {
     assert_eq!((round.commitment, round.beacon), (commitment, beacon));
     assert_eq!(round.verifiers[0].committed, Some(hash));
     assert!(round.is_revealing(round.opened_at));
+    assert_eq!(chain.round(commitment).await.unwrap().as_ref(), Some(round));
     let proof = chain.prove(StateKey::Round { commitment }).await.unwrap();
     let bytes = proof.entry().unwrap().unwrap();
     let proven: Round = borsh::from_slice(&bytes).unwrap();

@@ -40,6 +40,8 @@ pub(crate) fn title(action: &Action) -> &'static str {
         Action::CommitVerdict { .. } => "Commit to a verdict",
         Action::RevealVerdict { .. } => "Give a verdict",
         Action::PublishCalibration { .. } => "Publish a calibration",
+        Action::RegisterAuditor { .. } => "Register auditor",
+        Action::RevealPlanted { .. } => "Reveal planted faults",
     }
 }
 
@@ -94,16 +96,22 @@ pub(crate) fn detail(action: &Action) -> Option<Markup> {
         },
         Action::RevealPrice { nusd_per_watt, .. } => show::usd(*nusd_per_watt),
         Action::ClaimVested { bucket } => html! { (bucket.name()) },
-        Action::CommitReceipts { receipts } => {
+        Action::CommitReceipts { receipts, .. } => {
             html! { (show::counted(receipts.count as usize, "receipt", "receipts")) }
         }
         Action::RevealVerdict { commitment, verdict, .. } => {
             html! { (verdict.outcome.name()) ", " (show::address(commitment.provider)) }
         }
-        Action::CommitVerdict { commitment, .. } => show::address(commitment.provider),
+        Action::CommitVerdict { commitment, .. } | Action::RevealPlanted { commitment, .. } => {
+            show::address(commitment.provider)
+        }
         Action::PublishCalibration { model, backend, .. } => {
             html! { (show::id(&model.to_string())) ", " (backend.name()) }
         }
+        Action::RegisterAuditor { addrs, .. } => match addrs.first() {
+            Some(addr) => show::foreign(addr),
+            None => html! { "reached nowhere any more" },
+        },
         Action::UnbondProvider | Action::Heartbeat | Action::CommitPrice { .. } => return None,
     })
 }

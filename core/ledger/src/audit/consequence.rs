@@ -101,7 +101,8 @@ pub(super) fn apply(
         let harmed = harmed(state, provider);
         let since = kept.iter().filter(|it| it.counts && it.evidence.fails()).map(|it| it.height);
         let since = since.min().unwrap_or(context.height);
-        refund(state, context, provider, done)?;
+        let forever = (done == Sanction::Slash).then_some(TimeMs(u64::MAX));
+        refund(state, context, provider, forever)?;
         if state.providers.contains(&provider) {
             delist(state, context, provider, model);
         }
@@ -145,13 +146,13 @@ fn escalate(state: &mut State, context: &mut Context, provider: Address, held: b
     context.events.push(Event::Escalated { provider, until, held });
 }
 
-/// All that the provider claimed and was not paid for yet goes back to who paid; after a slash, what it claims
-/// later too, or it would have paid to redeem late.
-fn refund(
+/// All that the provider claimed and was not paid for yet goes back to who paid, and what is to be settled until
+/// `until` too: after a slash all that it ever claims, or it would have paid to redeem late.
+pub(super) fn refund(
     state: &mut State,
     context: &mut Context,
     provider: Address,
-    done: Sanction,
+    until: Option<TimeMs>,
 ) -> Result<(), TxError> {
     let claims: Vec<(TimeMs, ChannelId)> =
         state.claims_of(provider).take(REFUNDS_AT_ONCE_MAX).collect();
@@ -159,8 +160,7 @@ fn refund(
         settlement::refund_claim(state, context, key)?;
     }
     // Of more claims than that, all that wait now are to be settled by this time.
-    let last = state.claims_of(provider).map(|(settles_at, _)| settles_at).max();
-    let last = if done == Sanction::Slash { Some(TimeMs(u64::MAX)) } else { last };
+    let last = state.claims_of(provider).map(|(settles_at, _)| settles_at).max().max(until);
     let before = state.standing(&provider);
     // The last refund may have been what kept the entry of a provider that had left.
     if last > before.refund_until && state.providers.contains(&provider) {
@@ -213,7 +213,7 @@ fn slash(
 
 impl State {
     /// What is as it is for a stranger has no entry.
-    fn put_standing(&mut self, provider: Address, after: Standing) {
+    pub(super) fn put_standing(&mut self, provider: Address, after: Standing) {
         if after == Standing::default() {
             self.standings.remove(&provider);
         } else {

@@ -9,7 +9,7 @@ use types::{
     sha256,
 };
 
-use super::{consequence, standing, together, usize_of};
+use super::{consequence, pay, planted, standing, together, usize_of};
 use crate::{error::TxError, event::Event, execute::Context, state::State};
 
 /// Opens the round of a commitment under the newest beacon, which came after it.
@@ -18,7 +18,8 @@ pub(super) fn open(
     context: &mut Context,
     id: CommitmentId,
 ) -> Result<(), TxError> {
-    let Some(Commitment { receipts, height, .. }) = state.commitments.get(&id).copied() else {
+    let Some(Commitment { receipts, seal, height, .. }) = state.commitments.get(&id).copied()
+    else {
         return Ok(());
     };
     state.put_commitment(id, None);
@@ -44,6 +45,8 @@ pub(super) fn open(
     let seat = |verifier| Seat { verifier, said: Said::Nothing };
     let round = Round {
         receipts,
+        seal,
+        planted: false,
         height,
         beacon,
         share,
@@ -57,7 +60,8 @@ pub(super) fn open(
     Ok(())
 }
 
-/// The operators with a seat whose digest with beacon and commitment is lowest, never the provider's own.
+/// Of the operators with a seat whose auditor is reached somewhere, those whose digest with beacon and commitment
+/// is lowest, never the provider's own.
 fn draw(state: &State, beacon: &Beacon, id: CommitmentId) -> Vec<Address> {
     let sequence = id.sequence.to_be_bytes();
     let ticket = |verifier: &Address| -> Hash32 {
@@ -65,7 +69,7 @@ fn draw(state: &State, beacon: &Beacon, id: CommitmentId) -> Vec<Address> {
         sha256(&[domain, &beacon.value.0, &id.provider.0, &sequence, &verifier.0])
     };
     let others = state.active.iter().map(|(_, seat)| seat.operator);
-    let others = others.filter(|operator| *operator != id.provider);
+    let others = others.filter(|it| *it != id.provider && state.auditors.contains(it));
     let mut tickets: Vec<(Hash32, Address)> = others.map(|it| (ticket(&it), it)).collect();
     tickets.sort_unstable();
     // One account operates one validator.
@@ -93,8 +97,8 @@ pub(super) fn close(
     let outcomes: Vec<Option<AuditOutcome>> = verdicts.iter().map(|(_, said)| *said).collect();
     let outcome = together(&outcomes);
     let (model, beacon, share) = (round.receipts.model, round.beacon, round.share);
-    // Of a provider whose entry is gone nothing is kept.
-    let (would_be, sanction) = if state.providers.contains(&id.provider) {
+    // Of a provider whose entry is gone nothing is kept, and of planted faults nothing follows for it.
+    let (would_be, sanction) = if state.providers.contains(&id.provider) && !round.planted {
         keep(state, context, id, &round);
         let would_be = consequence::would_be(state, id.provider, model, context.time);
         standing::count(state, context, id.provider, &round, outcome);
@@ -102,7 +106,11 @@ pub(super) fn close(
     } else {
         (Sanction::None, Sanction::None)
     };
-    let reputation = state.standing(&id.provider).reputation();
+    pay::pay(state, context, id, &round, outcome)?;
+    if round.planted {
+        planted::grade(state, context, id, &round)?;
+    }
+    let (reputation, planted) = (state.standing(&id.provider).reputation(), round.planted);
     context.events.push(Event::AuditClosed {
         commitment: id,
         model,
@@ -122,6 +130,7 @@ pub(super) fn close(
         outcome,
         would_be,
         sanction,
+        planted,
     });
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use types::{
     Address, ModelId,
     audit::{CommitmentId, HONEST_MEAN_PPM_MIN, ModelStanding, Round, Said, Sanction, Standing},
+    limits::GATEWAY_ADDRS_MAX,
 };
 
 use super::{ensure, equal};
@@ -92,7 +93,8 @@ pub(super) fn names_are_bounded(state: &State) -> Result<(), String> {
         ensure(within && known, || format!("{provider}: {standing:?}"))?;
     }
     state.verifiers.iter().try_for_each(|(verifier, record)| {
-        let sound = record.missed <= record.rounds && record.rounds > 0;
+        let graded = record.planted_right.saturating_add(record.planted_wrong);
+        let sound = record.missed.max(graded) <= record.rounds && record.rounds > 0;
         ensure(sound && state.validator(verifier).is_some(), || format!("{verifier}: {record:?}"))
     })
 }
@@ -122,7 +124,8 @@ pub(super) fn closed_rounds_did_no_more_than_they_may(state: &State) -> Result<(
     state.closed_rounds().try_for_each(|round| {
         let binding = params.is_enforced(&round.receipts.model) && !round.beacon.is_weak();
         let allowed = if binding { round.would_be } else { Sanction::None };
-        ensure(round.sanction <= allowed, || format!("{round:?}"))
+        let harmless = !round.planted || round.sanction == Sanction::None;
+        ensure(round.sanction <= allowed && harmless, || format!("{round:?}"))
     })
 }
 
@@ -139,6 +142,21 @@ pub(super) fn calibrations_are_of_validators(state: &State) -> Result<(), String
     let many: Option<(&Address, &usize)> =
         counts.iter().find(|(_, count)| **count > CALIBRATIONS_MAX);
     equal("validators with too many calibrations", many, None)
+}
+
+pub(super) fn auditors_are_of_validators(state: &State) -> Result<(), String> {
+    state.auditors().try_for_each(|(operator, entry)| {
+        let known = state.validator(operator).is_some();
+        let reached = (1..=GATEWAY_ADDRS_MAX).contains(&entry.addrs.len());
+        ensure(known && reached, || format!("auditor {operator}: {entry:?}"))
+    })
+}
+
+pub(super) fn verifiers_are_paid_by_the_audited(state: &State) -> Result<(), String> {
+    state.standings.iter().try_for_each(|(provider, standing)| {
+        let (paid, most) = (standing.verifiers_paid, state.treasury_share(provider));
+        ensure(paid <= most, || format!("{paid:?} for audits of {provider}, at most {most:?}"))
+    })
 }
 
 /// Of a step: what takes something from a provider is taken for an enforced model only, and beacons go on.

@@ -55,6 +55,7 @@ pub(super) fn unbonded_providers_are_counted(state: &State) -> Result<(), String
 pub(super) fn indexes_follow_from_entries(state: &State) -> Result<(), String> {
     // Two entries with one key would share a place in the index.
     let entries = state.providers.len().saturating_add(state.gateways.len());
+    let entries = entries.saturating_add(state.auditors.len());
     equal("node keys and entries", state.node_keys.len(), entries)?;
     let validators = state.validators.len();
     equal("consensus keys and validators", state.consensus_keys.len(), validators)?;

@@ -15,7 +15,7 @@ use types::{
     genesis::{Bucket, Genesis, GenesisAccount, GenesisValidator, GenesisVesting, Params},
     sign::Signed,
     stake::{CommissionTerms, OperatorId},
-    state::{Account, Channel, Operator, Provider, ProviderProfile, Shares, Stage},
+    state::{Account, AuditorEntry, Channel, Operator, Provider, ProviderProfile, Shares, Stage},
     tx::{CreditPurchase, VoucherClaim},
 };
 
@@ -91,6 +91,8 @@ fn commitment_of(provider: Address) -> CommitmentId {
 fn round() -> Round {
     Round {
         receipts: RECEIPTS,
+        seal: Hash32::default(),
+        planted: false,
         height: Height(1),
         beacon: Beacon::default(),
         share: Ppm::ONE,
@@ -105,10 +107,11 @@ fn round() -> Round {
 /// A commitment that waits, one that is audited, one that was, and what came of it.
 fn audit(state: &mut State) {
     let (payer, operator) = (&mut context(PAYER), &mut context(OPERATOR));
-    audit::commit(state, operator, RECEIPTS).unwrap();
+    audit::commit(state, operator, RECEIPTS, Hash32::default()).unwrap();
     state.put_round(commitment(7), Some(round()));
     let means = Calibration { l1: Ppm::ONE_PERCENT, l2: Ppm::ONE_PERCENT, tokens: 1 };
     audit::publish_calibration(state, payer, MODEL, Backend::Rocm, means).unwrap();
+    audit::register_auditor(state, payer, KEY, &["127.0.0.1:1".to_owned()]).unwrap();
     let evidence = Evidence {
         model: MODEL,
         backend: Backend::Rocm,
@@ -130,7 +133,8 @@ fn audit(state: &mut State) {
     let standing = ModelStanding { evidence: vec![piece(1), piece(2)], ..Default::default() };
     state.model_standings.insert((OPERATOR, MODEL), standing);
     state.standings.insert(OPERATOR, Standing { good: 1, ..Standing::default() });
-    state.verifiers.insert(PAYER, VerifierRecord { rounds: 1, missed: 1 });
+    let record = VerifierRecord { rounds: 1, missed: 1, ..VerifierRecord::default() };
+    state.verifiers.insert(PAYER, record);
     state.push_closed(ClosedRound {
         commitment: commitment(6),
         receipts: RECEIPTS,
@@ -141,6 +145,7 @@ fn audit(state: &mut State) {
         outcome: AuditOutcome::Abstained,
         would_be: Sanction::None,
         sanction: Sanction::None,
+        planted: false,
     });
 }
 
@@ -154,6 +159,12 @@ fn change_standing(state: &mut State, change: fn(&mut Standing)) {
     let mut standing = state.standing(&OPERATOR);
     change(&mut standing);
     state.standings.insert(OPERATOR, standing);
+}
+
+fn change_record(state: &mut State, change: fn(&mut VerifierRecord)) {
+    let mut record = state.verifier_record(&PAYER);
+    change(&mut record);
+    state.verifiers.insert(PAYER, record);
 }
 
 fn change_model(state: &mut State, change: fn(&mut ModelStanding)) {
@@ -420,7 +431,8 @@ const DAMAGES: &[(&str, Damage)] = &[
     ("AU3", |state| change_model(state, |standing| *standing = ModelStanding::default())),
     ("AU4", |state| change_standing(state, |standing| standing.good = u64::MAX)),
     ("AU4", |state| change_standing(state, |standing| *standing = Standing::default())),
-    ("AU4", |state| state.verifiers.insert(PAYER, VerifierRecord { rounds: 1, missed: 2 })),
+    ("AU4", |state| change_record(state, |record| record.missed = 2)),
+    ("AU4", |state| change_record(state, |record| record.planted_wrong = 2)),
     ("AU5", |state| change_standing(state, |standing| standing.held_until = Some(TimeMs(9)))),
     ("AU5", |state| change_standing(state, |standing| standing.missing_since = Some(TimeMs(9)))),
     ("AU5", |state| change_model(state, |standing| standing.delisted_until = Some(TimeMs(9)))),
@@ -434,6 +446,14 @@ const DAMAGES: &[(&str, Damage)] = &[
         let means = Calibration { l1: Ppm::ONE, l2: Ppm::ONE_PERCENT, tokens: 1 };
         state.calibrations.insert((PAYER, MODEL, Backend::Metal), means);
     }),
+    ("AU9", |state| {
+        let addrs = vec!["127.0.0.1:1".to_owned()];
+        state.auditors.insert(NOBODY, AuditorEntry { node_key: KEY, addrs });
+    }),
+    ("AU9", |state| {
+        state.auditors.insert(PAYER, AuditorEntry { node_key: KEY, addrs: Vec::new() });
+    }),
+    ("AU10", |state| change_standing(state, |standing| standing.verifiers_paid = Watt(1))),
     ("V1", |state| state.active.remove(&KEY)),
     ("V1", |state| {
         state.active.insert(KEY, ActiveValidator { operator: PAYER, power: 0 });

@@ -236,6 +236,9 @@ impl Auditor {
                 self.pay(STAKE, STAKERS, debt);
                 self.pay(STAKE, *delegator, amount.0);
             }
+            Event::VerifierPaid { verifier, amount, .. } => {
+                self.pay(TREASURY, *verifier, amount.0);
+            }
             Event::Slashed(slashed) => self.see_slashed(slashed),
             Event::IncomeShared { operator, amount } => {
                 self.shared.add(operator.account, amount.0);
@@ -292,6 +295,10 @@ impl Auditor {
             | Event::ModelDelisted { .. }
             | Event::QualityMoved { .. }
             | Event::CalibrationPublished { .. }
+            | Event::PlantedRevealed { .. }
+            | Event::VerifierGraded { .. }
+            | Event::AuditorRegistered { .. }
+            | Event::AuditorWithdrawn { .. }
             | Event::ClaimHeld { .. } => {}
         }
     }

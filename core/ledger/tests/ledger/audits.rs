@@ -6,157 +6,28 @@ use ledger::{Event, TxOutcome};
 use types::{
     Hash32, ModelId, Nusd, TimeMs, Watt,
     audit::{
-        AuditOutcome, Backend, Calibration, CommitmentId, Evidence, Identified, MilliNats,
-        ReceiptsCommitment, ReplayCounts, Responses, Round, Sanction, Verdict, Worth,
-        verdict_commitment,
+        AuditOutcome, Backend, Calibration, CommitmentId, Evidence, ReceiptsCommitment, Sanction,
+        Verdict,
     },
-    genesis::{Genesis, GenesisValidator},
+    genesis::Genesis,
     params::AuditMode,
     state::ProviderProfile,
     tx::Action,
 };
 
-use crate::world::{
-    COMMISSION, DAY_MS, MINUTE_MS, World, address, claim, consensus_key, key, ppm, profile,
-    provider, redeem,
+use crate::{
+    rounds::{
+        ALL, BACKENDS, MODEL, SALT, SEAL, SMALL, calibrate, commit_to, evidence, fail, judge,
+        network, offer, open, pass, receipts, reveal, verifiers, with_claim, without,
+    },
+    world::{DAY_MS, MINUTE_MS, World, address, claim, key, ppm, profile, provider, redeem},
 };
-
-const MODEL: ModelId = ModelId([1; 32]);
-/// What a cheat serves instead of it.
-const SMALL: ModelId = ModelId([4; 32]);
-const SALT: Hash32 = Hash32([5; 32]);
-const ALL: [&str; 3] = ["vera", "vito", "alice"];
-
-/// Three validators, two of whom audit each commitment. Claims wait for a day.
-fn network(change: impl FnOnce(&mut Genesis)) -> World {
-    World::with(|genesis| {
-        genesis.params.channels.holdback_ms = DAY_MS;
-        genesis.params.audits.mode = AuditMode::Enforced;
-        genesis.params.audits.enforced = vec![MODEL];
-        genesis.validators.push(GenesisValidator {
-            consensus_key: consensus_key("alice"),
-            operator: address("alice"),
-            moniker: "alice".to_owned(),
-            stake: Watt::whole(10_000),
-            commission: COMMISSION,
-        });
-        change(genesis);
-    })
-}
-
-fn offer(name: &str) -> Action {
-    let profile = ProviderProfile { models: vec![MODEL, SMALL], ..profile(name) };
-    let node_key = key(&format!("{name}/node"));
-    Action::RegisterProvider { node_key, profile, commission: None, bond: Watt::whole(10) }
-}
-
-fn calibrate(world: &mut World) {
-    let calibration = Calibration { l1: ppm(70_000), l2: ppm(21_000), tokens: 9 };
-    for backend in [Backend::CpuX86, Backend::CudaMmq] {
-        let publish = Action::PublishCalibration { model: MODEL, backend, calibration };
-        world.apply("vera", publish);
-    }
-}
-
-fn receipts() -> ReceiptsCommitment {
-    ReceiptsCommitment { model: MODEL, root: Hash32([1; 32]), count: 10 }
-}
-
-/// `paul` provides; he commits, and all three vote, so that the round opens. Returns it.
-fn open(world: &mut World) -> (CommitmentId, Round) {
-    let sequence = world.state.account(&address("paul")).nonce.0;
-    world.apply("paul", Action::CommitReceipts { receipts: receipts() });
-    let id = CommitmentId { provider: address("paul"), sequence };
-    world.wait(MINUTE_MS);
-    world.vote(&ALL, world.state.price());
-    let round = world.state.round(&id).expect("the round is open").clone();
-    (id, round)
-}
-
-fn verifiers(round: &Round) -> Vec<&'static str> {
-    let name = |seat: &types::audit::Seat| {
-        ALL.into_iter().find(|name| address(name) == seat.verifier).unwrap()
-    };
-    round.seats.iter().map(name).collect()
-}
-
-fn commit_to(world: &World, name: &str, commitment: CommitmentId, verdict: &Verdict) -> Action {
-    let chain_id = &world.genesis.chain_id;
-    let hash = verdict_commitment(chain_id, &address(name), &commitment, &SALT.0, verdict);
-    Action::CommitVerdict { commitment, hash }
-}
-
-fn reveal(commitment: CommitmentId, verdict: &Verdict) -> Action {
-    Action::RevealVerdict { commitment, verdict: Box::new(verdict.clone()), salt: SALT }
-}
-
-/// All verifiers say what they are told to say, and the round is closed. Returns the last block's events and
-/// what became of the round.
-fn judge(
-    world: &mut World,
-    (id, round): (CommitmentId, Round),
-    says: impl Fn(usize) -> Verdict,
-) -> (AuditOutcome, Sanction, Sanction) {
-    let names = verifiers(&round);
-    for (n, name) in names.iter().enumerate() {
-        world.apply(name, commit_to(world, name, id, &says(n)));
-    }
-    for (n, name) in names.iter().enumerate() {
-        world.apply(name, reveal(id, &says(n)));
-    }
-    assert_eq!(world.state.round(&id), None, "all have revealed");
-    let closed = world.state.closed_rounds().next().unwrap();
-    assert_eq!(closed.commitment, id);
-    (closed.outcome, closed.would_be, closed.sanction)
-}
-
-/// About response `n`, with evidence of so many milli-nats.
-fn evidence(n: u8, backend: Backend, l1: i64, identified: bool) -> Evidence {
-    let cheaper = Identified { model: SMALL, worth: Worth::Cheaper, ratio: MilliNats(20_000) };
-    Evidence {
-        model: MODEL,
-        backend,
-        responses: Responses::of([Hash32([n; 32])]).unwrap(),
-        tokens: 64,
-        replay: ReplayCounts { matched: 64, ..ReplayCounts::default() },
-        l1: Some(MilliNats(l1)),
-        l2: None,
-        identified: identified.then_some(cheaper),
-    }
-}
-
-const BACKENDS: [Backend; 2] = [Backend::CpuX86, Backend::CudaMmq];
-
-fn pass(n: usize) -> Verdict {
-    let evidence = evidence(1, BACKENDS[n], 0, false);
-    Verdict { outcome: AuditOutcome::Pass, evidence: Some(evidence) }
-}
-
-fn fail(response: u8, l1: i64, identified: bool) -> impl Fn(usize) -> Verdict {
-    move |n| Verdict {
-        outcome: AuditOutcome::Fail,
-        evidence: Some(evidence(response, BACKENDS[n], l1, identified)),
-    }
-}
-
-fn without(outcome: AuditOutcome) -> impl Fn(usize) -> Verdict {
-    move |_| Verdict { outcome, evidence: None }
-}
-
-/// `paul` has claimed 3 of 10 USD of `gina`, which wait.
-fn with_claim(world: &mut World) -> types::ChannelId {
-    world.apply("paul", offer("paul"));
-    let channel = world.open("gina", "paul", 1, Nusd::whole(10));
-    let three = Nusd::whole(3);
-    world.apply("paul", redeem(vec![claim("gina", channel, 0, three, three)]));
-    channel
-}
 
 #[test]
 fn a_commitment_waits_for_a_beacon_of_a_later_period_and_gets_a_round() {
     let mut world = network(|_| {});
     world.apply("paul", offer("paul"));
-    world.check("paul", Action::CommitReceipts { receipts: receipts() }, expect!["audit.committed: commitment=paul/1 model=0101010101010101010101010101010101010101010101010101010101010101 root=0101010101010101010101010101010101010101010101010101010101010101 count=10 period=16"]);
+    world.check("paul", Action::CommitReceipts { receipts: receipts(), seal: SEAL }, expect!["audit.committed: commitment=paul/1 model=0101010101010101010101010101010101010101010101010101010101010101 root=0101010101010101010101010101010101010101010101010101010101010101 count=10 period=16"]);
     let id = CommitmentId { provider: address("paul"), sequence: 1 };
     // The votes that are revealed in the period of the commitment could have been known.
     let price = world.state.price();
@@ -177,7 +48,7 @@ fn a_commitment_is_of_a_provider_to_some_receipts_of_a_model_it_offers() {
     let commit = |change: fn(&mut ReceiptsCommitment)| {
         let mut receipts = receipts();
         change(&mut receipts);
-        Action::CommitReceipts { receipts }
+        Action::CommitReceipts { receipts, seal: SEAL }
     };
     world.check(
         "gina",
@@ -216,8 +87,8 @@ fn a_commitment_may_be_made_on_credit() {
     let (node_key, bond) = (key("poor/node"), Watt::ZERO);
     let registration = Action::RegisterProvider { node_key, profile, commission: None, bond };
     world.apply("poor", registration);
-    let commit = || Action::CommitReceipts { receipts: receipts() };
-    world.check("poor", commit(), expect!["skipped fee.cannot_pay: poor has 0 WATT and the fee is 0.00248 WATT; send it WATT, or redeem more at once so that the payment covers the fee"]);
+    let commit = || Action::CommitReceipts { receipts: receipts(), seal: SEAL };
+    world.check("poor", commit(), expect!["skipped fee.cannot_pay: poor has 0 WATT and the fee is 0.002512 WATT; send it WATT, or redeem more at once so that the payment covers the fee"]);
     let channel = world.open("gina", "poor", 1, Nusd::whole(10));
     let three = Nusd::whole(3);
     world.apply("poor", redeem(vec![claim("gina", channel, 0, three, three)]));
@@ -403,7 +274,7 @@ fn nobody_loses_anything_without_all_conditions() {
             calibrate(&mut world);
         }
         let sequence = world.state.account(&address("paul")).nonce.0;
-        world.apply("paul", Action::CommitReceipts { receipts: receipts() });
+        world.apply("paul", Action::CommitReceipts { receipts: receipts(), seal: SEAL });
         let id = CommitmentId { provider: address("paul"), sequence };
         world.wait(MINUTE_MS);
         world.vote(&ALL[..voters], world.state.price());
@@ -512,7 +383,7 @@ fn nobody_audits_itself() {
     }
     for name in ALL {
         let sequence = world.state.account(&address(name)).nonce.0;
-        world.apply(name, Action::CommitReceipts { receipts: receipts() });
+        world.apply(name, Action::CommitReceipts { receipts: receipts(), seal: SEAL });
         let id = CommitmentId { provider: address(name), sequence };
         world.wait(MINUTE_MS);
         world.vote(&ALL, world.state.price());
@@ -522,7 +393,7 @@ fn nobody_audits_itself() {
     // Alone it is audited by nobody.
     let mut world = network(|genesis| genesis.validators.truncate(1));
     world.apply("vera", offer("vera"));
-    world.apply("vera", Action::CommitReceipts { receipts: receipts() });
+    world.apply("vera", Action::CommitReceipts { receipts: receipts(), seal: SEAL });
     world.wait(MINUTE_MS);
     let outcome = world.vote(&["vera"], world.state.price());
     assert!(outcome.events.iter().any(|event| event.kind() == "audit.dropped"));
@@ -571,7 +442,11 @@ fn the_highest_honest_mean_of_a_seat_is_in_force() {
         backend: Backend::Metal,
         calibration: Calibration { l1: ppm(l1), l2: ppm(l2), tokens },
     };
-    world.check("gina", publish(50_000, 50_000, 1), expect!["failed validator.unknown: gina is not a registered validator; only those publish calibrations"]);
+    world.check(
+        "gina",
+        publish(50_000, 50_000, 1),
+        expect!["failed validator.unknown: gina is not a registered validator; register it first"],
+    );
     world.check("vera", publish(3_999, 50_000, 1), expect!["failed audit.calibration_mean: an honest mean of 3999 ppm; publish 4000 to 999999 ppm, measured across kinds of machine on at least one token"]);
     world.check("vera", publish(50_000, 1_000_000, 1), expect!["failed audit.calibration_mean: an honest mean of 1000000 ppm; publish 4000 to 999999 ppm, measured across kinds of machine on at least one token"]);
     world.apply("vera", publish(50_000, 20_000, 1));
@@ -607,6 +482,6 @@ fn what_is_kept_is_bounded() {
     assert_eq!(world.state.closed_rounds().count(), 20);
     // What is too old is dropped when it is next looked at.
     world.wait(15 * DAY_MS);
-    world.apply("paul", Action::CommitReceipts { receipts: receipts() });
+    world.apply("paul", Action::CommitReceipts { receipts: receipts(), seal: SEAL });
     assert_eq!(world.state.model_standings_of(address("paul")).count(), 0);
 }

@@ -120,7 +120,7 @@ fn the_digest_of_a_known_history_is_known() {
     world.apply("paul", redeem(vec![claim("gina", channel, 0, usd, usd)]));
     world.apply("paul", Action::UnbondProvider);
     world.apply("paul", Action::CloseChannel { channel });
-    expect!["6ba5f862e63028e4e86569a4be3df97679ac94b3d64d2d8396b1b341c4e3a88d"]
+    expect!["1de3e7757172203e6a5160f3aab716b2589ef79d4aeef0d6aac5ecf26384e914"]
         .assert_eq(&world.state.app_hash().to_string());
 }
 

@@ -41,13 +41,13 @@ fn a_gateway_is_named_and_dialled_properly() {
         (
             register("gina/node", "gina", &nine),
             expect![
-                "failed gateway.too_many_addrs: 9 addresses are more than the 8 of a gateway; give fewer"
+                "failed gateway.too_many_addrs: 9 addresses are more than the 8 of one entry; give fewer"
             ],
         ),
         (
             register("gina/node", "gina", &["a.example:1", "a.example"]),
             expect![
-                "failed gateway.bad_addr: gateway address 1 is not `host:port`; write it like `203.0.113.7:4433`"
+                "failed gateway.bad_addr: address 1 is not `host:port`; write it like `203.0.113.7:4433`"
             ],
         ),
         (

@@ -1,9 +1,11 @@
 //! Tests of the ledger through its public interface: one file per topic, one world for all.
 
+mod rounds;
 mod world;
 
 mod adversaries;
 mod audits;
+mod audits_pay;
 mod bank;
 mod blocks;
 mod channels;
@@ -14,6 +16,7 @@ mod fees;
 mod gateways;
 mod genesis;
 mod oracle;
+mod planted;
 mod policies;
 mod providers;
 mod rewards;
@@ -22,4 +25,5 @@ mod slashing;
 mod staking;
 
 mod auditor;
+mod auditors;
 mod simulation;

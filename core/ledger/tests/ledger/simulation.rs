@@ -26,7 +26,7 @@ use crate::{
     world::{Executed, MINUTE_MS, World, address, consensus_key, ppm},
 };
 
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 36;
 const BLOCKS: u64 = 1_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
 
@@ -77,7 +77,7 @@ fn seeds() -> Vec<u64> {
 
 /// Every action there is. Each is applied and each is refused for a reason of its own, which does not
 /// mean a wrong nonce or a fee that cannot be paid.
-const ACTIONS: [&str; 30] = [
+const ACTIONS: [&str; 32] = [
     "buy_credits",
     "claim_vested",
     "close_channel",
@@ -92,11 +92,13 @@ const ACTIONS: [&str; 30] = [
     "redeem_vouchers",
     "redelegate",
     "refund_credits",
+    "register_auditor",
     "register_gateway",
     "register_provider",
     "register_validator",
     "request_withdraw",
     "return_deposit",
+    "reveal_planted",
     "reveal_price",
     "reveal_verdict",
     "set_commission",
@@ -111,7 +113,7 @@ const ACTIONS: [&str; 30] = [
 ];
 
 /// Every error that histories as long as these reach.
-const CODES: [&str; 82] = [
+const CODES: [&str; 85] = [
     "account.insufficient_credits",
     "account.insufficient_watt",
     "amount.overflow",
@@ -123,7 +125,10 @@ const CODES: [&str; 82] = [
     "audit.mismatch",
     "audit.model_not_offered",
     "audit.no_round",
+    "audit.not_committer",
+    "audit.not_planted",
     "audit.not_verifier",
+    "audit.planted_repeated",
     "audit.off",
     "audit.receipts_count",
     "audit.repeated",
@@ -445,6 +450,7 @@ fn draw_genesis(seed: u64, rng: &mut Rng, genesis: &mut Genesis) {
     params.audits.mode = modes[(seed % 4) as usize];
     params.audits.enforced = vec![audits::MODELS[0]];
     params.audits.open_max = 4;
+    params.audits.verifiers = 2 + (seed % 2) as u32;
     params.audits.commit_ms = HOUR_MS;
     params.audits.reveal_ms = HOUR_MS;
     params.audits.quality_weight = ppm(200_000);

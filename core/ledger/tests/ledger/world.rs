@@ -141,6 +141,12 @@ pub(crate) fn register_validator(name: &str, stake: Watt) -> Action {
     }
 }
 
+/// Where the auditor of `name` is reached.
+pub(crate) fn auditor(name: &str) -> Action {
+    let addrs = vec!["127.0.0.1:1".to_owned()];
+    Action::RegisterAuditor { node_key: key(&format!("{name}/node")), addrs }
+}
+
 pub(crate) fn pay(watt: Watt) -> Action {
     Action::BuyCredits(CreditPurchase::Pay { watt })
 }
@@ -210,6 +216,8 @@ pub(crate) struct World {
     /// In every how manieth block the slow properties are checked: those that build the whole tree
     /// and all indexes anew, and that a rollback restores every byte.
     pub(crate) slow_checks_every: u64,
+    /// What the end of the last block did.
+    pub(crate) ended: Vec<Event>,
     /// All blocks so far, for replay.
     pub(crate) blocks: Vec<Executed>,
     /// Texts that are replaced by names when results are shown.
@@ -235,8 +243,8 @@ impl World {
             }
         }
         let now = genesis.time;
-        let (absent, blocks) = (Vec::new(), Vec::new());
-        World { genesis, state, now, absent, slow_checks_every: 1, blocks, names }
+        let (absent, blocks, ended) = (Vec::new(), Vec::new(), Vec::new());
+        World { genesis, state, now, absent, slow_checks_every: 1, ended, blocks, names }
     }
 
     /// `paul` provides with a full bond and `gina` has opened a channel to him with `deposit`.
@@ -420,6 +428,7 @@ impl World {
             assert_only_fee_taken(&before, &self.state, tx.sender(), result.fee);
         }
         self.blocks.push(Executed { txs: included, ..block });
+        self.ended.clone_from(&outcome.events);
         outcome
     }
 

@@ -63,6 +63,8 @@ impl Beacon {
 )]
 pub struct Commitment {
     pub receipts: ReceiptsCommitment,
+    /// [`super::seal`].
+    pub seal: Hash32,
     /// The block that it was made in, and its time.
     pub height: Height,
     pub made_at: TimeMs,
@@ -74,6 +76,10 @@ pub struct Commitment {
 #[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 pub struct Round {
     pub receipts: ReceiptsCommitment,
+    /// [`super::seal`].
+    pub seal: Hash32,
+    /// The seal was broken: the receipts are of planted faults.
+    pub planted: bool,
     /// The block in which they were committed to: who leaves later is still liable.
     pub height: Height,
     /// Chooses the receipts, with [`super::selected`].
@@ -134,6 +140,8 @@ pub struct ClosedRound {
     pub would_be: Sanction,
     /// What was done.
     pub sanction: Sanction,
+    /// Its receipts were of planted faults: nothing followed for the provider.
+    pub planted: bool,
 }
 
 /// How a provider stands with the auditors.
@@ -165,6 +173,8 @@ pub struct Standing {
     pub missing_since: Option<TimeMs>,
     /// Claims that were to be settled no later than this are refunded.
     pub refund_until: Option<TimeMs>,
+    /// All that verifiers of its rounds were paid.
+    pub verifiers_paid: Watt,
 }
 
 impl Standing {
@@ -251,4 +261,8 @@ pub struct VerifierRecord {
     pub rounds: u64,
     /// Of them, those in which it revealed no verdict.
     pub missed: u64,
+    /// Rounds over planted faults, of which another verifier knew too, that it found, and that it passed or kept
+    /// silent about after it had committed to a verdict.
+    pub planted_right: u64,
+    pub planted_wrong: u64,
 }

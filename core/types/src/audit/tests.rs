@@ -155,6 +155,8 @@ fn verdicts_are_revealed_once_nobody_can_copy_them() {
     let seat = |said| Seat { verifier: Address([1; 20]), said };
     let round = |seats| Round {
         receipts: ReceiptsCommitment::of(ModelId([1; 32]), &[digest(1)]).unwrap(),
+        seal: seal(&Hash32([2; 32]), false),
+        planted: false,
         height: Height(1),
         beacon: Beacon::default(),
         share: Ppm::ONE,

@@ -3,7 +3,10 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
-use crate::{amount::Ppm, id::ModelId};
+use crate::{
+    amount::{Ppm, Watt},
+    id::ModelId,
+};
 
 /// Whether audits have consequences.
 #[derive(
@@ -52,6 +55,8 @@ pub struct AuditParams {
     pub quality_min: Ppm,
     pub quality_resume: Ppm,
     pub quality_weight: Ppm,
+    /// What a verifier is paid for a verdict that scored something: more than its two transactions cost.
+    pub pay: Watt,
 }
 
 impl AuditParams {

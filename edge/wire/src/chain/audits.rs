@@ -3,11 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 use types::{
-    Address, Hash32, Height, ModelId, Ppm, TimeMs,
+    Address, Hash32, Height, ModelId, Ppm, PublicKey, TimeMs,
     audit::{
         AuditOutcome, Backend, Beacon, ClosedRound, CommitmentId, KeptEvidence, ReceiptsCommitment,
         Round, Said, Standing,
     },
+    state::AuditorEntry,
 };
 
 /// Rounds that are open, one page of them, and those that were closed last, the newest first.
@@ -15,6 +16,23 @@ use types::{
 pub struct AuditsView {
     pub open: Vec<RoundView>,
     pub closed: Vec<ClosedRound>,
+}
+
+/// Where the auditor of a validator is reached.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AuditorView {
+    pub operator: Address,
+    /// The key under which others see it.
+    pub node_key: PublicKey,
+    /// Socket addresses, host and port.
+    pub addrs: Vec<String>,
+}
+
+impl AuditorView {
+    pub fn of(operator: Address, entry: AuditorEntry) -> AuditorView {
+        let AuditorEntry { node_key, addrs } = entry;
+        AuditorView { operator, node_key, addrs }
+    }
 }
 
 /// A round that is open.
@@ -30,6 +48,8 @@ pub struct RoundView {
     pub opened_at: TimeMs,
     pub commit_by: TimeMs,
     pub reveal_by: TimeMs,
+    /// Its receipts are of planted faults, as the provider has said by now.
+    pub planted: bool,
     pub verifiers: Vec<VerifierView>,
 }
 
@@ -44,6 +64,7 @@ impl RoundView {
             VerifierView { verifier: seat.verifier, committed, outcome }
         };
         let &Round { receipts, height, beacon, share, opened_at, commit_by, reveal_by, .. } = round;
+        let planted = round.planted;
         RoundView {
             commitment,
             receipts,
@@ -53,6 +74,7 @@ impl RoundView {
             opened_at,
             commit_by,
             reveal_by,
+            planted,
             verifiers: round.seats.iter().map(verifier).collect(),
         }
     }

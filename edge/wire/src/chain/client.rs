@@ -17,10 +17,11 @@ use types::{
 };
 
 use super::{
-    ANSWER_BYTES_MAX, AccountView, AuditsView, BlockView, CalibrationView, Chain, ChainError,
-    ChainStatus, ChannelView, ErrorBody, EventPage, ExclusionView, GatewayView, LightBlock,
-    OperatorView, PAGE_ENTRIES_MAX, ParamView, ProviderAuditsView, ProviderView, ProvingChain,
-    RoundView, StakeView, StateProof, StateProofs, SupplyView, TxOutcome, ValidatorView, code,
+    ANSWER_BYTES_MAX, AccountView, AuditorView, AuditsView, BlockView, CalibrationView, Chain,
+    ChainError, ChainStatus, ChannelView, ErrorBody, EventPage, ExclusionView, GatewayView,
+    LightBlock, OperatorView, PAGE_ENTRIES_MAX, ParamView, ProviderAuditsView, ProviderView,
+    ProvingChain, RoundView, StakeView, StateProof, StateProofs, SupplyView, TxOutcome,
+    ValidatorView, code,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -132,6 +133,11 @@ impl HttpChain {
         self.get(&format!("/v1/audits/{provider}")).await
     }
 
+    /// Every auditor that is reached somewhere.
+    pub async fn auditors(&self) -> Result<Vec<AuditorView>, ChainError> {
+        self.list("/v1/auditors?", |auditor: &AuditorView| auditor.operator).await
+    }
+
     /// The newest beacon. One with no reveals: there was none yet.
     pub async fn beacon(&self) -> Result<Beacon, ChainError> {
         self.get("/v1/beacons/latest").await
@@ -159,6 +165,7 @@ impl HttpChain {
             StateKey::ModelStanding { provider, model } => {
                 format!("/v1/proofs/standings/{provider}/{model}")
             }
+            StateKey::Auditor { operator } => format!("/v1/proofs/auditors/{operator}"),
         })
         .await
     }
@@ -347,6 +354,14 @@ impl Chain for HttpChain {
 
     async fn exclusions(&self) -> Result<Vec<ExclusionView>, ChainError> {
         self.list("/v1/exclusions?", ExclusionView::key).await
+    }
+
+    async fn auditor(&self, operator: Address) -> Result<Option<AuditorView>, ChainError> {
+        self.get_optional(&format!("/v1/auditors/{operator}")).await
+    }
+
+    async fn round(&self, commitment: CommitmentId) -> Result<Option<RoundView>, ChainError> {
+        self.get_optional(&format!("/v1/rounds/{commitment}")).await
     }
 
     async fn supply(&self) -> Result<SupplyView, ChainError> {

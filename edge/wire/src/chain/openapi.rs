@@ -23,7 +23,7 @@ use types::{
     tx::{Action, Tx},
 };
 
-use audits::{BEACON, audits, audits_of_provider, calibration, exclusion};
+use audits::{BEACON, auditor, audits, audits_of_provider, calibration, exclusion, round};
 
 use super::{
     AccountView, BlockView, BudgetView, ChainStatus, ChannelView, ErrorBody, Event, EventPage,
@@ -117,6 +117,7 @@ pub const ROUTES: &[Route] = &[
         &[],
         One("StateProofs"),
     ),
+    get("/v1/proofs/auditors/{operator}", "An auditor with its proof", &[], One("StateProof")),
     get("/v1/proofs/beacon", "The newest beacon with its proof", &[], One("StateProof")),
     get(
         "/v1/proofs/rounds/{provider}/{sequence}",
@@ -148,6 +149,9 @@ pub const ROUTES: &[Route] = &[
         &[],
         One("ProviderAuditsView"),
     ),
+    get("/v1/rounds/{provider}/{sequence}", "An open round of audits", &[], One("RoundView")),
+    get("/v1/auditors", "Where auditors are reached, by operator", PAGE, Many("AuditorView")),
+    get("/v1/auditors/{operator}", "Where one auditor is reached", &[], One("AuditorView")),
     get(
         "/v1/exclusions",
         "Providers and models that gateways do not choose, by both",
@@ -269,6 +273,8 @@ fn schemas() -> Value {
     add("StateProofs", sample(proofs()));
     add("AuditsView", sample(audits()));
     add("ProviderAuditsView", sample(audits_of_provider()));
+    add("RoundView", sample(round()));
+    add("AuditorView", sample(auditor()));
     add("ExclusionView", sample(exclusion()));
     add("Beacon", sample(BEACON));
     add("CalibrationView", sample(calibration()));

@@ -2,8 +2,8 @@
 //! signed (`docs/spec/light-client.md`).
 //!
 //! Which headers are trusted is decided by `light`; here is what is asked for, of whom, and what an
-//! entry means as a view. Proven are accounts, channels with their lanes, and what providers and gateways
-//! registered. Not proven, and passed on as the node says it: parameters, price, supply, what became of a
+//! entry means as a view. Proven are accounts, channels with their lanes, and what providers, gateways
+//! and auditors registered, and rounds of audits. Not proven, and passed on as the node says it: parameters, price, supply, what became of a
 //! transaction beyond that its nonce was used, what of a view follows from parameters, and that a list
 //! is complete.
 //!
@@ -25,13 +25,13 @@ use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 use light::{Fork, LightBlock, LightError, Rules, TrustedState};
 use types::{
-    Address, ChainId, ChannelId, Height, TimeMs, TxId, genesis::Genesis, state::StateKey,
-    tx::SignedTx,
+    Address, ChainId, ChannelId, Height, TimeMs, TxId, audit::CommitmentId, genesis::Genesis,
+    state::StateKey, tx::SignedTx,
 };
 
 use super::{
-    AccountView, Chain, ChainError, ChainStatus, ChannelView, EntryError, ExclusionView,
-    GatewayView, ProviderView, ProvingChain, SupplyView, TxOutcome, code,
+    AccountView, AuditorView, Chain, ChainError, ChainStatus, ChannelView, EntryError,
+    ExclusionView, GatewayView, ProviderView, ProvingChain, RoundView, SupplyView, TxOutcome, code,
 };
 use trust::{Trust, Vouched};
 pub use trust::{compare, follow, follow_to};
@@ -302,6 +302,19 @@ impl VerifiedChain {
         entries::gateway(operator, &entry).map_err(|error| error.by(&*node))
     }
 
+    /// An entry as the view that `read` makes of it. `None`: there is none.
+    async fn view_of<T>(
+        &self,
+        node: Node,
+        key: StateKey,
+        read: impl FnOnce(&[u8]) -> Result<T, Unproven>,
+    ) -> Result<Option<T>, ChainError> {
+        match self.entry_of(Arc::clone(&node), key).await? {
+            Proven::In(Some(entry)) => read(&entry).map(Some).map_err(|error| error.by(&*node)),
+            Proven::In(None) | Proven::Genesis => Ok(None),
+        }
+    }
+
     async fn status_of(&self, node: Node) -> Result<ChainStatus, ChainError> {
         let mut status = node.status().await?;
         self.check_network(&node, &status.chain_id)?;
@@ -450,6 +463,22 @@ impl Chain for VerifiedChain {
 
     async fn exclusions(&self) -> Result<Vec<ExclusionView>, ChainError> {
         self.ask(|node| Box::pin(async move { node.exclusions().await })).await
+    }
+
+    async fn auditor(&self, operator: Address) -> Result<Option<AuditorView>, ChainError> {
+        self.ask(|node| {
+            let key = StateKey::Auditor { operator };
+            Box::pin(self.view_of(node, key, move |entry| entries::auditor(operator, entry)))
+        })
+        .await
+    }
+
+    async fn round(&self, commitment: CommitmentId) -> Result<Option<RoundView>, ChainError> {
+        self.ask(|node| {
+            let key = StateKey::Round { commitment };
+            Box::pin(self.view_of(node, key, move |entry| entries::round(commitment, entry)))
+        })
+        .await
     }
 
     async fn supply(&self) -> Result<SupplyView, ChainError> {

@@ -5,14 +5,14 @@ use types::{
     Hash32, ModelId,
     audit::{
         AuditOutcome, Backend, Calibration, CommitmentId, Evidence, Identified, MilliNats,
-        ReceiptsCommitment, ReplayCounts, Responses, Round, Said, Verdict, Worth,
+        ReceiptsCommitment, ReplayCounts, Responses, Round, Said, Verdict, Worth, seal,
         verdict_commitment,
     },
     tx::Action,
 };
 
 use super::{Sim, operations::VALIDATORS};
-use crate::world::{NAMES, address, ppm};
+use crate::world::{NAMES, address, key, ppm};
 
 /// The first one is enforced where audits are, the second stays in the shadow.
 pub(super) const MODELS: [ModelId; 2] = [ModelId([1; 32]), ModelId([2; 32])];
@@ -29,7 +29,8 @@ impl Sim {
             _ => 10,
         };
         let receipts = ReceiptsCommitment { model, root: Hash32([1; 32]), count };
-        (name, Action::CommitReceipts { receipts })
+        let planted = self.below(3) == 0;
+        (name, Action::CommitReceipts { receipts, seal: seal(&SALT, planted) })
     }
 
     pub(super) fn calibration(&mut self) -> (&'static str, Action) {
@@ -39,6 +40,36 @@ impl Sim {
         let mean = if self.below(20) == 0 { 3_999 } else { 10_000 + self.below(90_000) as u32 };
         let calibration = Calibration { l1: ppm(mean), l2: ppm(50_000), tokens: 9 };
         (name, Action::PublishCalibration { model, backend, calibration })
+    }
+
+    pub(super) fn auditor(&mut self) -> (&'static str, Action) {
+        let name = if self.below(10) == 0 { self.name() } else { self.pick(&VALIDATORS) };
+        let owner = if self.below(12) == 0 { self.name() } else { name };
+        let addr = if self.below(10) == 0 { "nowhere" } else { "127.0.0.1:1" };
+        let count = match self.below(12) {
+            0 => 0,
+            1 => 9,
+            count => 1 + count % 3,
+        };
+        let node_key = key(&format!("{owner}/node"));
+        let addrs = vec![addr.to_owned(); count as usize];
+        (name, Action::RegisterAuditor { node_key, addrs })
+    }
+
+    /// Mostly of a round whose seal may be broken.
+    pub(super) fn planted(&mut self) -> (&'static str, Action) {
+        let (now, anyhow) = (self.world.now, self.below(4) == 0);
+        let may = |round: &Round| round.seal == seal(&SALT, true) && round.is_revealing(now);
+        let rounds = self.world.state.rounds_after(None).filter(|(_, round)| anyhow || may(round));
+        let rounds: Vec<CommitmentId> = rounds.map(|(id, _)| *id).collect();
+        if rounds.is_empty() {
+            return self.revelation();
+        }
+        let commitment = self.pick(&rounds);
+        let name = NAMES.into_iter().find(|name| address(name) == commitment.provider);
+        let name = name.unwrap_or("poor");
+        let salt = if self.below(20) == 0 { Hash32([8; 32]) } else { SALT };
+        (self.mostly(name), Action::RevealPlanted { commitment, salt })
     }
 
     pub(super) fn verdict(&mut self) -> (&'static str, Action) {

@@ -26,7 +26,7 @@ pub(super) const VALIDATORS: [&str; 5] = ["vera", "vito", "alice", "dora", "mall
 impl Sim {
     pub(super) fn operation(&mut self) -> (&'static str, Action) {
         let name = self.name();
-        match self.below(250) {
+        match self.below(264) {
             0..8 => (name, self.transfer()),
             8..24 => (name, self.purchase(name)),
             24..30 => (name, Action::RefundCredits { credits: self.credits(name) }),
@@ -90,6 +90,8 @@ impl Sim {
             208..228 => self.verdict(),
             228..246 => self.revelation(),
             246..250 => self.calibration(),
+            250..256 => self.auditor(),
+            256..264 => self.planted(),
             _ => {
                 let buckets = [Bucket::Team, Bucket::Treasury, Bucket::Community];
                 (name, Action::ClaimVested { bucket: self.pick(&buckets) })
@@ -279,7 +281,9 @@ impl Sim {
             self.pick(&stakes)
         };
         let held = self.world.state.stake_of(&address(name), &id);
-        (name, id, Watt(self.amount(held.0)))
+        // All of it now and then, so that pools get empty.
+        let amount = if self.below(8) == 0 { held } else { Watt(self.amount(held.0)) };
+        (name, id, amount)
     }
 
     fn evidence(&mut self) -> Action {
@@ -378,7 +382,7 @@ impl Sim {
             _ => (self.voter(), Nusd::whole(2)),
         };
         if self.below(30) == 0 {
-            price.0 += 1;
+            price.0 = price.0.wrapping_add(1);
         }
         (name, Action::RevealPrice { nusd_per_watt: price, salt: Hash32([7; 32]) })
     }

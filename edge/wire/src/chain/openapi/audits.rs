@@ -9,9 +9,9 @@ use types::{
     },
 };
 
-use super::{ADDRESS, HASH, MODEL, TIME, WATT};
+use super::{ADDRESS, HASH, KEY, MODEL, TIME, WATT, name};
 use crate::chain::{
-    AuditsView, CalibrationView, CommitmentView, ExclusionView, ModelAuditsView,
+    AuditorView, AuditsView, CalibrationView, CommitmentView, ExclusionView, ModelAuditsView,
     ProviderAuditsView, RoundView, VerifierView,
 };
 
@@ -19,7 +19,7 @@ pub(super) const BEACON: Beacon = Beacon { period: 0, value: HASH, reveals: 0 };
 const COMMITMENT: CommitmentId = CommitmentId { provider: ADDRESS, sequence: 0 };
 const RECEIPTS: ReceiptsCommitment = ReceiptsCommitment { model: MODEL, root: HASH, count: 1 };
 
-fn round() -> RoundView {
+pub(super) fn round() -> RoundView {
     RoundView {
         commitment: COMMITMENT,
         receipts: RECEIPTS,
@@ -29,6 +29,7 @@ fn round() -> RoundView {
         opened_at: TIME,
         commit_by: TIME,
         reveal_by: TIME,
+        planted: false,
         verifiers: vec![VerifierView {
             verifier: ADDRESS,
             committed: Some(HASH),
@@ -49,6 +50,7 @@ fn closed() -> ClosedRound {
         outcome: AuditOutcome::Pass,
         would_be: Sanction::None,
         sanction: Sanction::None,
+        planted: false,
     }
 }
 
@@ -68,6 +70,7 @@ pub(super) fn audits_of_provider() -> ProviderAuditsView {
             held_until: Some(TIME),
             missing_since: Some(TIME),
             refund_until: Some(TIME),
+            verifiers_paid: WATT,
         },
         reputation: Ppm::ONE,
         share: Ppm::ONE,
@@ -110,6 +113,10 @@ fn kept() -> KeptEvidence {
         counts: true,
         evidence,
     }
+}
+
+pub(super) fn auditor() -> AuditorView {
+    AuditorView { operator: ADDRESS, node_key: KEY, addrs: vec![name()] }
 }
 
 pub(super) fn exclusion() -> ExclusionView {

@@ -8,12 +8,12 @@ use std::{
 
 use async_trait::async_trait;
 use keys::SecretKey;
-use types::{ChannelId, Hash32, Nusd, TimeMs, genesis::Genesis, tx::SignedTx};
+use types::{ChannelId, Hash32, Nusd, TimeMs, audit::CommitmentId, genesis::Genesis, tx::SignedTx};
 
 use super::*;
 use crate::chain::{
-    AccountView, ChainStatus, ChannelView, ErrorBody, ExclusionView, GatewayView, ProviderView,
-    SupplyView, code,
+    AccountView, AuditorView, ChainStatus, ChannelView, ErrorBody, ExclusionView, GatewayView,
+    ProviderView, RoundView, SupplyView, code,
 };
 
 /// What the chain does with the next submission; the names are behaviours.
@@ -159,6 +159,12 @@ impl Chain for Double {
         Err(lost())
     }
     async fn exclusions(&self) -> Result<Vec<ExclusionView>, ChainError> {
+        Err(lost())
+    }
+    async fn auditor(&self, _: Address) -> Result<Option<AuditorView>, ChainError> {
+        Err(lost())
+    }
+    async fn round(&self, _: CommitmentId) -> Result<Option<RoundView>, ChainError> {
         Err(lost())
     }
     async fn supply(&self) -> Result<SupplyView, ChainError> {

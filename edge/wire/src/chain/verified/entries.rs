@@ -3,16 +3,20 @@
 use borsh::BorshDeserialize;
 use types::{
     Address, ChannelId, Nusd, Watt,
+    audit::{CommitmentId, Round},
     genesis::Genesis,
     limits::{self, LANES_MAX},
-    state::{Account, Channel, Gateway, Operator, Provider, StateKey},
+    state::{Account, AuditorEntry, Channel, Gateway, Operator, Provider, StateKey},
 };
 
 use super::Unproven;
-use crate::chain::{AccountView, ChannelView, GatewayView, KnownEntry, LaneView, ProviderView};
+use crate::chain::{
+    AccountView, AuditorView, ChannelView, GatewayView, KnownEntry, LaneView, ProviderView,
+    RoundView,
+};
 
-/// Bytes of one entry; the largest is a provider with 64 models.
-const ENTRY_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of one entry; the largest is a round whose 16 verifiers revealed evidence about 64 responses each.
+const ENTRY_BYTES_MAX: usize = 64 * 1024;
 
 fn decode<T: BorshDeserialize>(what: &'static str, bytes: &[u8]) -> Result<T, Unproven> {
     limits::decode(bytes, ENTRY_BYTES_MAX).map_err(|_| Unproven::Unreadable { what })
@@ -122,4 +126,14 @@ pub(super) fn provider(
 pub(super) fn gateway(operator: Address, entry: &[u8]) -> Result<GatewayView, Unproven> {
     let Gateway { node_key, moniker, addrs, registered_at: _ } = decode("gateway", entry)?;
     Ok(GatewayView { operator, node_key, moniker, addrs })
+}
+
+pub(super) fn auditor(operator: Address, entry: &[u8]) -> Result<AuditorView, Unproven> {
+    let entry: AuditorEntry = decode("auditor", entry)?;
+    Ok(AuditorView::of(operator, entry))
+}
+
+pub(super) fn round(commitment: CommitmentId, entry: &[u8]) -> Result<RoundView, Unproven> {
+    let round: Round = decode("round", entry)?;
+    Ok(RoundView::of(commitment, &round))
 }

@@ -7,8 +7,9 @@ use std::sync::atomic::AtomicU64;
 use keys::{Ed25519, SecretKey};
 use types::{
     Lane, Nonce, Nusd, Watt,
+    audit::CommitmentId,
     sign::{Sign, Signed},
-    state::{Account, Channel, Gateway},
+    state::{Account, AuditorEntry, Channel, Gateway},
     tx::{Action, Tx},
 };
 
@@ -279,6 +280,35 @@ async fn gateways_are_where_they_registered_to_be() {
     node.behave(Behaviour::ListsWhatIsNotThere);
     let error = unproven(client.chain.gateways().await.unwrap_err());
     assert!(matches!(error, Unproven::Listed { what: "gateway", .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn auditors_and_rounds_are_those_of_the_state() {
+    let truth = truth();
+    let entry =
+        AuditorEntry { node_key: secret(7).public_key(), addrs: vec!["127.0.0.1:1".to_owned()] };
+    truth.put(StateKey::Auditor { operator: operator(7) }, &entry);
+    let commitment = CommitmentId { provider: operator(3), sequence: 9 };
+    let round = double::round(operator(7));
+    truth.put(StateKey::Round { commitment }, &round);
+    truth.block();
+    let node = Double::new("a", &truth, Behaviour::Honest);
+    let client = client(&truth, &[&node]);
+    // The double has another key for every auditor, and knows of no round.
+    let auditor = client.chain.auditor(operator(7)).await.unwrap();
+    assert_eq!(auditor, Some(AuditorView::of(operator(7), entry)));
+    let known = client.chain.round(commitment).await.unwrap();
+    assert_eq!(known, Some(RoundView::of(commitment, &round)));
+    assert_eq!(client.chain.auditor(operator(8)).await.unwrap(), None);
+    let other = CommitmentId { sequence: 10, ..commitment };
+    assert_eq!(client.chain.round(other).await.unwrap(), None);
+    for behaviour in [Behaviour::HidesTheEntry, Behaviour::OtherValue] {
+        node.behave(behaviour);
+        let error = unproven(client.chain.auditor(operator(7)).await.unwrap_err());
+        assert!(matches!(error, Unproven::Entry(_)), "{error:?}");
+        let error = unproven(client.chain.round(commitment).await.unwrap_err());
+        assert!(matches!(error, Unproven::Entry(_)), "{error:?}");
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,11 @@ use nomt_core::{
     trie::{InternalData, LeafData},
 };
 use types::{
-    Hash32, ModelId, PublicKey,
+    Hash32, ModelId, Ppm, PublicKey,
+    audit::{
+        AuditOutcome, Backend, Beacon, Evidence, MilliNats, ReceiptsCommitment, ReplayCounts,
+        Responses, Round, Said, Seat, Verdict,
+    },
     block::BlockHeader,
     channel::ChannelTerms,
     consensus::{Certificate, CommitSignature, ConsensusVote, ValidatorSet, VoteKind},
@@ -80,6 +84,40 @@ pub(super) fn provider_entry() -> Provider {
         stage: Stage::Active,
         channels_open: 1,
         heartbeats: Heartbeats::default(),
+    }
+}
+
+/// As large as one may be: each of its verifiers has revealed all the evidence that it may.
+pub(super) fn round(verifier: Address) -> Round {
+    let (model, time) = (ModelId([1; 32]), TimeMs(GENESIS_MS));
+    let responses = (0..64).map(|n| Hash32([n; 32]));
+    let evidence = Evidence {
+        model,
+        backend: Backend::Metal,
+        responses: Responses::of(responses).unwrap(),
+        tokens: 64,
+        replay: ReplayCounts::default(),
+        l1: Some(MilliNats(1)),
+        l2: None,
+        identified: None,
+    };
+    let verdict = Verdict { outcome: AuditOutcome::Pass, evidence: Some(evidence) };
+    let said = Said::Revealed { verdict };
+    let other = |n| Seat { verifier: operator(n), said: said.clone() };
+    let mut seats = vec![Seat { verifier, said: said.clone() }];
+    seats.extend((10..25).map(other));
+    Round {
+        receipts: ReceiptsCommitment { model, root: Hash32([1; 32]), count: 64 },
+        seal: Hash32([2; 32]),
+        planted: false,
+        height: Height(1),
+        beacon: Beacon::default(),
+        share: Ppm::ONE,
+        opened_at: time,
+        commit_by: time,
+        reveal_by: time,
+        closes_at: time,
+        seats,
     }
 }
 
@@ -437,6 +475,15 @@ impl Chain for Double {
 
     async fn exclusions(&self) -> Result<Vec<ExclusionView>, ChainError> {
         Ok(Vec::new())
+    }
+
+    async fn auditor(&self, operator: Address) -> Result<Option<AuditorView>, ChainError> {
+        let node_key = PublicKey([66; 32]);
+        Ok(Some(AuditorView { operator, node_key, addrs: vec!["198.51.100.1:1".to_owned()] }))
+    }
+
+    async fn round(&self, _: CommitmentId) -> Result<Option<RoundView>, ChainError> {
+        Ok(None)
     }
 
     async fn supply(&self) -> Result<SupplyView, ChainError> {
