@@ -7,8 +7,9 @@
 //! In the order of reading: who audits, and where that is reached, in [`auditor`]; the [`beacon`]; what parties
 //! send, here; the [`round`] that a commitment gets, what its verifiers are paid for it ([`pay`]), and how faults
 //! that were [`planted`] show who looks; what a round does to a [`standing`]; the [`sanction`] that evidence
-//! justifies, and its [`consequence`].
+//! justifies, and its [`consequence`]; the [`appeal`] against it.
 
+mod appeal;
 mod auditor;
 pub(crate) mod beacon;
 mod consequence;
@@ -33,6 +34,7 @@ use types::{
 
 use crate::{error::TxError, event::Event, execute::Context, state::State};
 
+pub(crate) use appeal::appeal;
 pub(crate) use auditor::register as register_auditor;
 pub(crate) use consequence::{Disposition, disposition};
 pub(crate) use planted::reveal as reveal_planted;
@@ -59,13 +61,13 @@ pub(crate) fn commit(
 ) -> Result<(), TxError> {
     let provider = context.sender;
     check_receipts(state, provider, &receipts, context.time)?;
-    drop_stale(state, provider, context.time);
+    drop_stale(state, context, provider)?;
     // The nonce of this transaction: the account's next one is above it by one.
     let nonce = state.account(&provider).nonce.0;
     let commitment = CommitmentId { provider, sequence: nonce.saturating_sub(1) };
     let period = state.period(context.time);
     let (height, made_at) = (context.height, context.time);
-    let entry = Commitment { receipts, seal, height, made_at, period };
+    let entry = Commitment { receipts, seal, height, made_at, period, appeal: None };
     state.put_commitment(commitment, Some(entry));
     let ReceiptsCommitment { model, root, count } = receipts;
     context.events.push(Event::ReceiptsCommitted { commitment, model, root, count, period });
@@ -92,6 +94,16 @@ pub(crate) fn check_receipts(
     if entry.profile.models.binary_search(&model).is_err() {
         return Err(TxError::ModelNotOffered { model });
     }
+    check_room(state, provider, model, time)
+}
+
+/// Whether one more commitment of a provider, to receipts of this model, is within what is kept of it.
+fn check_room(
+    state: &State,
+    provider: Address,
+    model: ModelId,
+    time: TimeMs,
+) -> Result<(), TxError> {
     let oldest = state.oldest_evidence(time);
     let waiting = own_commitments(state, provider).filter(|(_, it)| it.made_at >= oldest);
     let rounds = state.own_rounds(provider);
@@ -114,36 +126,56 @@ pub(crate) fn check_receipts(
 
 /// Drops what a provider has that nobody will ask about any more: commitments that never got a beacon, and
 /// standings with models that say nothing.
-fn drop_stale(state: &mut State, provider: Address, time: TimeMs) {
-    let oldest = state.oldest_evidence(time);
+fn drop_stale(state: &mut State, context: &mut Context, provider: Address) -> Result<(), TxError> {
+    let oldest = state.oldest_evidence(context.time);
     let waiting: Vec<CommitmentId> = own_commitments(state, provider)
         .filter(|(_, it)| it.made_at < oldest)
         .map(|(id, _)| *id)
         .collect();
     for id in waiting {
-        state.put_commitment(id, None);
+        drop_commitment(state, context, id)?;
     }
     let models: Vec<ModelId> = state
         .model_standings_of(provider)
-        .filter(|(_, standing)| standing::is_stale(standing, oldest, time))
+        .filter(|(_, standing)| standing::is_stale(standing, oldest, context.time))
         .map(|(model, _)| model)
         .collect();
     for model in models {
         state.model_standings.remove(&(provider, model));
     }
+    Ok(())
+}
+
+/// A commitment is not audited. Who appealed has its deposit back.
+fn drop_commitment(
+    state: &mut State,
+    context: &mut Context,
+    id: CommitmentId,
+) -> Result<(), TxError> {
+    let appeal = state.commitments.get(&id).and_then(|it| it.appeal.clone());
+    state.put_commitment(id, None);
+    match appeal {
+        Some(appeal) => appeal::settle(state, context, id, &appeal, true),
+        None => Ok(()),
+    }
 }
 
 /// A provider's entry is gone: so is all that is kept of its audits. Rounds that are open end by themselves.
-pub(crate) fn forget(state: &mut State, provider: Address) {
+pub(crate) fn forget(
+    state: &mut State,
+    context: &mut Context,
+    provider: Address,
+) -> Result<(), TxError> {
     let waiting: Vec<CommitmentId> = own_commitments(state, provider).map(|(id, _)| *id).collect();
     for id in waiting {
-        state.put_commitment(id, None);
+        drop_commitment(state, context, id)?;
     }
     let models: Vec<ModelId> = state.model_standings_of(provider).map(|(model, _)| model).collect();
     for model in models {
         state.model_standings.remove(&(provider, model));
     }
     state.standings.remove(&provider);
+    Ok(())
 }
 
 /// A verifier commits to its verdict.

@@ -259,6 +259,14 @@ pub enum TxError {
     NotPlanted { commitment: CommitmentId },
     #[error("the seal of {commitment} is broken already; wait until its round is closed")]
     PlantedRepeated { commitment: CommitmentId },
+    #[error("no closed round of {commitment} is kept; only the last 256 of all are")]
+    ClosedUnknown { commitment: CommitmentId },
+    #[error("the round of {commitment} cannot be appealed against: {why}")]
+    NotAppealable { commitment: CommitmentId, why: &'static str },
+    #[error(
+        "no auditor is registered that did not take part in the round of {commitment}; try again when there is one"
+    )]
+    NoOtherVerifiers { commitment: CommitmentId },
     #[error("{operator} is not a registered validator; register it first")]
     ValidatorUnknown { operator: Address },
     #[error(
@@ -364,6 +372,9 @@ impl TxError {
             TxError::NotCommitter { .. } => "audit.not_committer",
             TxError::NotPlanted { .. } => "audit.not_planted",
             TxError::PlantedRepeated { .. } => "audit.planted_repeated",
+            TxError::ClosedUnknown { .. } => "audit.not_kept",
+            TxError::NotAppealable { .. } => "audit.not_appealable",
+            TxError::NoOtherVerifiers { .. } => "audit.no_other_verifiers",
             TxError::ValidatorUnknown { .. } => "validator.unknown",
             TxError::CalibrationMean { .. } => "audit.calibration_mean",
             TxError::TooManyCalibrations { .. } => "audit.too_many_calibrations",

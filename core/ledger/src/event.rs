@@ -189,6 +189,10 @@ events! {
     PlantedRevealed = "audit.planted" { commitment: CommitmentId, refunds: bool }
     /// Whether a verifier saw a planted fault.
     VerifierGraded = "audit.graded" { commitment: CommitmentId, verifier: Address, right: bool }
+    /// A round is done again by others. The deposit waits with the insurance.
+    AppealMade = "audit.appealed" { commitment: CommitmentId, deposit: Watt, period: u64 }
+    /// That is over. What is not returned goes to the treasury.
+    AppealEnded = "audit.appeal_ended" { commitment: CommitmentId, deposit: Watt, returned: bool }
     VerifierPaid = "audit.paid" { commitment: CommitmentId, verifier: Address, amount: Watt }
     AuditorRegistered = "auditor.registered" {
         operator: Address, node_key: PublicKey

@@ -351,5 +351,6 @@ fn apply(state: &mut State, context: &mut Context, action: &Action) -> Result<()
         Action::RevealPlanted { commitment, salt } => {
             audit::reveal_planted(state, context, *commitment, salt)
         }
+        Action::Appeal { commitment } => audit::appeal(state, context, *commitment),
     }
 }

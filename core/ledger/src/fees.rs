@@ -96,7 +96,8 @@ pub(crate) fn payment(tx: &VerifiedTx, account: &Account, fee: Watt) -> Result<P
         | Action::RevealVerdict { .. }
         | Action::PublishCalibration { .. }
         | Action::RegisterAuditor { .. }
-        | Action::RevealPlanted { .. } => Err(unpaid),
+        | Action::RevealPlanted { .. }
+        | Action::Appeal { .. } => Err(unpaid),
     }
 }
 

@@ -182,7 +182,7 @@ pub fn all() -> &'static [Invariant] {
         },
         Invariant {
             number: "AU2",
-            statement: "a round has distinct verifiers, never the provider, and verdicts on its model",
+            statement: "a round has distinct verifiers, never the provider, after an appeal none of the first ones, and verdicts on its model",
             check: audits::rounds_have_distinct_verifiers,
         },
         Invariant {
@@ -219,6 +219,11 @@ pub fn all() -> &'static [Invariant] {
             number: "AU10",
             statement: "verifiers were paid for a provider's rounds no more than its work brought the treasury",
             check: audits::verifiers_are_paid_by_the_audited,
+        },
+        Invariant {
+            number: "AU11",
+            statement: "the insurance account holds the deposits of all appeals that are not over",
+            check: audits::deposits_of_appeals_are_held,
         },
     ]
 }

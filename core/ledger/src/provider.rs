@@ -332,7 +332,7 @@ impl State {
             return Ok(());
         }
         self.put_provider(operator, None)?;
-        audit::forget(self, operator);
+        audit::forget(self, context, operator)?;
         self.close_pool_if_empty(OperatorId::provider(operator))?;
         context.events.push(Event::ProviderRemoved { operator });
         Ok(())

@@ -12,8 +12,8 @@ use borsh::{BorshDeserialize, BorshSerialize, io};
 use serde::{Deserialize, Serialize};
 
 pub use entry::{
-    Beacon, Calibration, ClosedRound, Commitment, KeptEvidence, ModelStanding, Round, Said, Seat,
-    Standing, VerifierRecord,
+    Appeal, Beacon, Calibration, ClosedRound, Commitment, Effect, KeptEvidence, ModelStanding,
+    Round, Said, Seat, Standing, VerifierRecord,
 };
 
 use crate::{

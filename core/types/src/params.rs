@@ -301,6 +301,7 @@ impl Params {
                 quality_resume: ppm(970_000),
                 quality_weight: ppm(30_000),
                 pay: Watt(10_000_000),
+                appeal_deposit: Watt::whole(5),
             },
         }
     }
@@ -528,6 +529,7 @@ pub const BOUNDS: &[Bounds] = bounds! {
     audits.quality_resume: "ppm", 0, 1_000_000;
     audits.quality_weight: "ppm", 1, 1_000_000;
     audits.pay: "base units", 0, PAY_MAX;
+    audits.appeal_deposit: "base units", 0, SUPPLY;
 };
 
 #[cfg(test)]

@@ -122,6 +122,8 @@ pub enum Action {
     RegisterAuditor { node_key: PublicKey, addrs: Vec<String> },
     /// A provider breaks the seal of a commitment of planted faults, once its verifiers have committed.
     RevealPlanted { commitment: CommitmentId, salt: Hash32 },
+    /// A provider has a failed round done again by other verifiers, over all receipts, for a deposit.
+    Appeal { commitment: CommitmentId },
 }
 
 impl Action {
@@ -160,6 +162,7 @@ impl Action {
             Action::PublishCalibration { .. } => "publish_calibration",
             Action::RegisterAuditor { .. } => "register_auditor",
             Action::RevealPlanted { .. } => "reveal_planted",
+            Action::Appeal { .. } => "appeal",
         }
     }
 }
@@ -252,7 +255,8 @@ impl SignedTx {
             | Action::RevealVerdict { .. }
             | Action::PublishCalibration { .. }
             | Action::RegisterAuditor { .. }
-            | Action::RevealPlanted { .. } => {}
+            | Action::RevealPlanted { .. }
+            | Action::Appeal { .. } => {}
         }
         let sender = Address::of_key(&signed.signer());
         Ok(VerifiedTx { id, bytes_len: bytes.len(), sender, tx: signed.into_signed() })

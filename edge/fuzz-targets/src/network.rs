@@ -269,6 +269,7 @@ pub(crate) fn actions() -> Vec<(PublicKey, Action)> {
         ),
     ]);
     actions.push((VALIDATORS[0], register_auditor("127.0.0.1:4434")));
+    actions.push((PROVIDER, Action::Appeal { commitment: round() }));
     actions.push((PROVIDER, Action::RevealPlanted { commitment: round(), salt: SALT }));
     actions
 }

@@ -53,6 +53,7 @@ fn of_provider(state: &ledger::State, provider: Address) -> ProviderAuditsView {
         height: it.height,
         made_at: it.made_at,
         period: it.period,
+        is_appeal: it.appeal.is_some(),
     });
     let open = state.own_rounds(provider).map(|(id, round)| RoundView::of(*id, round));
     let closed = state.closed_rounds().filter(|round| round.commitment.provider == provider);

@@ -42,6 +42,7 @@ pub(crate) fn title(action: &Action) -> &'static str {
         Action::PublishCalibration { .. } => "Publish a calibration",
         Action::RegisterAuditor { .. } => "Register auditor",
         Action::RevealPlanted { .. } => "Reveal planted faults",
+        Action::Appeal { .. } => "Appeal",
     }
 }
 
@@ -102,9 +103,9 @@ pub(crate) fn detail(action: &Action) -> Option<Markup> {
         Action::RevealVerdict { commitment, verdict, .. } => {
             html! { (verdict.outcome.name()) ", " (show::address(commitment.provider)) }
         }
-        Action::CommitVerdict { commitment, .. } | Action::RevealPlanted { commitment, .. } => {
-            show::address(commitment.provider)
-        }
+        Action::CommitVerdict { commitment, .. }
+        | Action::RevealPlanted { commitment, .. }
+        | Action::Appeal { commitment } => show::address(commitment.provider),
         Action::PublishCalibration { model, backend, .. } => {
             html! { (show::id(&model.to_string())) ", " (backend.name()) }
         }

@@ -76,6 +76,13 @@ impl State {
         self.closed_rounds.range(..).rev().map(|(_, round)| round)
     }
 
+    /// The first round of a commitment, if it is kept, with its number.
+    pub(super) fn first_closed(&self, commitment: CommitmentId) -> Option<(u64, ClosedRound)> {
+        let is_first = |it: &ClosedRound| it.commitment == commitment && !it.is_appeal;
+        let found = self.closed_rounds.range(..).rev().find(|(_, round)| is_first(round));
+        found.map(|(number, round)| (*number, round.clone()))
+    }
+
     /// How a provider stands; as a stranger does if it was never audited.
     pub fn standing(&self, provider: &Address) -> Standing {
         self.standings.get(provider).copied().unwrap_or_default()
@@ -175,7 +182,7 @@ impl State {
     }
 
     pub(crate) fn put_commitment(&mut self, id: CommitmentId, after: Option<Commitment>) {
-        if let Some(before) = self.commitments.get(&id).copied() {
+        if let Some(before) = self.commitments.get(&id) {
             self.ripening.remove(&(before.period, id));
         }
         match after {

@@ -1,15 +1,15 @@
 //! Rounds: a commitment, the beacon that came after it, the verifiers that this drew, and what they said.
 
 use types::{
-    Address, Hash32,
+    Address, Hash32, Ppm,
     audit::{
-        AuditOutcome, Beacon, ClosedRound, Commitment, CommitmentId, KeptEvidence, Round, Said,
-        Sanction, Seat,
+        AuditOutcome, Beacon, ClosedRound, Commitment, CommitmentId, Effect, KeptEvidence, Round,
+        Said, Sanction, Seat,
     },
     sha256,
 };
 
-use super::{consequence, pay, planted, standing, together, usize_of};
+use super::{appeal, consequence, drop_commitment, pay, planted, standing, together, usize_of};
 use crate::{error::TxError, event::Event, execute::Context, state::State};
 
 /// Opens the round of a commitment under the newest beacon, which came after it.
@@ -18,21 +18,28 @@ pub(super) fn open(
     context: &mut Context,
     id: CommitmentId,
 ) -> Result<(), TxError> {
-    let Some(Commitment { receipts, seal, height, .. }) = state.commitments.get(&id).copied()
-    else {
-        return Ok(());
-    };
-    state.put_commitment(id, None);
+    let Some(commitment) = state.commitments.get(&id).cloned() else { return Ok(()) };
     let beacon = *state.beacon.get();
-    let verifiers = draw(state, &beacon, id);
-    if verifiers.is_empty() {
-        context.events.push(Event::AuditDropped { commitment: id });
+    if commitment.appeal.as_ref().is_some_and(|appeal| appeal::waits(state, appeal)) {
+        let waiting = Commitment { period: beacon.period, ..commitment };
+        state.put_commitment(id, Some(waiting));
         return Ok(());
     }
+    let without = commitment.appeal.as_ref().map_or(&[][..], |appeal| &appeal.without);
+    let verifiers = draw(state, &beacon, id, without);
+    if verifiers.is_empty() {
+        context.events.push(Event::AuditDropped { commitment: id });
+        return drop_commitment(state, context, id);
+    }
+    state.put_commitment(id, None);
+    let Commitment { receipts, seal, height, appeal, .. } = commitment;
     let params = &state.params().audits;
     let commit_by = context.time.plus_ms(params.commit_ms);
     let reveal_by = commit_by.plus_ms(params.reveal_ms);
-    let share = state.audit_share(&id.provider, context.time);
+    let share = match appeal {
+        Some(_) => Ppm::ONE,
+        None => state.audit_share(&id.provider, context.time),
+    };
     context.events.push(Event::AuditOpened {
         commitment: id,
         model: receipts.model,
@@ -55,22 +62,33 @@ pub(super) fn open(
         reveal_by,
         closes_at: reveal_by,
         seats: verifiers.into_iter().map(seat).collect(),
+        appeal,
     };
     state.put_round(id, Some(round));
     Ok(())
 }
 
-/// Of the operators with a seat whose auditor is reached somewhere, those whose digest with beacon and commitment
-/// is lowest, never the provider's own.
-fn draw(state: &State, beacon: &Beacon, id: CommitmentId) -> Vec<Address> {
+/// Operators with a seat whose auditor is reached somewhere, but for the provider itself and those of `without`.
+pub(super) fn candidates(
+    state: &State,
+    id: CommitmentId,
+    without: &[Address],
+) -> impl Iterator<Item = Address> {
+    let operators = state.active.iter().map(|(_, seat)| seat.operator);
+    operators.filter(move |it| {
+        *it != id.provider && state.auditors.contains(it) && !without.contains(it)
+    })
+}
+
+/// The candidates whose digest with beacon and commitment is lowest.
+fn draw(state: &State, beacon: &Beacon, id: CommitmentId, without: &[Address]) -> Vec<Address> {
     let sequence = id.sequence.to_be_bytes();
     let ticket = |verifier: &Address| -> Hash32 {
         let domain: &[u8] = b"peerwatt/verifier\0";
         sha256(&[domain, &beacon.value.0, &id.provider.0, &sequence, &verifier.0])
     };
-    let others = state.active.iter().map(|(_, seat)| seat.operator);
-    let others = others.filter(|it| *it != id.provider && state.auditors.contains(it));
-    let mut tickets: Vec<(Hash32, Address)> = others.map(|it| (ticket(&it), it)).collect();
+    let candidates = candidates(state, id, without);
+    let mut tickets: Vec<(Hash32, Address)> = candidates.map(|it| (ticket(&it), it)).collect();
     tickets.sort_unstable();
     // One account operates one validator.
     tickets.dedup_by_key(|(_, operator)| *operator);
@@ -96,21 +114,22 @@ pub(super) fn close(
     }
     let outcomes: Vec<Option<AuditOutcome>> = verdicts.iter().map(|(_, said)| *said).collect();
     let outcome = together(&outcomes);
-    let (model, beacon, share) = (round.receipts.model, round.beacon, round.share);
+    let (model, planted) = (round.receipts.model, round.planted);
     // Of a provider whose entry is gone nothing is kept, and of planted faults nothing follows for it.
-    let (would_be, sanction) = if state.providers.contains(&id.provider) && !round.planted {
-        keep(state, context, id, &round);
-        let would_be = consequence::would_be(state, id.provider, model, context.time);
-        standing::count(state, context, id.provider, &round, outcome);
-        (would_be, consequence::apply(state, context, id.provider, &round, outcome)?)
+    let Done { would_be, sanction, effect } = if state.providers.contains(&id.provider) && !planted
+    {
+        judge(state, context, id, &round, outcome)?
     } else {
-        (Sanction::None, Sanction::None)
+        Done::default()
     };
+    if let Some(appeal) = &round.appeal {
+        appeal::settle(state, context, id, appeal, outcome == AuditOutcome::Pass)?;
+    }
     pay::pay(state, context, id, &round, outcome)?;
-    if round.planted {
+    if planted {
         planted::grade(state, context, id, &round)?;
     }
-    let (reputation, planted) = (state.standing(&id.provider).reputation(), round.planted);
+    let reputation = state.standing(&id.provider).reputation();
     context.events.push(Event::AuditClosed {
         commitment: id,
         model,
@@ -119,20 +138,58 @@ pub(super) fn close(
         sanction,
         reputation,
     });
-    let (receipts, closed_at) = (round.receipts, context.time);
     state.push_closed(ClosedRound {
         commitment: id,
-        receipts,
-        beacon,
-        share,
-        closed_at,
+        receipts: round.receipts,
+        height: round.height,
+        beacon: round.beacon,
+        share: round.share,
+        closed_at: context.time,
         verdicts,
         outcome,
         would_be,
         sanction,
         planted,
+        effect,
+        is_appeal: round.appeal.is_some(),
+        appealed: false,
     });
     Ok(())
+}
+
+/// What a round came to for its provider.
+#[derive(Default)]
+struct Done {
+    would_be: Sanction,
+    sanction: Sanction,
+    effect: Effect,
+}
+
+/// Lets a round count for its provider. That of an appeal counts no second time: it takes the first one back, or
+/// leaves it and adds its evidence.
+fn judge(
+    state: &mut State,
+    context: &mut Context,
+    id: CommitmentId,
+    round: &Round,
+    outcome: AuditOutcome,
+) -> Result<Done, TxError> {
+    let (provider, model) = (id.provider, round.receipts.model);
+    let before = (state.standing(&provider), state.model_standing(provider, model));
+    match &round.appeal {
+        Some(appeal) if outcome == AuditOutcome::Pass => {
+            appeal::take_back(state, context, id, round, &appeal.effect);
+        }
+        Some(_) | None => keep(state, context, id, round),
+    }
+    let would_be = consequence::would_be(state, provider, model, context.time);
+    if round.appeal.is_none() {
+        standing::count(state, context, provider, round, outcome);
+    }
+    let sanction = consequence::apply(state, context, provider, round, outcome)?;
+    let after = state.model_standing(provider, model);
+    let effect = appeal::effect(state, outcome, &before, &after);
+    Ok(Done { would_be, sanction, effect })
 }
 
 fn outcome_of(said: &Said) -> Option<AuditOutcome> {

@@ -64,8 +64,7 @@ pub(super) fn count(
         good = good.saturating_add(Standing::UNIT);
         (before.passes.saturating_add(1), earned)
     } else {
-        let weight = Standing::UNIT.saturating_mul(params.failure_weight.into());
-        bad = bad.saturating_add(weight);
+        bad = bad.saturating_add(state.failure_weight());
         (0, before.earned)
     };
     state.standings.insert(provider, Standing { good, bad, passes, earned, ..before });
@@ -99,7 +98,7 @@ fn count_quality(
 }
 
 /// `before` and `now` with its weight, rounded down: against the provider.
-fn mixed(before: Ppm, now: Ppm, weight: Ppm) -> Ppm {
+pub(super) fn mixed(before: Ppm, now: Ppm, weight: Ppm) -> Ppm {
     let rest = 1_000_000u32.saturating_sub(weight.get());
     let part = |value: Ppm, weight: u32| u64::from(value.get()).saturating_mul(weight.into());
     let sum = part(before, rest).saturating_add(part(now, weight.get()));
@@ -108,6 +107,11 @@ fn mixed(before: Ppm, now: Ppm, weight: Ppm) -> Ppm {
 }
 
 impl State {
+    /// What a failure adds to the bad of a name.
+    pub(super) fn failure_weight(&self) -> u64 {
+        Standing::UNIT.saturating_mul(self.params().audits.failure_weight.into())
+    }
+
     pub(super) fn model_standing(&self, provider: Address, model: ModelId) -> ModelStanding {
         self.model_standings.get(&(provider, model)).cloned().unwrap_or_default()
     }

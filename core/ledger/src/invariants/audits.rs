@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use types::{
-    Address, ModelId,
+    Address, ModelId, Watt,
     audit::{CommitmentId, HONEST_MEAN_PPM_MIN, ModelStanding, Round, Said, Sanction, Standing},
     limits::GATEWAY_ADDRS_MAX,
 };
@@ -11,6 +11,7 @@ use types::{
 use super::{ensure, equal};
 use crate::{
     audit::{CALIBRATIONS_MAX, CLOSED_MAX, KEPT_MAX, MODELS_MAX},
+    bank::Module,
     state::State,
 };
 
@@ -49,7 +50,10 @@ pub(super) fn rounds_have_distinct_verifiers(state: &State) -> Result<(), String
 fn is_sound(state: &State, id: &CommitmentId, round: &Round) -> bool {
     let verifiers: BTreeSet<Address> = round.seats.iter().map(|seat| seat.verifier).collect();
     let max = usize::try_from(state.params().audits.verifiers).unwrap_or(usize::MAX);
-    let distinct = verifiers.len() == round.seats.len() && !verifiers.contains(&id.provider);
+    let anew = round.appeal.iter().flat_map(|appeal| &appeal.without);
+    let anew = anew.into_iter().all(|before| !verifiers.contains(before));
+    let distinct =
+        anew && verifiers.len() == round.seats.len() && !verifiers.contains(&id.provider);
     let in_order = round.opened_at <= round.commit_by
         && round.commit_by <= round.reveal_by
         && round.closes_at <= round.reveal_by;
@@ -157,6 +161,14 @@ pub(super) fn verifiers_are_paid_by_the_audited(state: &State) -> Result<(), Str
         let (paid, most) = (standing.verifiers_paid, state.treasury_share(provider));
         ensure(paid <= most, || format!("{paid:?} for audits of {provider}, at most {most:?}"))
     })
+}
+
+pub(super) fn deposits_of_appeals_are_held(state: &State) -> Result<(), String> {
+    let waiting = state.commitments().filter_map(|(_, it)| it.appeal.as_ref());
+    let open = state.rounds_after(None).filter_map(|(_, round)| round.appeal.as_ref());
+    let deposits: Watt = waiting.chain(open).map(|appeal| appeal.deposit).sum();
+    let held = state.module_balance(Module::Insurance);
+    ensure(deposits <= held, || format!("{deposits:?} of deposits, of which {held:?} are held"))
 }
 
 /// Of a step: what takes something from a provider is taken for an enforced model only, and beacons go on.

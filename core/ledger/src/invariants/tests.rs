@@ -7,9 +7,9 @@ use types::{
     Address, ChannelId, Hash32, Height, Lane, ModelId, Nonce, Nusd, Ppm, PublicKey, Signature,
     TimeMs, Watt,
     audit::{
-        AuditOutcome, Backend, Beacon, Calibration, ClosedRound, Commitment, CommitmentId,
-        Evidence, KeptEvidence, ModelStanding, ReceiptsCommitment, ReplayCounts, Responses, Round,
-        Said, Sanction, Seat, Standing, VerifierRecord,
+        Appeal, AuditOutcome, Backend, Beacon, Calibration, ClosedRound, Commitment, CommitmentId,
+        Effect, Evidence, KeptEvidence, ModelStanding, ReceiptsCommitment, ReplayCounts, Responses,
+        Round, Said, Sanction, Seat, Standing, VerifierRecord,
     },
     channel::{ChannelTerms, Voucher},
     genesis::{Bucket, Genesis, GenesisAccount, GenesisValidator, GenesisVesting, Params},
@@ -101,6 +101,7 @@ fn round() -> Round {
         reveal_by: TimeMs(700),
         closes_at: TimeMs(700),
         seats: vec![Seat { verifier: PAYER, said: Said::Nothing }],
+        appeal: None,
     }
 }
 
@@ -146,6 +147,10 @@ fn audit(state: &mut State) {
         would_be: Sanction::None,
         sanction: Sanction::None,
         planted: false,
+        height: Height(1),
+        effect: Effect::default(),
+        is_appeal: false,
+        appealed: false,
     });
 }
 
@@ -159,6 +164,11 @@ fn change_standing(state: &mut State, change: fn(&mut Standing)) {
     let mut standing = state.standing(&OPERATOR);
     change(&mut standing);
     state.standings.insert(OPERATOR, standing);
+}
+
+fn appeal(without: Address) -> Appeal {
+    let deposit = Watt::whole(1_000_000);
+    Appeal { without: vec![without], weak: true, deposit, effect: Effect::default() }
 }
 
 fn change_record(state: &mut State, change: fn(&mut VerifierRecord)) {
@@ -400,15 +410,15 @@ const DAMAGES: &[(&str, Damage)] = &[
     ("IX1", |state| state.closing.remove(&(TimeMs(700), commitment(7)))),
     ("IX1", |state| state.ripening.remove(&(0, commitment(0)))),
     ("AU1", |state| {
-        let commitment = *state.commitments.first().unwrap().1;
+        let commitment = state.commitments.first().unwrap().1.clone();
         state.put_commitment(commitment_of(NOBODY), Some(commitment));
     }),
     ("AU1", |state| {
-        let waits = *state.commitments.first().unwrap().1;
+        let waits = state.commitments.first().unwrap().1.clone();
         state.put_commitment(commitment(7), Some(waits));
     }),
     ("AU1", |state| {
-        let waits = *state.commitments.first().unwrap().1;
+        let waits = state.commitments.first().unwrap().1.clone();
         state.put_commitment(commitment(8), Some(Commitment { period: 9, ..waits }));
     }),
     ("AU1", |state| (10..50).for_each(|n| state.put_round(commitment(n), Some(round())))),
@@ -454,6 +464,8 @@ const DAMAGES: &[(&str, Damage)] = &[
         state.auditors.insert(PAYER, AuditorEntry { node_key: KEY, addrs: Vec::new() });
     }),
     ("AU10", |state| change_standing(state, |standing| standing.verifiers_paid = Watt(1))),
+    ("AU2", |state| change_round(state, |round| round.appeal = Some(appeal(PAYER)))),
+    ("AU11", |state| change_round(state, |round| round.appeal = Some(appeal(NOBODY)))),
     ("V1", |state| state.active.remove(&KEY)),
     ("V1", |state| {
         state.active.insert(KEY, ActiveValidator { operator: PAYER, power: 0 });

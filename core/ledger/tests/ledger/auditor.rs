@@ -236,6 +236,13 @@ impl Auditor {
                 self.pay(STAKE, STAKERS, debt);
                 self.pay(STAKE, *delegator, amount.0);
             }
+            Event::AppealMade { commitment, deposit, .. } => {
+                self.pay(commitment.provider, Module::Insurance.address(), deposit.0);
+            }
+            Event::AppealEnded { commitment, deposit, returned } => {
+                let to = if *returned { commitment.provider } else { TREASURY };
+                self.pay(Module::Insurance.address(), to, deposit.0);
+            }
             Event::VerifierPaid { verifier, amount, .. } => {
                 self.pay(TREASURY, *verifier, amount.0);
             }

@@ -120,7 +120,7 @@ fn the_digest_of_a_known_history_is_known() {
     world.apply("paul", redeem(vec![claim("gina", channel, 0, usd, usd)]));
     world.apply("paul", Action::UnbondProvider);
     world.apply("paul", Action::CloseChannel { channel });
-    expect!["1de3e7757172203e6a5160f3aab716b2589ef79d4aeef0d6aac5ecf26384e914"]
+    expect!["0c1b853970e51f0c301c1fe745c3a443c0ccb42a8d615159a29e0e5aa80f8d1e"]
         .assert_eq(&world.state.app_hash().to_string());
 }
 

@@ -4,6 +4,7 @@ mod rounds;
 mod world;
 
 mod adversaries;
+mod appeals;
 mod audits;
 mod audits_pay;
 mod bank;

@@ -77,7 +77,8 @@ fn seeds() -> Vec<u64> {
 
 /// Every action there is. Each is applied and each is refused for a reason of its own, which does not
 /// mean a wrong nonce or a fee that cannot be paid.
-const ACTIONS: [&str; 32] = [
+const ACTIONS: [&str; 33] = [
+    "appeal",
     "buy_credits",
     "claim_vested",
     "close_channel",
@@ -113,7 +114,7 @@ const ACTIONS: [&str; 32] = [
 ];
 
 /// Every error that histories as long as these reach.
-const CODES: [&str; 85] = [
+const CODES: [&str; 88] = [
     "account.insufficient_credits",
     "account.insufficient_watt",
     "amount.overflow",
@@ -124,8 +125,11 @@ const CODES: [&str; 85] = [
     "audit.late",
     "audit.mismatch",
     "audit.model_not_offered",
+    "audit.no_other_verifiers",
     "audit.no_round",
+    "audit.not_appealable",
     "audit.not_committer",
+    "audit.not_kept",
     "audit.not_planted",
     "audit.not_verifier",
     "audit.planted_repeated",
@@ -450,6 +454,7 @@ fn draw_genesis(seed: u64, rng: &mut Rng, genesis: &mut Genesis) {
     params.audits.mode = modes[(seed % 4) as usize];
     params.audits.enforced = vec![audits::MODELS[0]];
     params.audits.open_max = 4;
+    params.audits.appeal_deposit = Watt::whole(1);
     params.audits.verifiers = 2 + (seed % 2) as u32;
     params.audits.commit_ms = HOUR_MS;
     params.audits.reveal_ms = HOUR_MS;

@@ -58,9 +58,7 @@ impl Beacon {
 }
 
 /// A commitment that waits for its beacon.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
-)]
+#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 pub struct Commitment {
     pub receipts: ReceiptsCommitment,
     /// [`super::seal`].
@@ -70,6 +68,46 @@ pub struct Commitment {
     pub made_at: TimeMs,
     /// The period that this lies in; a beacon of a later one chooses the receipts.
     pub period: u64,
+    /// It was audited already, and its provider appealed.
+    pub appeal: Option<Appeal>,
+}
+
+/// What an appeal is against, and what it can take back.
+#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Appeal {
+    /// Who said what is appealed against, and is not asked again.
+    pub without: Vec<Address>,
+    /// One validator chose the beacon of that round.
+    pub weak: bool,
+    pub deposit: Watt,
+    pub effect: Effect,
+}
+
+/// What a round did to how its provider stands, slashes and refunds apart.
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Debug,
+    Default,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+)]
+pub struct Effect {
+    /// Added to the provider's failures.
+    pub bad: u64,
+    /// Passes that it had since the last failure before this one.
+    pub passes: u32,
+    /// Of the model, before and after.
+    pub quality_before: Ppm,
+    pub quality_after: Ppm,
+    /// The model was suspended by it.
+    pub suspended: bool,
+    /// The model was delisted by it, until this.
+    pub delisted_until: Option<TimeMs>,
 }
 
 /// A commitment that is being audited.
@@ -93,6 +131,7 @@ pub struct Round {
     pub closes_at: TimeMs,
     /// Who audits, in the order in which they were drawn. Distinct.
     pub seats: Vec<Seat>,
+    pub appeal: Option<Appeal>,
 }
 
 impl Round {
@@ -129,6 +168,8 @@ pub enum Said {
 pub struct ClosedRound {
     pub commitment: CommitmentId,
     pub receipts: ReceiptsCommitment,
+    /// The block in which they were committed to.
+    pub height: Height,
     pub beacon: Beacon,
     pub share: Ppm,
     pub closed_at: TimeMs,
@@ -142,6 +183,12 @@ pub struct ClosedRound {
     pub sanction: Sanction,
     /// Its receipts were of planted faults: nothing followed for the provider.
     pub planted: bool,
+    /// What an appeal could take back.
+    pub effect: Effect,
+    /// It was the round of an appeal.
+    pub is_appeal: bool,
+    /// Its provider appealed.
+    pub appealed: bool,
 }
 
 /// How a provider stands with the auditors.

@@ -165,6 +165,7 @@ fn verdicts_are_revealed_once_nobody_can_copy_them() {
         reveal_by: TimeMs(20),
         closes_at: TimeMs(20),
         seats,
+        appeal: None,
     };
     let committed = Said::Committed { hash: digest(1) };
     let waiting = round(vec![seat(Said::Nothing), seat(committed.clone())]);

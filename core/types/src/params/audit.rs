@@ -57,6 +57,8 @@ pub struct AuditParams {
     pub quality_weight: Ppm,
     /// What a verifier is paid for a verdict that scored something: more than its two transactions cost.
     pub pay: Watt,
+    /// What an appeal costs that does not pass.
+    pub appeal_deposit: Watt,
 }
 
 impl AuditParams {

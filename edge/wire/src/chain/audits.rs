@@ -50,6 +50,8 @@ pub struct RoundView {
     pub reveal_by: TimeMs,
     /// Its receipts are of planted faults, as the provider has said by now.
     pub planted: bool,
+    /// Its provider appealed, so others look again, at all receipts.
+    pub is_appeal: bool,
     pub verifiers: Vec<VerifierView>,
 }
 
@@ -64,7 +66,7 @@ impl RoundView {
             VerifierView { verifier: seat.verifier, committed, outcome }
         };
         let &Round { receipts, height, beacon, share, opened_at, commit_by, reveal_by, .. } = round;
-        let planted = round.planted;
+        let (planted, is_appeal) = (round.planted, round.appeal.is_some());
         RoundView {
             commitment,
             receipts,
@@ -75,6 +77,7 @@ impl RoundView {
             commit_by,
             reveal_by,
             planted,
+            is_appeal,
             verifiers: round.seats.iter().map(verifier).collect(),
         }
     }
@@ -103,6 +106,8 @@ pub struct CommitmentView {
     pub height: Height,
     pub made_at: TimeMs,
     pub period: u64,
+    /// It was audited already, and its provider appealed.
+    pub is_appeal: bool,
 }
 
 /// All that is kept of the audits of one provider.

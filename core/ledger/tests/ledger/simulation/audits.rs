@@ -72,6 +72,23 @@ impl Sim {
         (self.mostly(name), Action::RevealPlanted { commitment, salt })
     }
 
+    /// Mostly against a round that failed.
+    pub(super) fn appeal(&mut self) -> (&'static str, Action) {
+        let anyhow = self.below(8) == 0;
+        let failed = |outcome| matches!(outcome, AuditOutcome::Fail | AuditOutcome::Missing);
+        let rounds = self.world.state.closed_rounds();
+        let rounds = rounds.filter(|it| anyhow || failed(it.outcome)).take(6);
+        let rounds: Vec<CommitmentId> = rounds.map(|round| round.commitment).collect();
+        if rounds.is_empty() || self.below(20) == 0 {
+            let name = self.name();
+            let commitment = CommitmentId { provider: address(name), sequence: 9_999 };
+            return (name, Action::Appeal { commitment });
+        }
+        let commitment = self.pick(&rounds);
+        let name = NAMES.into_iter().find(|name| address(name) == commitment.provider);
+        (self.mostly(name.unwrap_or("poor")), Action::Appeal { commitment })
+    }
+
     pub(super) fn verdict(&mut self) -> (&'static str, Action) {
         let is_open = |said: &Said| *said == Said::Nothing;
         let Some((commitment, round, name)) = self.seat(is_open) else {

@@ -26,7 +26,7 @@ pub(super) const VALIDATORS: [&str; 5] = ["vera", "vito", "alice", "dora", "mall
 impl Sim {
     pub(super) fn operation(&mut self) -> (&'static str, Action) {
         let name = self.name();
-        match self.below(264) {
+        match self.below(270) {
             0..8 => (name, self.transfer()),
             8..24 => (name, self.purchase(name)),
             24..30 => (name, Action::RefundCredits { credits: self.credits(name) }),
@@ -92,6 +92,7 @@ impl Sim {
             246..250 => self.calibration(),
             250..256 => self.auditor(),
             256..264 => self.planted(),
+            264..270 => self.appeal(),
             _ => {
                 let buckets = [Bucket::Team, Bucket::Treasury, Bucket::Community];
                 (name, Action::ClaimVested { bucket: self.pick(&buckets) })

@@ -3,7 +3,7 @@
 use types::{
     Height, Ppm,
     audit::{
-        AuditOutcome, Backend, Beacon, ClosedRound, CommitmentId, Evidence, Identified,
+        AuditOutcome, Backend, Beacon, ClosedRound, CommitmentId, Effect, Evidence, Identified,
         KeptEvidence, MilliNats, ReceiptsCommitment, ReplayCounts, Responses, Sanction, Standing,
         Worth,
     },
@@ -30,6 +30,7 @@ pub(super) fn round() -> RoundView {
         commit_by: TIME,
         reveal_by: TIME,
         planted: false,
+        is_appeal: false,
         verifiers: vec![VerifierView {
             verifier: ADDRESS,
             committed: Some(HASH),
@@ -51,6 +52,17 @@ fn closed() -> ClosedRound {
         would_be: Sanction::None,
         sanction: Sanction::None,
         planted: false,
+        height: Height(1),
+        effect: Effect {
+            bad: 0,
+            passes: 0,
+            quality_before: Ppm::ONE,
+            quality_after: Ppm::ONE,
+            suspended: false,
+            delisted_until: Some(TIME),
+        },
+        is_appeal: false,
+        appealed: false,
     }
 }
 
@@ -80,6 +92,7 @@ pub(super) fn audits_of_provider() -> ProviderAuditsView {
             height: Height(1),
             made_at: TIME,
             period: 0,
+            is_appeal: false,
         }],
         open: vec![round()],
         closed: vec![closed()],

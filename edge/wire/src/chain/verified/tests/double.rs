@@ -118,6 +118,7 @@ pub(super) fn round(verifier: Address) -> Round {
         reveal_by: time,
         closes_at: time,
         seats,
+        appeal: None,
     }
 }
 
