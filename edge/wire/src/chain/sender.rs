@@ -18,9 +18,9 @@ use types::{
 
 use super::{Chain, ChainError, Event, TxOutcome, TxResult};
 
-/// How often a transaction is signed anew because the account's nonce or the fee had changed:
-/// somebody else may be using the same key.
-const SIGN_ATTEMPTS: u32 = 4;
+/// How often a transaction is signed anew because the account's nonce or the fee had changed: somebody else may be using
+/// the same key, as a validator and its auditor do. The pauses double, so the last ones are longer than a block takes.
+const SIGN_ATTEMPTS: u32 = 6;
 /// How often the same bytes are submitted when the answer was lost, and the pause after the first.
 const SUBMIT_ATTEMPTS: u32 = 4;
 const SUBMIT_PAUSE: Duration = Duration::from_millis(100);
@@ -101,7 +101,7 @@ impl TxSender {
     /// leaves open whether it happened.
     pub async fn send(&self, action: Action) -> Result<Applied, SendError> {
         let mut known = self.known.lock().await;
-        let mut attempt = 1;
+        let (mut attempt, mut pause) = (1, SUBMIT_PAUSE);
         loop {
             // Taken out, and put back only on success: whatever else happens, also that this
             // future is dropped, the next transaction asks the chain first.
@@ -120,7 +120,8 @@ impl TxSender {
                 Err(error) => return Err(error),
             }
             // What another holder of the key has sent needs a moment to come into a block.
-            tokio::time::sleep(SUBMIT_PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause *= 2;
         }
     }
 

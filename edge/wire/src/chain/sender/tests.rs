@@ -164,6 +164,10 @@ impl Chain for Double {
     async fn auditor(&self, _: Address) -> Result<Option<AuditorView>, ChainError> {
         Err(lost())
     }
+    async fn rounds_of(&self, _: Address) -> Result<Vec<RoundView>, ChainError> {
+        Err(lost())
+    }
+
     async fn round(&self, _: CommitmentId) -> Result<Option<RoundView>, ChainError> {
         Err(lost())
     }
@@ -213,7 +217,7 @@ async fn a_lost_answer_is_asked_for_again_and_nothing_happens_twice() {
 async fn a_nonce_that_somebody_else_used_is_replaced() {
     use Next::*;
     check(&[Applies, HasUsedTheNonce], 2, &["applied"; 2], (2, 3, 3)).await;
-    check(&[HasUsedTheNonce; 9], 1, &[code::NONCE_TOO_LOW], (0, 4, 4)).await;
+    check(&[HasUsedTheNonce; 9], 1, &[code::NONCE_TOO_LOW], (0, 6, 6)).await;
 }
 
 #[tokio::test(start_paused = true)]
