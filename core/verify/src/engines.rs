@@ -15,6 +15,8 @@ pub struct Drawing {
     pub is_proven: bool,
     /// Every token comes with its id, and so do the candidates.
     pub tells_ids: bool,
+    /// It never draws a token that is no text and ends nothing.
+    pub draws_text_only: bool,
 }
 
 impl Drawing {
@@ -29,14 +31,27 @@ impl Drawing {
         ];
         let (name, rest) = version.split_once(' ').unwrap_or((version, ""));
         match name {
-            "embedded" => {
-                Some(Drawing { samplers: &[Sampler::Gumbel], is_proven: true, tells_ids: true })
-            }
-            "llama.cpp" => Some(Drawing { samplers: LLAMA, is_proven: true, tells_ids: true }),
+            "embedded" => Some(Drawing {
+                samplers: &[Sampler::Gumbel],
+                is_proven: true,
+                tells_ids: true,
+                draws_text_only: true,
+            }),
+            "llama.cpp" => Some(Drawing {
+                samplers: LLAMA,
+                is_proven: true,
+                tells_ids: true,
+                draws_text_only: false,
+            }),
             "ollama" => {
                 let version = numbers(rest);
                 let samplers = if version >= OLLAMA_RUNS_LLAMA { LLAMA } else { OLLAMA };
-                let drawing = Drawing { samplers, is_proven: false, tells_ids: false };
+                let drawing = Drawing {
+                    samplers,
+                    is_proven: false,
+                    tells_ids: false,
+                    draws_text_only: false,
+                };
                 (version >= OLLAMA_REPORTS).then_some(drawing)
             }
             _ => None,

@@ -80,6 +80,8 @@ impl EmbeddedOptions {
 struct Loaded {
     weights: ModelWeights,
     tokenizer: Tokenizer,
+    /// Tokens that deliver no text and end nothing.
+    silent: Vec<u32>,
     template: ChatTemplate,
     context_tokens: u32,
     small: bool,
@@ -138,6 +140,24 @@ impl EmbeddedEngine {
         EmbeddedEngine::start(loaded, &path.display().to_string(), name, options)
     }
 
+    /// The id of the model in a GGUF file, without its weights. Blocks while it reads the whole file.
+    pub fn model_id(path: &Path) -> Result<ModelId, EngineError> {
+        let read = || {
+            let file = File::open(path)?;
+            let bytes = file.metadata()?.len();
+            let mut reader = BufReader::new(file);
+            let weights = digest(&mut reader)?;
+            reader.rewind()?;
+            let header = Header::read(&mut reader, bytes)?;
+            let tokenizer = Tokenizer::from_gguf(&header)?;
+            Ok((weights, template(&header, &tokenizer)?))
+        };
+        let id = read().map(|(weights, template): (Hash32, ChatTemplate)| {
+            ModelId::of(&weights, &template.digest())
+        });
+        id.map_err(|error: LoadError| not_a_model(&path.display().to_string(), &error))
+    }
+
     /// Loads a GGUF file that is part of the program, to be known as `name`.
     pub fn from_bytes(
         bytes: &'static [u8],
@@ -157,11 +177,7 @@ impl EmbeddedEngine {
         name: Option<String>,
         options: EmbeddedOptions,
     ) -> Result<EmbeddedEngine, EngineError> {
-        let failed = |error: LoadError| {
-            let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
-            let reason = format!("{error}{}", source.unwrap_or_default());
-            EngineError::Model { path: path.to_owned(), reason }
-        };
+        let failed = |error: LoadError| not_a_model(path, &error);
         let (weights, mut loaded) = loaded.map_err(failed)?;
         loaded.context_tokens = loaded.context_tokens.min(options.context_tokens_max).max(1);
         let model = EngineModel {
@@ -463,15 +479,26 @@ fn guarded<T>(score: impl FnOnce() -> Result<T, RunError>) -> Result<T, RunError
     })
 }
 
+fn not_a_model(path: &str, error: &LoadError) -> EngineError {
+    let source = std::error::Error::source(error).map(|source| format!(": {source}"));
+    let reason = format!("{error}{}", source.unwrap_or_default());
+    EngineError::Model { path: path.to_owned(), reason }
+}
+
+fn template(header: &Header, tokenizer: &Tokenizer) -> Result<ChatTemplate, LoadError> {
+    let source = header.text("tokenizer.chat_template");
+    ChatTemplate::new(source, tokenizer.bos_text(), tokenizer.eos_text())
+}
+
 fn read_model<R: Read + Seek>(reader: &mut R, bytes: u64) -> Result<Loaded, LoadError> {
     let header = Header::read(reader, bytes)?;
     let shape = header.check()?;
     let tokenizer = Tokenizer::from_gguf(&header)?;
-    let source = header.text("tokenizer.chat_template");
-    let template = ChatTemplate::new(source, tokenizer.bos_text(), tokenizer.eos_text())?;
+    let template = template(&header, &tokenizer)?;
     let weights = header.load(shape, reader)?;
     let small = bytes < SMALL_MODEL_BYTES;
-    Ok(Loaded { weights, tokenizer, template, context_tokens: shape.context_tokens, small })
+    let silent = tokenizer.silent().collect();
+    Ok(Loaded { weights, tokenizer, silent, template, context_tokens: shape.context_tokens, small })
 }
 
 fn digest<R: Read>(reader: &mut R) -> std::io::Result<Hash32> {

@@ -133,20 +133,24 @@ impl Run {
         let mut drawn = 0;
         loop {
             self.check_over()?;
+            // Tokens that are no text and no end are never drawn: what is not delivered could not be drawn again by whoever
+            // audits the answer.
+            for id in &self.loaded.silent {
+                if let Some(logit) = logits.get_mut(*id as usize) {
+                    *logit = f32::NEG_INFINITY;
+                }
+            }
             let token = sampler.draw(&logits);
             if self.loaded.tokenizer.is_end(token) {
                 self.deliver(stops.finish())?;
                 return Ok(FinishReason::Stop);
             }
-            // A special token in the middle of an answer is part of the context, and no text.
-            if let Some(piece) = self.piece(token, &logits)? {
-                drawn += 1;
-                match stops.push(piece) {
-                    Step::Continue(pieces) => self.deliver(pieces)?,
-                    Step::Stopped(pieces) => {
-                        self.deliver(pieces)?;
-                        return Ok(FinishReason::Stop);
-                    }
+            drawn += 1;
+            match stops.push(self.piece(token, &logits)?) {
+                Step::Continue(pieces) => self.deliver(pieces)?,
+                Step::Stopped(pieces) => {
+                    self.deliver(pieces)?;
+                    return Ok(FinishReason::Stop);
                 }
             }
             if self.request.tokens_max == Some(drawn)
@@ -171,13 +175,10 @@ impl Run {
         Ok(())
     }
 
-    fn piece(&self, token: u32, logits: &[f32]) -> Result<Option<TokenPiece>, RunError> {
+    fn piece(&self, token: u32, logits: &[f32]) -> Result<TokenPiece, RunError> {
         let distribution = Distribution::of(logits).ok_or(RunError::NotANumber)?;
         let tokenizer = &self.loaded.tokenizer;
         let bytes = tokenizer.delivered(token).to_vec();
-        if bytes.is_empty() {
-            return Ok(None);
-        }
         let alternative = |id: u32| Alternative {
             id: Some(id),
             bytes: tokenizer.name(id).to_vec(),
@@ -185,13 +186,13 @@ impl Run {
         };
         let asked = self.request.logprobs;
         let likeliest = distribution.likeliest(usize::from(asked.unwrap_or(0)));
-        Ok(Some(TokenPiece {
+        Ok(TokenPiece {
             span: Span::Text,
             id: Some(token),
             bytes,
             logprob_micros: asked.map(|_| distribution.logprob_micros(token)),
             alternatives: likeliest.into_iter().map(alternative).collect(),
-        }))
+        })
     }
 }
 

@@ -156,6 +156,22 @@ async fn what_was_begun_without_known_ids_is_read_as_text() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_no_text_and_no_end_is_never_drawn() {
+    let engine = engine();
+    let vocabulary = engine.vocabulary(engine.model().id).await.unwrap();
+    let silent = |id: u32| vocabulary.bytes(id) == Some(&[]) && !vocabulary.is_end(id);
+    let size = u32::try_from(vocabulary.size()).unwrap();
+    let count = (0..size).filter(|id| silent(*id)).count();
+    assert!(count > 0, "the model has such tokens");
+    // Of all candidates, as many as are told, none is one of them.
+    let request = InferenceRequest { logprobs: Some(20), ..text("Once upon a time") };
+    for piece in answer(&engine, request).await.pieces {
+        assert!(!piece.bytes.is_empty());
+        assert!(piece.alternatives.iter().all(|it| !it.id.is_some_and(silent)), "{piece:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_limit_on_tokens_ends_the_answer_as_length() {
     let engine = engine();
     for tokens in [1, 5] {
@@ -234,8 +250,8 @@ async fn log_probabilities_are_the_models_own_at_any_temperature() {
         assert_eq!(scores.len(), tokens.len() - 1);
         for (piece, score) in answer.pieces.iter().zip(&scores[from..]) {
             let told = piece.logprob_micros.unwrap();
-            // The prompt was read in one pass there and token by token here.
-            assert!(told.abs_diff(*score) <= 500, "{told} told, {score} scored");
+            // The prompt was read in one pass there and token by token here, and there tokens that are no text have a share.
+            assert!(told.abs_diff(*score) <= 2_000, "{told} told, {score} scored");
         }
     }
 }

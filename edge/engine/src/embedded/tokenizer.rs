@@ -156,6 +156,12 @@ impl Tokenizer {
         self.token(id).map_or(&[], |token| &token.bytes)
     }
 
+    /// Tokens that deliver no text and end nothing.
+    pub(super) fn silent(&self) -> impl Iterator<Item = u32> + '_ {
+        let ids = (0u32..).take(self.tokens.len());
+        ids.filter(|id| self.delivered(*id).is_empty() && !self.is_end(*id))
+    }
+
     /// What all ids stand for.
     pub(super) fn vocabulary(&self) -> Vocabulary {
         let ids = (0u32..).take(self.tokens.len());

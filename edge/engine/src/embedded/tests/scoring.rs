@@ -26,8 +26,16 @@ async fn logits_are_those_that_an_answer_was_drawn_from() {
     assert_eq!(stream.left(), answer.pieces.len() + 1);
     let positions = all(stream).await;
     assert_eq!(positions.len(), answer.pieces.len() + 1);
+    let vocabulary = engine.vocabulary(id).await.unwrap();
     for (piece, logits) in answer.pieces.iter().zip(&positions) {
-        let logits = verify::logits::Logits::new(logits).unwrap();
+        // Of the tokens that may be drawn.
+        let mut logits = logits.clone();
+        for (id, logit) in (0u32..).zip(&mut logits) {
+            if vocabulary.bytes(id) == Some(&[]) && !vocabulary.is_end(id) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
+        let logits = verify::logits::Logits::new(&logits).unwrap();
         let micros = |id| (logits.logprob(id) * 1e6).round() as i32;
         assert_eq!(Some(micros(piece.id.unwrap())), piece.logprob_micros);
         for told in &piece.alternatives {
