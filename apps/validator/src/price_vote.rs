@@ -2,7 +2,8 @@
 //!
 //! A price counts for a limited time, so a validator renews its vote well before that is over: it
 //! commits in one period, reveals in the next, and the block after that counts it. What to do next is
-//! a pure decision ([`next_step`]); the task around it waits and submits.
+//! a pure decision ([`next_step`]); the task around it waits and submits. It also votes, whatever the age of the price, while
+//! commitments to receipts wait for the beacon that comes with the votes.
 //!
 //! A commitment that is not revealed costs stake, so a restart must not lose the salt: it follows from the
 //! operator's key and the period, and the commitment stands on the ledger.
@@ -22,8 +23,9 @@ use crate::operator::{Operator, SendError};
 
 /// A vote is renewed when its age is this part of what the parameters allow.
 const RENEW_AT_PART: u64 = 3;
-/// Longest sleep: the machine's clock may be set, or stand still while it is suspended.
-const SLEEP_MAX: Duration = Duration::from_secs(30);
+/// Longest sleep: the machine's clock may be set, or stand still while it is suspended, and a beacon may be awaited meanwhile.
+const SLEEP_MAX: Duration = Duration::from_secs(5);
+const LOOKS_PER_PERIOD: u64 = 8;
 /// Pause after a vote that was not taken, for example while the operator has no WATT for the fee.
 const RETRY: Duration = Duration::from_secs(30);
 
@@ -67,6 +69,8 @@ struct View {
     counted_at: TimeMs,
     max_age_ms: u64,
     period_ms: u64,
+    /// Commitments to receipts wait for a beacon, which comes with the votes.
+    awaited: bool,
 }
 
 impl View {
@@ -92,15 +96,20 @@ fn next_step(view: &View, committed: Option<Committed>, revealed_in: Option<u64>
         Some(_) | None => {}
     }
     let renew_at = view.counted_at.plus_ms(view.max_age_ms / RENEW_AT_PART);
-    if view.now < renew_at {
+    if view.now < renew_at && !view.awaited {
         return Step::Wait { until: renew_at };
     }
     // What was revealed is counted by the first block after that period, for which the next period
     // leaves time enough.
     match revealed_in.map(|revealed| revealed.saturating_add(2)) {
-        Some(over) if period < over => Step::Wait { until: view.start_of(over) },
-        Some(_) | None => Step::Commit,
+        Some(over) if period < over => return Step::Wait { until: view.start_of(over) },
+        Some(_) | None => {}
     }
+    // A beacon is worth as much as validators reveal in one period: all begin in even ones.
+    if view.awaited && !period.is_multiple_of(2) {
+        return Step::Wait { until: view.start_of(period.saturating_add(1)) };
+    }
+    Step::Commit
 }
 
 /// The task's parts. It ends when it is dropped.
@@ -137,7 +146,9 @@ impl Voter {
                     }
                 }
             };
-            tokio::time::sleep(pause.min(SLEEP_MAX)).await;
+            // A period has several looks, so that none in which others vote is slept through.
+            let look = Duration::from_millis((view.period_ms / LOOKS_PER_PERIOD).max(1));
+            tokio::time::sleep(pause.min(SLEEP_MAX).min(look)).await;
         }
     }
 
@@ -149,6 +160,7 @@ impl Voter {
             counted_at: state.oracle().counted_at,
             max_age_ms: params.max_age_ms,
             period_ms: params.period_ms,
+            awaited: state.commitments().next().is_some(),
         }
     }
 
@@ -222,11 +234,18 @@ mod tests {
             counted_at: TimeMs(10_000),
             max_age_ms: 30_000,
             period_ms: 1_000,
+            awaited: false,
         };
+        let awaited = |now| View { awaited: true, ..view(now) };
         let committed = Some(Committed { period: 20, salt });
         let cases = [
             (view(10_000), None, None, Step::Wait { until: TimeMs(20_000) }),
             (view(20_000), None, None, Step::Commit),
+            // Somebody waits for the beacon.
+            (awaited(10_000), None, None, Step::Commit),
+            (awaited(11_500), None, None, Step::Wait { until: TimeMs(12_000) }),
+            (awaited(21_500), None, Some(21), Step::Wait { until: TimeMs(23_000) }),
+            (awaited(23_000), None, Some(21), Step::Wait { until: TimeMs(24_000) }),
             (view(20_300), committed, None, Step::Wait { until: TimeMs(21_000) }),
             (view(21_000), committed, None, Step::Reveal { salt }),
             (view(21_500), None, Some(21), Step::Wait { until: TimeMs(23_000) }),
