@@ -15,6 +15,7 @@ pub mod network;
 pub mod postgres;
 pub mod process;
 pub mod stream;
+pub mod testnet;
 
 use std::{
     fmt::Display,

@@ -45,8 +45,15 @@ impl Consumer {
 
     /// Asks for a plain answer; the response whatever its status.
     pub async fn ask(&self, body: &Value) -> reqwest::Response {
+        self.ask_with(body, &[]).await
+    }
+
+    /// The same with more headers.
+    pub async fn ask_with(&self, body: &Value, headers: &[(&str, &str)]) -> reqwest::Response {
         let url = format!("{}/chat/completions", self.base_url);
         let request = self.client.post(url).bearer_auth(&self.api_key).json(body).timeout(DEADLINE);
+        let request =
+            headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         request.send().await.unwrap()
     }
 
