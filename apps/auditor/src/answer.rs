@@ -51,6 +51,16 @@ pub enum AnswerError {
 }
 
 impl Answer {
+    /// How long its prompt is, about.
+    pub fn prompt_bytes(&self) -> usize {
+        match &self.prompt {
+            Prompt::Text(text) => text.len(),
+            Prompt::Chat(messages) => messages.iter().map(|it| it.content.len()).sum(),
+            // Vectors have no tokens.
+            Prompt::Inputs(_) => 0,
+        }
+    }
+
     /// Checks everything that can be checked without a model, and takes it apart.
     pub fn open(
         receipt: &Receipt,

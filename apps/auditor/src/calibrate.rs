@@ -89,7 +89,7 @@ impl Calibrating {
         let bet = verify::eprocess::HonestMean::of_ppm(500_000);
         let Some(mean) = bet else { return Ok(()) };
         let means = Means { l1: mean, l2: mean };
-        let (audit, ..) = audited(&answer, reference, means).await?;
+        let audit = audited(&answer, reference, means).await?;
         let findings = audit.findings();
         for (level, cell) in [(findings.l1, &mut self.l1), (findings.l2, &mut self.l2)] {
             if let Some(level) = level {

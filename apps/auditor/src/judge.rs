@@ -1,7 +1,7 @@
-//! What a verifier's own run of a model says of an answer.
+//! What a verifier's own run of a model says of answers.
 
 use engine::{Engine, EngineError};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use types::{
     Hash32, ModelId,
     audit::{AuditOutcome, Backend, Evidence, Identified, MilliNats, Responses, Worth},
@@ -16,6 +16,14 @@ use verify::{
 
 use crate::answer::Answer;
 
+/// ln 2 in thousandths of a nat, rounded up.
+const LN_2: i64 = 694;
+/// An answer looks bad from this evidence on: more than what choosing it costs.
+const SUSPECT: MilliNats = MilliNats(3_000);
+
+/// More than one answer in so many that ended for want of context, and nobody knows whether they were cut.
+const SHORT_PARTS: usize = 10;
+
 /// A model to compare an answer with, and the engine that runs it.
 #[derive(Clone, Copy, Debug)]
 pub struct Reference<'e> {
@@ -23,7 +31,7 @@ pub struct Reference<'e> {
     pub model: ModelId,
 }
 
-/// Why an answer could not be judged. Nothing of it speaks against its provider, but for the second.
+/// Why answers could not be judged. Nothing of it speaks against its provider, but for the second.
 #[derive(Debug, thiserror::Error)]
 pub enum JudgeError {
     #[error(transparent)]
@@ -32,23 +40,40 @@ pub enum JudgeError {
     ForeignToken { id: u32 },
 }
 
-/// What was found of one answer.
+/// What was found of answers.
 #[derive(Clone, Debug, Serialize)]
 pub struct Judged {
     pub outcome: AuditOutcome,
     /// Tokens that were scored.
     pub tokens: u32,
     pub replay: Counted,
-    /// What the replay, the count, the text and the ending say together.
+    /// The worst that replay, count, text and ending of an answer say together.
     pub finding: &'static str,
     pub ln_e: Option<MilliNats>,
     pub l1: Option<Level>,
     pub l2: Option<Level>,
     pub identified: Option<Identified>,
+    /// The evidence of each answer alone.
+    pub each: Vec<Option<MilliNats>>,
     /// The evidence after each token, or after some of many.
     pub trace: Vec<Step>,
-    #[serde(skip)]
-    pub findings: Findings,
+    /// As a verifier signs it.
+    pub evidence: Evidence,
+}
+
+impl Judged {
+    /// The answers that look bad by themselves, by number; none, if all do.
+    pub fn suspects(&self) -> Vec<usize> {
+        let is_bad = |ln_e: &Option<MilliNats>| ln_e.is_some_and(|it| it >= SUSPECT);
+        let bad = self.each.iter().enumerate().filter(|(_, ln_e)| is_bad(ln_e));
+        let bad: Vec<usize> = bad.map(|(number, _)| number).collect();
+        if bad.len() == self.each.len() { Vec::new() } else { bad }
+    }
+
+    /// How much it says against the provider: whether it fails, and then whether a cheaper model is named.
+    pub fn severity(&self) -> (bool, bool, Option<MilliNats>) {
+        (self.evidence.fails(), self.identified.is_some(), self.evidence.ln_e())
+    }
 }
 
 /// How tokens came out when they were drawn again from what was reported.
@@ -61,7 +86,7 @@ pub struct Counted {
 }
 
 /// What a level says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Level {
     /// Thousandths of a nat.
     pub ln_e: MilliNats,
@@ -72,42 +97,96 @@ pub struct Level {
 }
 
 /// A point of the picture.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Step {
     pub token: u32,
     pub l1: MilliNats,
     pub l2: MilliNats,
 }
 
-/// Judges an answer by the claimed model, and says which of the cheaper ones was served instead if one explains it.
-/// `receipt`: the digest by which the evidence names it.
+/// An answer, and the digest of its receipt, by which evidence names it.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample<'a> {
+    pub answer: &'a Answer,
+    pub receipt: Hash32,
+}
+
+/// Judges answers of one provider by the model that they claim, and says which of the cheaper ones was served instead if one
+/// explains them. `None`: there are none, or they claim different models.
 pub async fn judge(
-    answer: &Answer,
-    receipt: Hash32,
+    samples: &[Sample<'_>],
     claimed: Reference<'_>,
     cheaper: &[Reference<'_>],
     means: Means,
-) -> Result<Judged, JudgeError> {
-    let (audit, text, ending) = audited(answer, claimed, means).await?;
-    let findings = audit.findings();
+) -> Result<Option<Judged>, JudgeError> {
+    judge_chosen(samples, MilliNats(0), claimed, cheaper, means).await
+}
+
+/// The same of some of `all` answers, which were chosen because they look bad ([`Judged::suspects`]).
+///
+/// If it was bet, before looking, on each of the 2ⁿ sets of them being the one that is not of the model, the evidence is that on
+/// the set that was chosen, divided by 2ⁿ, at least. So n · ln 2 nats are taken from it, and it is still evidence: a provider
+/// that cheats now and then cannot hide it among honest answers.
+pub async fn judge_suspects(
+    suspects: &[Sample<'_>],
+    all: usize,
+    claimed: Reference<'_>,
+    cheaper: &[Reference<'_>],
+    means: Means,
+) -> Result<Option<Judged>, JudgeError> {
+    let choice = i64::try_from(all).unwrap_or(i64::MAX).saturating_mul(LN_2);
+    judge_chosen(suspects, MilliNats(choice), claimed, cheaper, means).await
+}
+
+async fn judge_chosen(
+    samples: &[Sample<'_>],
+    choice: MilliNats,
+    claimed: Reference<'_>,
+    cheaper: &[Reference<'_>],
+    means: Means,
+) -> Result<Option<Judged>, JudgeError> {
+    let Some(first) = samples.first() else { return Ok(None) };
+    if samples.iter().any(|sample| sample.answer.model != first.answer.model) {
+        return Ok(None);
+    }
+    let mut run = run(samples, claimed, means).await?;
+    run.findings.concede(choice);
+    let findings = run.findings;
     let mut references = Vec::new();
     for reference in cheaper {
         // One with another vocabulary explains nothing.
-        match audited(answer, *reference, means).await {
-            Ok((audit, ..)) => {
-                references.push((reference.model, Worth::Cheaper, audit.findings()));
-            }
+        match self::run(samples, *reference, means).await {
+            Ok(run) => references.push((reference.model, Worth::Cheaper, run.findings)),
             Err(JudgeError::ForeignToken { .. }) => {}
             Err(error) => return Err(error),
         }
     }
     let identified = identified(&findings, &references);
-    let tokens = u32::try_from(answer.tokens.len()).unwrap_or(u32::MAX);
-    let report = Report::new(findings.replay, answer.stated_tokens, tokens, text, ending);
-    let evidence = evidence(answer, receipt, &findings, identified);
+    Ok(Some(judged(samples, first.answer.model, &run, identified)))
+}
+
+fn judged(
+    samples: &[Sample<'_>],
+    model: ModelId,
+    run: &Run,
+    identified: Option<Identified>,
+) -> Judged {
+    let findings = run.findings;
+    let evidence = Evidence {
+        model,
+        backend: backend(),
+        responses: Responses::of(samples.iter().map(|it| it.receipt)).unwrap_or_default(),
+        tokens: findings.tokens,
+        replay: findings.replay,
+        l1: findings.l1.map(|level| level.ln_e),
+        l2: findings.l2.map(|level| level.ln_e),
+        identified,
+    };
+    let short = samples.iter().filter(|sample| is_short(sample.answer)).count();
+    let is_short = short.saturating_mul(SHORT_PARTS) > samples.len();
     let outcome = match verdict::outcome(&evidence) {
-        // Whatever the numbers say, its count, its text or its end is not what it states, or nobody knows.
-        AuditOutcome::Pass if report.finding() != Finding::Clean || is_short(answer) => {
+        // Whatever the numbers say, a count, a text or an end is not what it states, or nobody knows.
+        AuditOutcome::Pass if run.finding != Finding::Clean || is_short => {
             AuditOutcome::Inconclusive
         }
         outcome => outcome,
@@ -119,11 +198,11 @@ pub async fn judge(
         alone_at: level.alone_at,
     };
     let Counts { matched, excused, unexplained, unreported } = findings.replay;
-    Ok(Judged {
+    Judged {
         outcome,
         tokens: findings.tokens,
         replay: Counted { matched, excused, unexplained, unreported },
-        finding: match report.finding() {
+        finding: match run.finding {
             Finding::Clean => "clean",
             Finding::Audit => "audit",
             Finding::Suspend => "suspend",
@@ -132,9 +211,10 @@ pub async fn judge(
         l1: findings.l1.map(level),
         l2: findings.l2.map(level),
         identified,
-        trace: audit.trace().iter().map(step).collect(),
-        findings,
-    })
+        each: run.each.clone(),
+        trace: run.audit.trace().iter().map(step).collect(),
+        evidence,
+    }
 }
 
 /// Whether it is said to have ended for want of context: how much its provider has is not seen from here, and whoever cuts an
@@ -144,32 +224,59 @@ fn is_short(answer: &Answer) -> bool {
     answer.finish == FinishReason::Length && !answer.tokens_max.is_some_and(is_full)
 }
 
-/// As a verifier signs it. Candle computes as llama.cpp does on a processor of this kind.
-fn evidence(
-    answer: &Answer,
-    receipt: Hash32,
-    findings: &Findings,
-    identified: Option<Identified>,
-) -> Evidence {
-    let backend = if cfg!(target_arch = "aarch64") { Backend::CpuArm } else { Backend::CpuX86 };
-    Evidence {
-        model: answer.model,
-        backend,
-        responses: Responses::of([receipt]).unwrap_or_default(),
-        tokens: findings.tokens,
-        replay: findings.replay,
-        l1: findings.l1.map(|level| level.ln_e),
-        l2: findings.l2.map(|level| level.ln_e),
-        identified,
-    }
+/// Of this machine. Candle computes as llama.cpp does on a processor of this kind.
+pub fn backend() -> Backend {
+    if cfg!(target_arch = "aarch64") { Backend::CpuArm } else { Backend::CpuX86 }
 }
 
-/// Runs one model over the answer.
+/// One model run over all samples.
+struct Run {
+    audit: Audit,
+    /// Of all together.
+    findings: Findings,
+    /// The evidence of each alone.
+    each: Vec<Option<MilliNats>>,
+    /// The worst that replay, count, text and ending of one of them say together.
+    finding: Finding,
+}
+
+async fn run(
+    samples: &[Sample<'_>],
+    reference: Reference<'_>,
+    means: Means,
+) -> Result<Run, JudgeError> {
+    let samplers = samples.first().map_or(&[][..], |it| it.answer.drawing.samplers);
+    let mut audit = Audit::new(samplers, means);
+    let (mut finding, mut each) = (Finding::Clean, Vec::new());
+    for Sample { answer, .. } in samples {
+        let mut alone = Audit::new(samplers, means);
+        let (text, ending) = add(&mut [&mut audit, &mut alone], answer, reference).await?;
+        let alone = alone.findings();
+        let tokens = u32::try_from(answer.tokens.len()).unwrap_or(u32::MAX);
+        let report = Report::new(alone.replay, answer.stated_tokens, tokens, text, ending);
+        finding = finding.max(report.finding());
+        each.push(alone.ln_e());
+    }
+    Ok(Run { findings: audit.findings(), audit, each, finding })
+}
+
+/// Runs one model over one answer alone.
 pub(crate) async fn audited(
     answer: &Answer,
     reference: Reference<'_>,
     means: Means,
-) -> Result<(Audit, Check, Ending), JudgeError> {
+) -> Result<Audit, JudgeError> {
+    let mut audit = Audit::new(answer.drawing.samplers, means);
+    add(&mut [&mut audit], answer, reference).await?;
+    Ok(audit)
+}
+
+/// Runs one model over one more answer, for all these audits. Returns whether its tokens are its text, and how it ended.
+async fn add(
+    audits: &mut [&mut Audit],
+    answer: &Answer,
+    reference: Reference<'_>,
+) -> Result<(Check, Ending), JudgeError> {
     let Reference { engine, model } = reference;
     let vocabulary = engine.vocabulary(model).await?;
     let mut text = Concatenation::default();
@@ -197,23 +304,30 @@ pub(crate) async fn audited(
         tokens.pop();
     }
     let mut logits = engine.logits(model, &tokens, from).await?;
-    let mut audit = Audit::new(answer.drawing.samplers, means);
-    audit.begin(Some(&answer.profile));
+    for audit in audits.iter_mut() {
+        audit.begin(Some(&answer.profile));
+    }
     for token in &answer.tokens {
         let position = logits.recv().await.transpose()?.unwrap_or_default();
-        audit.push(token, Logits::new(&position).as_ref());
+        for audit in audits.iter_mut() {
+            audit.push(token, Logits::new(&position).as_ref());
+        }
     }
     let ending = match answer.finish {
         FinishReason::Stop if !ended_by_model => Ending::StopSequence { cut },
         FinishReason::Stop => {
             let position = logits.recv().await.transpose()?.unwrap_or_default();
-            // What of a stop sequence comes after its first token is not delivered.
-            let is_end = |id| {
-                let goes_on = |bytes| concatenation.goes_on_with(&stops, bytes);
-                (vocabulary.is_end(id) && !concatenation.has_begun(&stops))
-                    || vocabulary.bytes(id).is_some_and(goes_on)
-            };
-            Ending::EndOfGeneration(audit.end(None, Logits::new(&position).as_ref(), is_end))
+            let mut check = Check::Unknown;
+            for audit in audits.iter_mut() {
+                // What of a stop sequence comes after its first token is not delivered.
+                let is_end = |id| {
+                    let goes_on = |bytes| concatenation.goes_on_with(&stops, bytes);
+                    (vocabulary.is_end(id) && !concatenation.has_begun(&stops))
+                        || vocabulary.bytes(id).is_some_and(goes_on)
+                };
+                check = audit.end(None, Logits::new(&position).as_ref(), is_end);
+            }
+            Ending::EndOfGeneration(check)
         }
         // Fewer than asked for: the context was full.
         FinishReason::Length => match answer.tokens_max {
@@ -224,7 +338,7 @@ pub(crate) async fn audited(
         },
         FinishReason::Cancelled | FinishReason::Failed => Ending::Interrupted,
     };
-    Ok((audit, text, ending))
+    Ok((text, ending))
 }
 
 #[cfg(test)]
@@ -246,7 +360,8 @@ mod tests {
         let mean = |ppm| HonestMean::of_ppm(ppm).unwrap();
         let means = Means { l1: mean(70_000), l2: mean(21_000) };
         let reference = Reference { engine, model: engine.model().id };
-        let judged = judge(answer, Hash32([1; 32]), reference, &[], means).await.unwrap();
+        let sample = Sample { answer, receipt: Hash32([1; 32]) };
+        let judged = judge(&[sample], reference, &[], means).await.unwrap().unwrap();
         (judged.outcome, judged.finding)
     }
 

@@ -15,7 +15,9 @@ use validator::Peer;
 
 use crate::home::parse_peer;
 use amount::{parse_tag, parse_usd, parse_watt};
-pub(crate) use audit::{AuditArgs, AuditCalibrateArgs, AuditCheckArgs, AuditCommand};
+pub(crate) use audit::{
+    AuditArgs, AuditCalibrateArgs, AuditCheckArgs, AuditCommand, AuditShowArgs, AuditorArgs,
+};
 pub(crate) use gateway::{
     KeyArgs, KeyCommand, LimitArgs, OperatorArgs, OtlpArgs, UsageArgs, UsageFormat,
 };
@@ -200,6 +202,8 @@ pub(crate) struct UpArgs {
     pub(crate) otlp: OtlpArgs,
     #[command(flatten)]
     pub(crate) engines: EngineArgs,
+    #[command(flatten)]
+    pub(crate) auditor: AuditorArgs,
 }
 
 /// Which chain a part joins.
@@ -251,6 +255,9 @@ pub(crate) struct ProvideArgs {
     /// Earnings that are redeemed as soon as they add up to this, in USD
     #[arg(long, value_name = "USD", default_value = "0.01", value_parser = parse_usd)]
     pub(crate) redeem_at: Nusd,
+    /// Commit to what can be audited this often, if there is something
+    #[arg(long, value_name = "SECONDS", default_value_t = 3_600, value_parser = clap::value_parser!(u64).range(1..=43_200))]
+    pub(crate) commit_every: u64,
 }
 
 #[derive(Args)]
@@ -348,6 +355,8 @@ pub(crate) struct ValidatorArgs {
     /// in a local network the price that it began with, else it does not vote]
     #[arg(long, value_name = "USD", value_parser = parse_usd)]
     pub(crate) vote_price: Option<Nusd>,
+    #[command(flatten)]
+    pub(crate) auditor: AuditorArgs,
 }
 
 #[derive(Args)]

@@ -10,6 +10,7 @@ mod trust;
 
 mod run {
     //! Commands that run a part of the network until they are stopped.
+    pub(crate) mod auditor;
     pub(crate) mod engines;
     pub(crate) mod gateway;
     pub(crate) mod provide;

@@ -18,7 +18,7 @@ use types::{
 };
 use wire::{chain::ChannelView, serve::LaneState};
 
-use crate::record::Record;
+use crate::{audits::Audits, record::Record};
 
 /// One attempt to answer one request.
 #[derive(
@@ -102,6 +102,7 @@ pub(crate) struct Books {
     lanes: BTreeMap<LaneKey, LaneBook>,
     guards: BTreeMap<Attempt, TimeMs>,
     receipts: BTreeMap<Attempt, ReceiptPlace>,
+    audits: Audits,
 }
 
 impl Books {
@@ -121,13 +122,17 @@ impl Books {
                 let lane = self.lanes.entry(LaneKey { channel, lane }).or_default();
                 lane.charged = lane.charged.max(charged);
             }
-            Record::Ended { report } => self.end(id, &report.value),
+            Record::Ended { report } => {
+                self.end(id, &report.value);
+                self.audits.ended(&report);
+            }
             Record::Acknowledged { acknowledgement } => {
                 let ack = &acknowledgement.value;
                 let attempt = Attempt { request_id: ack.request_id, number: ack.attempt };
                 if let Some(place) = self.receipts.get_mut(&attempt) {
                     place.acknowledgement = Some(id);
                 }
+                self.audits.acknowledged(attempt);
             }
             Record::Lane { channel, lane, charged, voucher } => {
                 let lane = self.lanes.entry(LaneKey { channel, lane }).or_default();
@@ -137,6 +142,8 @@ impl Books {
             Record::Guard { attempt, at } => {
                 self.guards.insert(attempt, at);
             }
+            Record::Committing { root, part } => self.audits.commit(root, part),
+            Record::Uncommitted { root } => self.audits.uncommit(root),
         }
     }
 
@@ -211,10 +218,22 @@ impl Books {
         latest.into_iter().take(count).map(|(_, attempt)| attempt).collect()
     }
 
-    /// Forgets guards from before `guards_since` and receipts from before `receipts_since`.
-    pub(crate) fn forget_before(&mut self, guards_since: TimeMs, receipts_since: TimeMs) {
+    /// What can be audited, and what of it was committed to.
+    pub(crate) fn audits(&self) -> &Audits {
+        &self.audits
+    }
+
+    /// Forgets guards from before `guards_since`, receipts from before `receipts_since`, and what auditors can ask for
+    /// from before `openings_since`.
+    pub(crate) fn forget_before(
+        &mut self,
+        guards_since: TimeMs,
+        receipts_since: TimeMs,
+        openings_since: TimeMs,
+    ) {
         self.guards.retain(|_, at| *at >= guards_since);
         self.receipts.retain(|_, place| place.ended_at >= receipts_since);
+        self.audits.forget_before(openings_since);
     }
 
     /// Forgets the idle lanes of a channel that is closed: nothing of it can be claimed any more.

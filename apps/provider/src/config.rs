@@ -1,6 +1,6 @@
 //! What a provider is started with.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use engine::SharedEngine;
 use net::SharedEndpoint;
@@ -17,6 +17,8 @@ pub struct ProviderConfig {
     pub operator: Arc<dyn Sign>,
     /// Dials gateways. The provider is its only user and closes it at shutdown.
     pub endpoint: SharedEndpoint,
+    /// Dials auditors, under the same node key. As the other.
+    pub audit_endpoint: SharedEndpoint,
     pub chain: Arc<dyn Chain>,
     pub engines: Vec<SharedEngine>,
     pub pricing: Pricing,
@@ -36,6 +38,8 @@ pub struct ProviderConfig {
     /// How long a shutdown lets running requests go on.
     pub drain_ms: u64,
     pub receipts_retention_ms: u64,
+    /// How often is committed to what can be audited.
+    pub commit_interval: Duration,
     /// How long prompts and answers are kept for auditors.
     pub openings_retention_ms: u64,
     pub clock: Arc<dyn Clock>,
@@ -43,12 +47,19 @@ pub struct ProviderConfig {
     pub random: Random,
 }
 
+/// Whom a provider dials, each by a protocol of its own.
+#[derive(Clone, Debug)]
+pub struct Endpoints {
+    pub gateways: SharedEndpoint,
+    pub auditors: SharedEndpoint,
+}
+
 impl ProviderConfig {
     pub fn new(
         home: PathBuf,
         chain_id: ChainId,
         operator: Arc<dyn Sign>,
-        endpoint: SharedEndpoint,
+        Endpoints { gateways: endpoint, auditors: audit_endpoint }: Endpoints,
         chain: Arc<dyn Chain>,
         engines: Vec<SharedEngine>,
     ) -> ProviderConfig {
@@ -58,6 +69,7 @@ impl ProviderConfig {
             chain_id,
             operator,
             endpoint,
+            audit_endpoint,
             chain,
             engines,
             pricing: Pricing::default(),
@@ -70,6 +82,7 @@ impl ProviderConfig {
             gateways: Vec::new(),
             drain_ms: 10_000,
             receipts_retention_ms: 30 * DAY_MS,
+            commit_interval: Duration::from_secs(60 * 60),
             openings_retention_ms: DAY_MS,
             clock: Arc::new(SystemClock),
             random: system_random(),

@@ -121,11 +121,20 @@ impl Bookkeeper {
 
     /// Forgets what has become too old, and starts a new segment when the current one is long.
     /// Waits for the disk: call it where blocking is allowed.
-    pub(crate) fn tidy(&self, now: TimeMs, receipts_retention_ms: u64) -> Result<(), BooksError> {
+    pub(crate) fn tidy(
+        &self,
+        now: TimeMs,
+        receipts_retention_ms: u64,
+        openings_retention_ms: u64,
+    ) -> Result<(), BooksError> {
         let since = |ms: u64| TimeMs(now.0.saturating_sub(ms));
         // Held throughout: a record between checkpoint and new segment would be undone by a replay.
         let mut books = self.lock();
-        books.forget_before(since(GUARD_MS), since(receipts_retention_ms));
+        books.forget_before(
+            since(GUARD_MS),
+            since(receipts_retention_ms),
+            since(openings_retention_ms),
+        );
         if self.journal.segment_bytes() < SEGMENT_BYTES_MAX {
             return Ok(());
         }
@@ -246,7 +255,7 @@ mod tests {
         for record in [opened(1, 100), ended(1, 40), opened(2, 300), ended(2, 90)] {
             books.record(record).unwrap();
         }
-        books.tidy(TimeMs(GUARD_MS + 2), GUARD_MS).unwrap();
+        books.tidy(TimeMs(GUARD_MS + 2), GUARD_MS, GUARD_MS).unwrap();
         assert!(!books.read(|books| books.was_served(attempt(1))));
         assert!(books.read(|books| books.was_served(attempt(2))));
         assert_eq!(books.receipt(attempt(1)).unwrap(), None);

@@ -3,7 +3,7 @@
 //!
 //! What is decided is pure and stands apart from what is done: `admission` (is this order taken?),
 //! `session` (one request, a step machine), `books` (what is owed, rebuilt from the journal),
-//! `redeem` (what to claim). The rest is the shell that moves bytes between them, the network, the
+//! `redeem` (what to claim), `audits` (what can be audited). The rest is the shell that moves bytes between them, the network, the
 //! engines, the journal and the chain. The protocol is `docs/spec/serving.md`.
 //!
 //! It never links the ledger and opens no port.
@@ -14,10 +14,12 @@
 )]
 
 mod admission;
+mod audits;
 mod books;
 mod record;
 mod session;
 
+mod auditing;
 mod backoff;
 mod catalog;
 mod channels;
@@ -37,7 +39,7 @@ mod why;
 pub use admission::{ORDER_AGE_MS_MAX, TIMEOUT_MS_MAX};
 pub use books::{Attempt, StoredReceipt};
 pub use config::{
-    Clock, GatewayTarget, Pricing, ProviderConfig, Random, RedeemPolicy, SystemClock,
+    Clock, Endpoints, GatewayTarget, Pricing, ProviderConfig, Random, RedeemPolicy, SystemClock,
 };
 pub use journal::BooksError;
 pub use redeem::RedeemError;

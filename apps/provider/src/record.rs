@@ -5,16 +5,16 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use types::{
-    ChannelId, Lane, Nusd, TimeMs,
+    ChannelId, Hash32, Lane, Nusd, TimeMs,
     channel::Voucher,
     limits::{self, DecodeError},
     receipt::{Acknowledgement, ServiceReport},
     sign::Signed,
 };
 
-use crate::books::Attempt;
+use crate::{audits::AuditBatch, books::Attempt};
 
-/// Bytes of one record; a report with its names is below 1 KiB.
+/// Bytes of one record; a report with its names is below 1 KiB, a part of a batch to audit below 16 KiB.
 const RECORD_BYTES_MAX: usize = 16 * 1024;
 
 /// A record with its version.
@@ -46,6 +46,10 @@ pub(crate) enum Record {
     Lane { channel: ChannelId, lane: Lane, charged: Nusd, voucher: Option<Signed<Voucher>> },
     /// Part of a checkpoint: an attempt that must not be served again yet.
     Guard { attempt: Attempt, at: TimeMs },
+    /// These answers are being committed to, so that a round may ask for them: the next of those under this root.
+    Committing { root: Hash32, part: AuditBatch },
+    /// They were not, after all.
+    Uncommitted { root: Hash32 },
 }
 
 impl Record {

@@ -9,9 +9,10 @@ use tokio::{
     time::MissedTickBehavior,
 };
 use types::{ModelId, Nusd, PublicKey, Watt, state::ProviderProfile};
-use wire::chain::{ChainError, GatewayView};
+use wire::chain::ChainError;
 
 use crate::{
+    auditing::{self, Opener},
     books::{Attempt, StoredReceipt},
     config::ProviderConfig,
     heartbeat::Heartbeat,
@@ -199,8 +200,11 @@ async fn run(shared: Arc<Shared>) {
         std::future::pending::<()>().await;
     };
     let (redeeming, seen) = (keep_redeemed(&shared), keep_seen(&shared));
+    let committing = every(&shared, shared.config.commit_interval, || keep_committed(&shared));
+    let opening = keep_opened(&shared);
+    let audits = async { tokio::join!(committing, opening) };
     let serving = async {
-        tokio::join!(links, catalog, listing, tidying, reporting, redeeming, seen);
+        tokio::join!(links, catalog, listing, tidying, reporting, redeeming, seen, audits);
     };
     tokio::select! {
         () = serving => {}
@@ -210,6 +214,7 @@ async fn run(shared: Arc<Shared>) {
         shared.failed(&error);
     }
     shared.config.endpoint.close().await;
+    shared.config.audit_endpoint.close().await;
     tidy(&shared).await;
     keep_why(&shared).await;
 }
@@ -334,7 +339,7 @@ async fn gateways(
     let own = shared.config.endpoint.node_key();
     let views = views.iter().filter(|view| view.node_key != own).take(GATEWAYS_MAX);
     let resolved = futures::future::join_all(
-        views.map(|view| resolve(view).map(|addrs| (view.node_key, addrs))),
+        views.map(|view| resolve(view.node_key, &view.addrs).map(|addrs| (view.node_key, addrs))),
     );
     let mut listed: BTreeMap<_, _> = resolved.await.into_iter().collect();
     for target in &shared.config.gateways {
@@ -343,16 +348,16 @@ async fn gateways(
     Ok(listed)
 }
 
-/// The socket addresses of a gateway; names are looked up.
-async fn resolve(view: &GatewayView) -> Vec<std::net::SocketAddr> {
+/// The socket addresses of a node; names are looked up.
+pub(crate) async fn resolve(node_key: PublicKey, named: &[String]) -> Vec<std::net::SocketAddr> {
     let mut addrs = Vec::new();
-    for addr in view.addrs.iter().take(types::limits::GATEWAY_ADDRS_MAX) {
+    for addr in named.iter().take(types::limits::GATEWAY_ADDRS_MAX) {
         match tokio::time::timeout(RESOLVE_WAIT, tokio::net::lookup_host(addr.as_str())).await {
             Ok(Ok(found)) => addrs.extend(found.take(types::limits::GATEWAY_ADDRS_MAX)),
             Ok(Err(error)) => {
-                tracing::warn!(gateway = %view.node_key, addr, %error, "provider.resolve")
+                tracing::warn!(node = %node_key, addr, %error, "provider.resolve")
             }
-            Err(_) => tracing::warn!(gateway = %view.node_key, addr, "provider.resolve timed out"),
+            Err(_) => tracing::warn!(node = %node_key, addr, "provider.resolve timed out"),
         }
     }
     addrs
@@ -376,6 +381,34 @@ async fn keep_redeemed(shared: &Shared) {
         };
         if let Err(error) = redeem(shared, urgency).await {
             shared.failed(&error);
+        }
+    }
+}
+
+/// Commits to what can be audited.
+async fn keep_committed(shared: &Shared) {
+    if let Err(error) = auditing::commit(shared).await {
+        shared.failed(&error);
+    }
+}
+
+/// Opens what auditors are to see. Ends when we leave.
+async fn keep_opened(shared: &Shared) {
+    let mut opener = Opener::default();
+    loop {
+        let looked = tokio::select! {
+            biased;
+            () = shared.leaving.cancelled() => return,
+            looked = opener.look(shared) => looked,
+        };
+        let wait = looked.unwrap_or_else(|error| {
+            shared.failed(&error);
+            Opener::RETRY
+        });
+        tokio::select! {
+            biased;
+            () = shared.leaving.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
         }
     }
 }
@@ -414,7 +447,9 @@ async fn tidy(shared: &Arc<Shared>) {
     let shared_too = Arc::clone(shared);
     let tidied = tokio::task::spawn_blocking(move || {
         let (now, config) = (shared_too.now(), &shared_too.config);
-        shared_too.books.tidy(now, config.receipts_retention_ms)?;
+        let (receipts_ms, openings_ms) =
+            (config.receipts_retention_ms, config.openings_retention_ms);
+        shared_too.books.tidy(now, receipts_ms, openings_ms)?;
         Ok::<_, BooksError>(shared_too.openings.tidy(now, config.openings_retention_ms)?)
     });
     match tidied.await {

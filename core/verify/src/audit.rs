@@ -364,6 +364,13 @@ fn both(one: MilliNats, other: MilliNats) -> MilliNats {
 }
 
 impl Findings {
+    /// Takes so much from the evidence of both levels, because what was looked at was chosen.
+    pub fn concede(&mut self, choice: MilliNats) {
+        for level in [&mut self.l1, &mut self.l2].into_iter().flatten() {
+            level.ln_e = MilliNats(level.ln_e.0.saturating_sub(choice.0));
+        }
+    }
+
     /// The evidence of both levels; `None` if nothing was scored.
     pub fn ln_e(&self) -> Option<MilliNats> {
         match (self.l1, self.l2) {

@@ -102,6 +102,9 @@ pub trait Chain: Send + Sync + std::fmt::Debug {
     async fn auditor(&self, operator: Address) -> Result<Option<AuditorView>, ChainError>;
     /// A commitment that is being audited. `None`: it is not, or not any more.
     async fn round(&self, commitment: CommitmentId) -> Result<Option<RoundView>, ChainError>;
+    /// Commitments of a provider that are being audited. Nothing proves that none is left out, nor that there is such a
+    /// round: ask for [`Chain::round`].
+    async fn rounds_of(&self, provider: Address) -> Result<Vec<RoundView>, ChainError>;
     async fn supply(&self) -> Result<SupplyView, ChainError>;
     /// Submits and waits until the transaction is in a durable block or refused.
     async fn submit(&self, tx: &SignedTx) -> Result<TxOutcome, ChainError>;

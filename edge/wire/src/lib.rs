@@ -7,6 +7,8 @@
 pub mod frame;
 pub mod serve;
 
+pub mod audit;
+
 pub mod api;
 pub mod chain;
 pub mod otlp;

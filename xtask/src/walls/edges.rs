@@ -38,8 +38,8 @@ pub(super) const ALLOWED: Table = &[
     // `engine`: an upstream of a gateway is an engine that somebody else runs (ADR 13).
     // `verify`: it replays what it streams.
     ("gateway", &["types", "market", "verify", "keys", "wire", "net", "store", "engine"]),
-    // `verify`: the arithmetic of an audit; `engine`: a model is run over the answer.
-    ("auditor", &["types", "verify", "wire", "engine"]),
+    // `verify`: the arithmetic of an audit; `engine`: a model is run over the answer; `net`: providers open it.
+    ("auditor", &["types", "verify", "keys", "wire", "net", "engine"]),
     // `keys`: the page recomputes the signatures of the receipts it shows.
     ("web", &["types", "keys", "wire", "gateway"]),
     (
@@ -92,6 +92,8 @@ const NEVER_LINKED: &[(&str, &str)] = &[
     ("provider", "ledger"),
     ("gateway", "provider"),
     ("provider", "gateway"),
+    ("auditor", "ledger"),
+    ("auditor", "provider"),
     ("web", "ledger"),
 ];
 

@@ -1,8 +1,9 @@
 //! Arguments of `peerwatt audit`.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Subcommand};
+use types::audit::CommitmentId;
 
 use super::{GatewayClientArgs, ledger::AtArgs};
 
@@ -22,6 +23,8 @@ pub(crate) enum AuditCommand {
     ///
     /// What an audit bets against: 1.5 times the worst of such means.
     Calibrate(AuditCalibrateArgs),
+    /// Show what this data folder's auditor found in a round: verdict, evidence, picture
+    Show(AuditShowArgs),
     /// Show what validators have audited, and what came of it
     List {
         #[command(flatten)]
@@ -63,7 +66,44 @@ pub(crate) struct AuditCalibrateArgs {
     /// Answers that are measured
     #[arg(long, value_name = "COUNT", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) responses: u32,
+    /// Publish the means on the ledger, as the validator whose key is `validator`
+    #[arg(long)]
+    pub(crate) publish: bool,
+    #[command(flatten)]
+    pub(crate) at: AtArgs,
     /// The most tokens of each
     #[arg(long, value_name = "COUNT", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=4_096))]
     pub(crate) tokens: u32,
+}
+
+#[derive(Args)]
+pub(crate) struct AuditShowArgs {
+    /// The round, as `peerwatt audit list` shows it, `watt1…/NUMBER`
+    pub(crate) round: CommitmentId,
+    /// Write the evidence over the tokens as a picture
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+}
+
+/// How a validator audits providers.
+#[derive(Args, Clone)]
+pub(crate) struct AuditorArgs {
+    /// Do not audit: no round draws this validator
+    #[arg(long)]
+    pub(crate) no_audits: bool,
+    /// Folder of GGUF files that audits may run, besides the built-in model; who lacks a model abstains
+    #[arg(long, value_name = "FOLDER", conflicts_with = "no_audits")]
+    pub(crate) audit_models: Option<PathBuf>,
+    /// A server with OpenAI's API that runs a model for audits: llama-server; may be repeated
+    #[arg(long, value_name = "URL", conflicts_with = "no_audits")]
+    pub(crate) audit_engine: Vec<String>,
+    /// Where providers open what is audited, UDP [default: the address of --peer-listen, with the port number of the chain API]
+    #[arg(long, value_name = "ADDR", conflicts_with = "no_audits")]
+    pub(crate) audit_listen: Option<SocketAddr>,
+    /// Address under which providers reach --audit-listen, HOST:PORT, if it is another; may be repeated
+    #[arg(long, value_name = "ADDR", conflicts_with = "no_audits")]
+    pub(crate) audit_advertise: Vec<String>,
+    /// Tokens that are scored for one verdict; a model takes about as long for one as when it makes one
+    #[arg(long, value_name = "TOKENS", default_value_t = 16_384, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) audit_tokens: u64,
 }

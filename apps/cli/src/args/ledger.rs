@@ -157,6 +157,17 @@ pub(crate) enum ProviderCommand {
     },
     /// Show one provider as the ledger has it
     Show(WhoseArgs),
+    /// Show what audits say of one provider: its name, its rounds, what waits and what follows
+    Audits(WhoseArgs),
+    /// Have a round that failed audited again, all its receipts and by other verifiers
+    ///
+    /// Costs a deposit, which comes back if they pass it.
+    Appeal {
+        /// The round, as `peerwatt provider audits` shows it, watt1…/NUMBER
+        round: CommitmentId,
+        #[command(flatten)]
+        tx: TxArgs,
+    },
     /// List all providers
     List(AtArgs),
     /// Show why gateways passed over the provider of this data folder, and what would change it

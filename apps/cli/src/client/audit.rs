@@ -5,24 +5,33 @@ use std::{fs, path::PathBuf, sync::Arc};
 use anyhow::{Context, bail};
 use auditor::{
     answer::Answer,
-    calibrate::{Calibrating, Measured},
-    judge::{JudgeError, Judged, Level, Reference, judge},
+    calibrate::{Calibrating, Cell, Measured},
+    docket::Docket,
+    judge::{JudgeError, Judged, Level, Reference, Sample, backend, judge},
     picture,
 };
 use engine::{EmbeddedEngine, OpenAiEngine, OpenAiOptions, SharedEngine};
 use types::{
-    RequestId,
-    audit::{AuditOutcome, ClosedRound, MilliNats},
+    ModelId, Ppm, RequestId, TimeMs,
+    audit::{
+        AuditOutcome, Calibration, ClosedRound, HONEST_MEAN_PPM_MIN, MilliNats, ReceiptsCommitment,
+    },
     receipt::report_hash,
+    tx::Action,
 };
 use verify::{audit::Means, eprocess::HonestMean};
-use wire::serve::Opening;
+use wire::{
+    chain::{ProviderAuditsView, RoundView, TxSender},
+    serve::Opening,
+};
 
 use super::{actor::connect, api::Api};
 use crate::{
-    args::{AtArgs, AuditArgs, AuditCalibrateArgs, AuditCheckArgs, AuditCommand, Common},
+    args::{
+        AtArgs, AuditArgs, AuditCalibrateArgs, AuditCheckArgs, AuditCommand, AuditShowArgs, Common,
+    },
     home::Home,
-    output::Output,
+    output::{Output, percent, utc},
     run::engines,
 };
 
@@ -32,7 +41,8 @@ const ROUNDS_SHOWN: usize = 100;
 pub(crate) async fn run(common: Common, args: AuditArgs, output: Output) -> anyhow::Result<()> {
     match args.command {
         AuditCommand::Check(args) => check(&common, args, output).await,
-        AuditCommand::Calibrate(args) => calibrate(args, output).await,
+        AuditCommand::Calibrate(args) => calibrate(&common, args, output).await,
+        AuditCommand::Show(args) => show(&common, &args, output),
         AuditCommand::List { at } => list(&common, &at, output).await,
     }
 }
@@ -65,8 +75,9 @@ async fn check(common: &Common, args: AuditCheckArgs, output: Output) -> anyhow:
     let mean = |ppm| HonestMean::of_ppm(ppm).context("a mean is 1 to 999 999 millionths");
     let means = Means { l1: mean(args.l1_mean)?, l2: mean(args.l2_mean)? };
     output.progress(format_args!("running the model over {} tokens …", answer.tokens.len()));
-    let judged = match judge(&answer, report, reference(&claimed), &others, means).await {
-        Ok(judged) => judged,
+    let sample = Sample { answer: &answer, receipt: report };
+    let judged = match judge(&[sample], reference(&claimed), &others, means).await {
+        Ok(judged) => judged.context("there is nothing to judge")?,
         Err(error @ JudgeError::ForeignToken { .. }) => {
             bail!("{error}: whatever was served, it is not that model")
         }
@@ -108,15 +119,6 @@ fn describe(answer: &Answer, judged: &Judged) -> String {
             replay.matched, replay.excused, replay.unexplained, replay.unreported, judged.finding
         ),
     ];
-    let level = |name: &str, level: &Level| {
-        let at = level.alone_at.map(|at| format!(", enough alone after {at} tokens"));
-        format!(
-            "{name}: ln E {} (closer from 9.2, enough alone from 20.7), mean score {:.4}{}",
-            nats(level.ln_e),
-            f64::from(level.mean_ppm) / 1e6,
-            at.unwrap_or_default()
-        )
-    };
     lines.extend(judged.l1.as_ref().map(|it| level("log-probabilities beside ours", it)));
     lines.extend(judged.l2.as_ref().map(|it| level("draws from our own logits", it)));
     lines.extend(judged.identified.map(|it| {
@@ -125,11 +127,25 @@ fn describe(answer: &Answer, judged: &Judged) -> String {
     lines.join("\n")
 }
 
+fn level(name: &str, level: &Level) -> String {
+    let at = level.alone_at.map(|at| format!(", enough alone after {at} tokens"));
+    format!(
+        "{name}: ln E {} (closer from 9.2, enough alone from 20.7), mean score {:.4}{}",
+        nats(level.ln_e),
+        f64::from(level.mean_ppm) / 1e6,
+        at.unwrap_or_default()
+    )
+}
+
 fn nats(milli: MilliNats) -> String {
     format!("{:.3}", milli.0 as f64 / 1e3)
 }
 
-async fn calibrate(args: AuditCalibrateArgs, output: Output) -> anyhow::Result<()> {
+async fn calibrate(
+    common: &Common,
+    args: AuditCalibrateArgs,
+    output: Output,
+) -> anyhow::Result<()> {
     let reference_engine = open(args.model).await?;
     let served: Option<SharedEngine> = match &args.engine_url {
         None => None,
@@ -175,26 +191,130 @@ async fn calibrate(args: AuditCalibrateArgs, output: Output) -> anyhow::Result<(
         level("log-probabilities (--l1-mean)", &cell.l1),
         level("draws (--l2-mean)", &cell.l2),
     );
+    if args.publish {
+        publish(common, &args.at, model, &cell, output).await?;
+    }
     output.result(&cell, text)
+}
+
+/// Tells the ledger what was measured, so that evidence by it counts.
+async fn publish(
+    common: &Common,
+    at: &AtArgs,
+    model: ModelId,
+    cell: &Cell,
+    output: Output,
+) -> anyhow::Result<()> {
+    let mean = |level: &Measured| {
+        let honest = level.honest_ppm.map(|ppm| ppm.max(HONEST_MEAN_PPM_MIN));
+        honest
+            .and_then(Ppm::new)
+            .context("too few answers to publish a mean; measure more with --responses")
+    };
+    let calibration = Calibration { l1: mean(&cell.l1)?, l2: mean(&cell.l2)?, tokens: cell.tokens };
+    let home = Home::open(common)?;
+    let key = home.key("validator")?;
+    let sender = TxSender::new(Arc::new(connect(&home, at)?), Arc::new(key));
+    let action = Action::PublishCalibration { model, backend: backend(), calibration };
+    let sent = sender.send(action).await.context("publishing the means")?;
+    output.progress(format_args!("published in {}, block {}", sent.id, sent.height));
+    Ok(())
+}
+
+fn show(common: &Common, args: &AuditShowArgs, output: Output) -> anyhow::Result<()> {
+    let reports = Home::open(common)?.part("auditor").join("reports");
+    let report = Docket::open(&reports)?.read(&args.round)?;
+    let report = report.with_context(|| {
+        format!(
+            "no auditor of this data folder has judged {}; `peerwatt audit list` shows the rounds",
+            args.round
+        )
+    })?;
+    if let Some(path) = &args.svg {
+        let written = fs::write(path, picture::svg(&report.trace));
+        written.with_context(|| format!("writing the picture to {}", path.display()))?;
+    }
+    let evidence = report.verdict.evidence.as_ref();
+    let mut lines = vec![
+        format!("{}: {}", args.round, report.verdict.outcome.name()),
+        format!(
+            "{} of {} receipts of {} chosen, {} opened, {} scored, {} tokens",
+            report.chosen,
+            report.receipts.count,
+            report.receipts.model,
+            report.opened,
+            report.scored,
+            evidence.map_or(0, |it| it.tokens)
+        ),
+    ];
+    lines.extend(report.l1.as_ref().map(|it| level("log-probabilities beside ours", it)));
+    lines.extend(report.l2.as_ref().map(|it| level("draws from our own logits", it)));
+    lines.extend(evidence.and_then(|it| it.identified).map(|it| {
+        format!("the model {} explains the answers by {} nats more", it.model, nats(it.ratio))
+    }));
+    output.result(&report, lines.join("\n"))
 }
 
 async fn list(common: &Common, at: &AtArgs, output: Output) -> anyhow::Result<()> {
     let audits = connect(&Home::open(common)?, at)?.audits(None, ROUNDS_SHOWN).await?;
-    let closed = |it: &ClosedRound| {
-        let said = it.verdicts.iter().map(|(_, said)| said.map_or("nothing", AuditOutcome::name));
-        format!(
-            "{}  {} receipts of {}: {} (verifiers said {}), which would be {}, and was {}",
-            it.commitment.provider,
-            it.receipts.count,
-            it.receipts.model,
-            it.outcome.name(),
-            said.collect::<Vec<_>>().join(", "),
-            it.would_be.name(),
-            it.sanction.name()
-        )
-    };
     let (open, last) = (audits.open.len(), audits.closed.len());
     let mut lines = vec![format!("{open} rounds open, the last {last} closed:")];
-    lines.extend(audits.closed.iter().map(closed));
+    lines.extend(audits.open.iter().map(describe_open));
+    lines.extend(audits.closed.iter().map(describe_closed));
     output.result(&audits, lines.join("\n"))
+}
+
+fn describe_open(round: &RoundView) -> String {
+    let done = round.verifiers.iter().filter(|it| it.committed.is_some() || it.outcome.is_some());
+    let (done, all) = (done.count(), round.verifiers.len());
+    let ReceiptsCommitment { model, count, .. } = round.receipts;
+    let what = if round.is_appeal { "an appeal, " } else { "" };
+    format!(
+        "{}  {what}open: {count} receipts of {model}, {done} of {all} verdicts, due {}",
+        round.commitment,
+        utc(round.commit_by)
+    )
+}
+
+fn describe_closed(round: &ClosedRound) -> String {
+    let said = round.verdicts.iter().map(|(_, said)| said.map_or("nothing", AuditOutcome::name));
+    let said = said.collect::<Vec<_>>().join(", ");
+    let ReceiptsCommitment { model, count, .. } = round.receipts;
+    let notes = [
+        (round.planted, "; planted, so it was about its verifiers"),
+        (round.is_appeal, "; an appeal"),
+        (round.appealed, "; appealed against"),
+    ];
+    let notes: String = notes.iter().filter(|(holds, _)| *holds).map(|(_, note)| *note).collect();
+    let (outcome, would_be, done) =
+        (round.outcome.name(), round.would_be.name(), round.sanction.name());
+    format!(
+        "{}  {count} receipts of {model}: {outcome} (verifiers said {said}), which would be {would_be}, and was {done}{notes}",
+        round.commitment
+    )
+}
+
+/// What is kept of the audits of one provider.
+pub(super) fn describe_provider(audits: &ProviderAuditsView) -> String {
+    let ProviderAuditsView { provider, standing, reputation, share, waiting, open, closed, models } =
+        audits;
+    let mut lines = vec![format!(
+        "{provider}: reputation {}, {} of its receipts are audited, {} commitments wait",
+        percent(*reputation),
+        percent(*share),
+        waiting.len()
+    )];
+    let until = |what: &str, at: Option<TimeMs>| at.map(|at| format!("  {what} {}", utc(at)));
+    lines.extend(until("all of its receipts are audited until", standing.escalated_until));
+    lines.extend(until("its claims wait until", standing.held_until));
+    lines.extend(until("it has opened nothing since", standing.missing_since));
+    for model in models {
+        let state = [(model.suspended, ", suspended"), (!model.enforced, ", not enforced")];
+        let state: String = state.iter().filter(|(holds, _)| *holds).map(|(_, it)| *it).collect();
+        lines.push(format!("  {}: quality {}{state}", model.model, percent(model.quality)));
+        lines.extend(until("  delisted until", model.delisted_until));
+    }
+    lines.extend(open.iter().map(describe_open));
+    lines.extend(closed.iter().map(describe_closed));
+    lines.join("\n")
 }

@@ -11,7 +11,7 @@ use wire::chain::{Chain, ProviderView};
 
 use super::{
     actor::{Actor, connect, whose},
-    why,
+    audit, why,
 };
 use crate::{
     args::{Common, ProviderArgs, ProviderCommand, TxArgs},
@@ -62,6 +62,17 @@ pub(crate) async fn run(common: Common, args: ProviderArgs, output: Output) -> a
             let entry = connect(&home, &args.at)?.provider(address).await?;
             let entry = entry.with_context(|| format!("{address} is not a provider"))?;
             output.result(&entry, describe(&entry))
+        }
+        ProviderCommand::Audits(args) => {
+            let address = whose(&home, &args, KEY)?;
+            let audits = connect(&home, &args.at)?.audits_of(address).await?;
+            output.result(&audits, audit::describe_provider(&audits))
+        }
+        ProviderCommand::Appeal { round, tx } => {
+            let done = format!(
+                "{round} waits for its second round; keep providing, so that it can be opened"
+            );
+            open(&tx)?.act(Action::Appeal { commitment: round }, &done, output).await
         }
         ProviderCommand::Why(args) => why::run(&home, args, output),
         ProviderCommand::List(at) => {

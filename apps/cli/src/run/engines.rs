@@ -14,7 +14,7 @@ use types::price::Price;
 use crate::{args::EngineArgs, output::Output};
 
 /// The model that ships with the binary, see `models/README.md`.
-const BUILT_IN_MODEL: &[u8] = include_bytes!("../../../../models/ember-1m-f16.gguf");
+pub(crate) const BUILT_IN_MODEL: &[u8] = include_bytes!("../../../../models/ember-1m-f16.gguf");
 const BUILT_IN_NAME: &str = "ember-1m";
 
 /// Requests at once to a service that is sold on. What is too much for an account there is refused there.

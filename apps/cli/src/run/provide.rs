@@ -3,11 +3,12 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use engine::SharedEngine;
 use net::IrohConfig;
-use provider::{Provider, ProviderConfig, ProviderHandle};
+use provider::{Endpoints, Provider, ProviderConfig, ProviderHandle};
 use types::{Nusd, Watt, genesis::Genesis, price::Price};
 use wire::chain::Chain;
 
@@ -28,6 +29,7 @@ pub(crate) struct ProviderPlan {
     pub(crate) class: String,
     pub(crate) peer_listen: SocketAddr,
     pub(crate) redeem_at: Nusd,
+    pub(crate) commit_every: Duration,
 }
 
 /// Starts the provider of `home`.
@@ -40,13 +42,18 @@ pub(crate) async fn start(
     let node = home.key("provider-node")?;
     let mut transport = IrohConfig::new(*node.seed());
     transport.bind = plan.peer_listen;
-    let endpoint = net::bind(transport).await?;
+    let mut auditing = transport.clone();
+    // A port of its own, on the same interface.
+    auditing.bind.set_port(0);
+    auditing.alpn = wire::audit::ALPN.to_vec();
+    let endpoints =
+        Endpoints { gateways: net::bind(transport).await?, auditors: net::bind(auditing).await? };
     let slots = engines::slots(&plan.engines);
     let mut config = ProviderConfig::new(
         home.part("provider"),
         genesis.chain_id.clone(),
         Arc::new(home.key("provider")?),
-        endpoint,
+        endpoints,
         chain,
         plan.engines,
     );
@@ -57,6 +64,7 @@ pub(crate) async fn start(
     config.class = plan.class;
     config.bond = plan.bond;
     config.redeem.threshold_nusd = plan.redeem_at;
+    config.commit_interval = plan.commit_every;
     Ok(Provider::start(config).await?)
 }
 
@@ -73,6 +81,7 @@ pub(crate) async fn run(common: Common, args: ProvideArgs, output: Output) -> an
         class: args.class,
         peer_listen: args.peer_listen.unwrap_or_else(|| leave_from(joined.node.url())),
         redeem_at: args.redeem_at,
+        commit_every: Duration::from_secs(args.commit_every),
     };
     let handle = start(&home, joined.chain, &genesis, plan).await?;
     let operator = home.key("provider")?.address();

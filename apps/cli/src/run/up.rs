@@ -26,6 +26,8 @@ use crate::{
 
 /// How long the provider may take to be found and its channel to be opened: a few blocks.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Whoever tries the network wants to see an audit.
+const COMMIT_EVERY: Duration = Duration::from_secs(60);
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const GATEWAY_PORT: u16 = 8400;
 const CHAIN_PORT: u16 = 8401;
@@ -55,7 +57,8 @@ pub(crate) async fn run(common: Common, args: UpArgs, output: Output) -> anyhow:
 
     output.progress("starting the ledger …");
     let chain_listen = listen(args.chain_listen, CHAIN_PORT);
-    let ledger = validator::start(&home, ValidatorPlan::alone(chain_listen)).await?;
+    let ledger =
+        validator::start(&home, ValidatorPlan::alone(chain_listen, args.auditor.clone())).await?;
     let chain = Arc::new(HttpChain::new(&ledger.chain_url)?);
     output.progress("starting the gateway …");
     let plan = GatewayPlan {
@@ -87,6 +90,7 @@ pub(crate) async fn run(common: Common, args: UpArgs, output: Output) -> anyhow:
             class: String::new(),
             peer_listen: SocketAddr::new(LOOPBACK, 0),
             redeem_at: types::Nusd(10_000_000),
+            commit_every: COMMIT_EVERY,
         };
         let provider = provide::start(&home, chain, &ledger.genesis, plan).await?;
         let ready = tokio::time::timeout(READY_TIMEOUT, gateway.handle.ready());

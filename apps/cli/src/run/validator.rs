@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use ::auditor::run::AuditorHandle;
 use anyhow::{Context, bail};
 use types::{
     Address, Height, Nusd, Watt,
@@ -19,11 +20,11 @@ use validator::{
 };
 
 use crate::{
-    args::{Common, TrustPoint, ValidatorArgs},
+    args::{AuditorArgs, Common, TrustPoint, ValidatorArgs},
     client,
     home::{Home, read_genesis},
     output::Output,
-    run::stop,
+    run::{auditor, stop},
 };
 
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8401);
@@ -38,6 +39,7 @@ const LOCAL_CHAIN: &str = "peerwatt-local-";
 /// A running validator and where its chain API is.
 pub(crate) struct ValidatorPart {
     handle: ValidatorHandle,
+    auditor: Option<AuditorHandle>,
     pub(crate) chain_url: String,
     pub(crate) genesis: Genesis,
 }
@@ -60,11 +62,12 @@ pub(crate) struct ValidatorPlan {
     pub(crate) snapshot_interval: u64,
     /// Begins with a snapshot of its peers.
     pub(crate) state_sync: Option<StateSync>,
+    pub(crate) auditor: AuditorArgs,
 }
 
 impl ValidatorPlan {
     /// A validator without others, which listens for them on any port.
-    pub(crate) fn alone(listen: SocketAddr) -> ValidatorPlan {
+    pub(crate) fn alone(listen: SocketAddr, auditor: AuditorArgs) -> ValidatorPlan {
         ValidatorPlan {
             listen,
             peer_listen: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0),
@@ -77,6 +80,7 @@ impl ValidatorPlan {
             blocks_kept: None,
             snapshot_interval: SNAPSHOT_INTERVAL,
             state_sync: None,
+            auditor,
         }
     }
 }
@@ -93,6 +97,7 @@ pub(crate) async fn start(home: &Home, plan: ValidatorPlan) -> anyhow::Result<Va
             Some(ConsensusKey { key: home.key("consensus")?, mark })
         }
     };
+    let mut audits = consensus.is_some() && !plan.auditor.no_audits;
     let config = ValidatorConfig {
         home: home.part("validator"),
         genesis: genesis.clone(),
@@ -117,10 +122,20 @@ pub(crate) async fn start(home: &Home, plan: ValidatorPlan) -> anyhow::Result<Va
         state_sync: plan.state_sync,
         vote_price,
     };
+    audits &= config.operator.is_some();
     let handle = Validator::start(config).await?;
     let chain_url = handle.chain_api_url();
+    let auditor = match audits {
+        true => {
+            // Reached by others if its node is; the chain API may be private, and leaves UDP free.
+            let usual = SocketAddr::new(plan.peer_listen.ip(), handle.chain_api_addr().port());
+            let started = auditor::start(home, &chain_url, usual, &genesis, &plan.auditor).await;
+            started.context("starting the auditor")?
+        }
+        false => None,
+    };
     home.note_running(|running| running.chain_url = Some(chain_url.clone()))?;
-    Ok(ValidatorPart { handle, chain_url, genesis })
+    Ok(ValidatorPart { handle, auditor, chain_url, genesis })
 }
 
 /// A network of one's own must find a price by itself, or nobody could buy credits after a day: its
@@ -143,6 +158,9 @@ fn price_vote(
 impl ValidatorPart {
     /// Finishes the block in work and closes the store.
     pub(crate) async fn stop(self, home: &Home) -> anyhow::Result<()> {
+        if let Some(auditor) = self.auditor {
+            auditor.shutdown().await;
+        }
         self.handle.shutdown().await?;
         home.note_running(|running| running.chain_url = None)
     }
@@ -205,6 +223,7 @@ pub(crate) async fn run(common: Common, args: ValidatorArgs, output: Output) -> 
         halt_at: args.halt_at.map(Height),
         blocks_kept: args.blocks_kept,
         snapshot_interval: args.snapshot_interval,
+        auditor: args.auditor,
         state_sync: args.state_sync.then(|| StateSync {
             trusted: args.trust.map(|TrustPoint { height, hash }| Trusted { height, header: hash }),
         }),

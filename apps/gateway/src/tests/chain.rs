@@ -232,6 +232,10 @@ impl Chain for TestChain {
         unused()
     }
 
+    async fn rounds_of(&self, _: Address) -> Result<Vec<RoundView>, ChainError> {
+        unused()
+    }
+
     async fn round(&self, _: CommitmentId) -> Result<Option<RoundView>, ChainError> {
         unused()
     }

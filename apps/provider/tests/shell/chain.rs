@@ -236,6 +236,10 @@ impl Chain for TestChain {
         Ok(None)
     }
 
+    async fn rounds_of(&self, _: Address) -> Result<Vec<RoundView>, ChainError> {
+        Ok(Vec::new())
+    }
+
     async fn round(&self, _: CommitmentId) -> Result<Option<RoundView>, ChainError> {
         Ok(None)
     }

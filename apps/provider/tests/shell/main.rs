@@ -20,7 +20,7 @@ use engine::dummy::{DummyEngine, DummyOptions};
 use gateway::{NOW, PRICE, TestGateway, TestLink, node_key};
 use keys::SecretKey;
 use net::{Limits, SharedEndpoint, memory::MemoryNet};
-use provider::{Clock, Pricing, Provider, ProviderConfig, ProviderHandle};
+use provider::{Clock, Endpoints, Pricing, Provider, ProviderConfig, ProviderHandle};
 use types::{Address, TimeMs};
 
 const GATEWAY: u8 = 1;
@@ -76,6 +76,7 @@ impl World {
         models.push("dummy/200".to_owned());
         let options = DummyOptions { models, ..DummyOptions::all() };
         let engine = DummyEngine::new(options).unwrap();
+        let auditors = MemoryNet::new().endpoint(node_key(PROVIDER), Limits::default());
         ProviderConfig {
             pricing: Pricing { default: PRICE, by_alias: Default::default() },
             clock: Arc::new(StoppedClock),
@@ -84,7 +85,7 @@ impl World {
                 home.to_owned(),
                 chain_id(),
                 self.operator.clone(),
-                endpoint,
+                Endpoints { gateways: endpoint, auditors },
                 Arc::new(self.chain.clone()),
                 vec![Arc::new(engine)],
             )

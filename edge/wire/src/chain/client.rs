@@ -364,6 +364,10 @@ impl Chain for HttpChain {
         self.get_optional(&format!("/v1/rounds/{commitment}")).await
     }
 
+    async fn rounds_of(&self, provider: Address) -> Result<Vec<RoundView>, ChainError> {
+        Ok(self.audits_of(provider).await?.open)
+    }
+
     async fn supply(&self) -> Result<SupplyView, ChainError> {
         self.get("/v1/supply").await
     }

@@ -481,6 +481,10 @@ impl Chain for VerifiedChain {
         .await
     }
 
+    async fn rounds_of(&self, provider: Address) -> Result<Vec<RoundView>, ChainError> {
+        self.ask(|node| Box::pin(async move { node.rounds_of(provider).await })).await
+    }
+
     async fn supply(&self) -> Result<SupplyView, ChainError> {
         self.ask(|node| Box::pin(async move { node.supply().await })).await
     }

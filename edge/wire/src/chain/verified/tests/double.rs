@@ -483,6 +483,10 @@ impl Chain for Double {
         Ok(Some(AuditorView { operator, node_key, addrs: vec!["198.51.100.1:1".to_owned()] }))
     }
 
+    async fn rounds_of(&self, _: Address) -> Result<Vec<RoundView>, ChainError> {
+        Ok(Vec::new())
+    }
+
     async fn round(&self, _: CommitmentId) -> Result<Option<RoundView>, ChainError> {
         Ok(None)
     }

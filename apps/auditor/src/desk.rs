@@ -1,0 +1,266 @@
+//! The rounds that drew us, and what to do next about each: a machine without I/O.
+//!
+//! A verdict is about all that the beacon chose. Whoever opens less than that may hide what is left, so it is *missing*,
+//! unless what was opened is enough to fail.
+
+use std::collections::BTreeMap;
+
+use types::{
+    Address, Hash32, TimeMs,
+    audit::{AuditOutcome, CommitmentId, Verdict},
+};
+use verify::audit::Means;
+use wire::chain::{RoundView, VerifierView};
+
+use crate::answer::Answer;
+
+/// Bytes of openings that are held of one round; a provider whose openings are longer is judged by those before.
+const ROUND_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Rounds that are looked after at once. More wait at the providers, which ask again.
+pub const ROUNDS_MAX: usize = 64;
+/// The part of the time until verdicts are committed to in which openings are waited for; the rest is for the model.
+const COLLECT_PERCENT: u64 = 50;
+/// Clocks may differ by this much: what is due is sent this much later than the round says.
+const SKEW_MS: u64 = 500;
+
+/// A receipt that was opened.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    pub receipt: Hash32,
+    pub answer: Answer,
+}
+
+/// What a verifier will say, and the salt under which it has committed to it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Sealed {
+    pub verdict: Verdict,
+    pub salt: Hash32,
+}
+
+/// What to do about a round now.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Step {
+    Wait,
+    /// We do not have its model.
+    Abstain,
+    /// Run the model over what was opened; or over nothing, if the provider opened nothing.
+    Judge,
+    Commit(Sealed),
+    Reveal(Sealed),
+    /// There is nothing left to do.
+    Rest,
+}
+
+/// One round.
+#[derive(Debug)]
+pub struct Case {
+    pub round: RoundView,
+    /// The receipts that are to be opened, by number, once the provider has told which ones it committed to.
+    wanted: Option<Vec<u32>>,
+    opened: BTreeMap<u32, Opened>,
+    bytes: usize,
+    /// The model is running.
+    judging: bool,
+    sealed: Option<Sealed>,
+}
+
+impl Case {
+    fn new(round: RoundView) -> Case {
+        Case {
+            round,
+            wanted: None,
+            opened: BTreeMap::new(),
+            bytes: 0,
+            judging: false,
+            sealed: None,
+        }
+    }
+
+    fn collects_until(&self) -> TimeMs {
+        let RoundView { opened_at, commit_by, .. } = self.round;
+        let part = commit_by.ms_since(opened_at).saturating_mul(COLLECT_PERCENT) / 100;
+        opened_at.plus_ms(part)
+    }
+
+    /// Whether an opening is still of use.
+    fn is_collecting(&self, us: &Address, now: TimeMs) -> bool {
+        let is_silent = |it: &VerifierView| {
+            it.verifier == *us && it.committed.is_none() && it.outcome.is_none()
+        };
+        let ours = self.round.verifiers.iter().any(is_silent);
+        ours && !self.judging && self.sealed.is_none() && now <= self.round.commit_by
+    }
+
+    /// Whether all that was chosen is here.
+    pub fn is_whole(&self) -> bool {
+        self.wanted.as_ref().is_some_and(|wanted| wanted.len() == self.opened.len())
+    }
+
+    /// Receipts that are to be opened; none, if the provider has not told which ones there are.
+    pub fn chosen(&self) -> u32 {
+        u32::try_from(self.wanted.as_ref().map_or(0, Vec::len)).unwrap_or(u32::MAX)
+    }
+
+    /// What was opened, in the order in which it is wanted.
+    pub fn opened(&self) -> impl Iterator<Item = &Opened> {
+        let wanted = self.wanted.iter().flatten();
+        wanted.filter_map(|number| self.opened.get(number))
+    }
+
+    /// What to do next. `us`: the operator that was drawn; `has_model`: whether we can run the round's model.
+    pub fn step(&self, us: &Address, now: TimeMs, has_model: bool) -> Step {
+        let Some(VerifierView { committed, outcome, .. }) =
+            self.round.verifiers.iter().find(|it| it.verifier == *us)
+        else {
+            return Step::Rest;
+        };
+        let RoundView { commit_by, reveal_by, .. } = self.round;
+        match (committed, outcome, &self.sealed) {
+            (_, Some(_), _) => Step::Rest,
+            (Some(_), None, Some(sealed)) => {
+                let seen = TimeMs(now.0.saturating_sub(SKEW_MS));
+                match self.round.is_revealing(seen) && now <= reveal_by {
+                    true => Step::Reveal(sealed.clone()),
+                    false => Step::Wait,
+                }
+            }
+            // We do not know any more what we committed to.
+            (Some(_), None, None) => Step::Rest,
+            (None, None, _) if now > commit_by => Step::Rest,
+            (None, None, Some(sealed)) => Step::Commit(sealed.clone()),
+            (None, None, None) if !has_model => Step::Abstain,
+            (None, None, None) if self.judging => Step::Wait,
+            (None, None, None) => match self.is_whole() || now >= self.collects_until() {
+                true => Step::Judge,
+                false => Step::Wait,
+            },
+        }
+    }
+}
+
+/// What is still to be opened of a round.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Asked {
+    /// We know of no such round, or were not drawn; perhaps not yet.
+    Unknown,
+    /// It is judged already, or too late.
+    Over,
+    Numbers(Vec<u32>),
+}
+
+/// What became of an opening.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Taken {
+    Kept,
+    /// There is no room for it. What came before it will do.
+    Full,
+    /// It was not asked for, or comes too late.
+    Unwanted,
+}
+
+/// All rounds that drew us.
+#[derive(Debug, Default)]
+pub struct Desk {
+    cases: BTreeMap<CommitmentId, Case>,
+}
+
+impl Desk {
+    /// The rounds that are open now and drew us. `sealed`: what we have said of a round before, from the disk.
+    pub fn update(
+        &mut self,
+        rounds: Vec<RoundView>,
+        sealed: impl Fn(&CommitmentId) -> Option<Sealed>,
+    ) {
+        let is_open = |id: &CommitmentId| rounds.iter().any(|round| round.commitment == *id);
+        self.cases.retain(|id, _| is_open(id));
+        for round in rounds {
+            let id = round.commitment;
+            if let Some(case) = self.cases.get_mut(&id) {
+                case.round = round;
+            } else if self.cases.len() < ROUNDS_MAX {
+                let case = Case { sealed: sealed(&id), ..Case::new(round) };
+                self.cases.insert(id, case);
+            }
+        }
+    }
+
+    pub fn case(&self, id: &CommitmentId) -> Option<&Case> {
+        self.cases.get(id)
+    }
+
+    pub fn cases(&self) -> impl Iterator<Item = &Case> {
+        self.cases.values()
+    }
+
+    /// A provider has told which receipts it committed to; `wanted` of them are to be opened. Returns which still are.
+    pub fn told(
+        &mut self,
+        id: &CommitmentId,
+        us: &Address,
+        now: TimeMs,
+        wanted: Vec<u32>,
+    ) -> Asked {
+        let Some(case) = self.cases.get_mut(id) else { return Asked::Unknown };
+        if !case.is_collecting(us, now) {
+            return if case.is_whole() { Asked::Numbers(Vec::new()) } else { Asked::Over };
+        }
+        let wanted = case.wanted.get_or_insert(wanted);
+        let left = wanted.iter().filter(|number| !case.opened.contains_key(number));
+        Asked::Numbers(left.copied().collect())
+    }
+
+    /// An opening that was checked.
+    pub fn take(&mut self, id: &CommitmentId, number: u32, opened: Opened, bytes: usize) -> Taken {
+        let Some(case) = self.cases.get_mut(id).filter(|case| !case.judging) else {
+            return Taken::Unwanted;
+        };
+        let Some(wanted) = &mut case.wanted else { return Taken::Unwanted };
+        if !wanted.contains(&number) || case.opened.contains_key(&number) {
+            return Taken::Unwanted;
+        }
+        let after = case.bytes.saturating_add(bytes);
+        if after > ROUND_BYTES_MAX {
+            // That is enough; nobody is to be blamed for what we have no room for.
+            wanted.retain(|number| case.opened.contains_key(number));
+            return Taken::Full;
+        }
+        case.bytes = after;
+        case.opened.insert(number, opened);
+        Taken::Kept
+    }
+
+    /// The model begins to run over what was opened until now.
+    pub fn judging(&mut self, id: &CommitmentId) {
+        if let Some(case) = self.cases.get_mut(id) {
+            case.judging = true;
+        }
+    }
+
+    /// What we will say.
+    pub fn seal(&mut self, id: &CommitmentId, sealed: Sealed) {
+        if let Some(case) = self.cases.get_mut(id) {
+            case.judging = false;
+            case.opened.clear();
+            case.sealed = Some(sealed);
+        }
+    }
+}
+
+/// What to say of a round of which `judged` was found; `whole`: the provider opened all that was chosen.
+pub fn verdict(judged: Option<crate::judge::Judged>, whole: bool) -> Verdict {
+    let missing = Verdict { outcome: AuditOutcome::Missing, evidence: None };
+    let Some(judged) = judged else { return missing };
+    if !whole && judged.outcome != AuditOutcome::Fail {
+        return missing;
+    }
+    Verdict { outcome: judged.outcome, evidence: Some(judged.evidence) }
+}
+
+/// The honest means that are bet against where the ledger has none for a model; evidence by them has no consequence.
+pub fn default_means() -> Option<Means> {
+    use verify::eprocess::HonestMean;
+    Some(Means { l1: HonestMean::of_ppm(70_000)?, l2: HonestMean::of_ppm(21_000)? })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! Rounds from the first look to the revealed verdict, without a ledger or a model.
+
+use types::{
+    Height, ModelId, Ppm,
+    audit::{Beacon, ReceiptsCommitment},
+    inference::{FinishReason, Prompt},
+};
+use verify::{engines::Drawing, profile::Profile};
+
+use super::*;
+
+const US: Address = Address([1; 20]);
+const OTHER: Address = Address([2; 20]);
+
+fn id() -> CommitmentId {
+    CommitmentId { provider: Address([7; 20]), sequence: 3 }
+}
+
+fn round() -> RoundView {
+    let verifier = |verifier| VerifierView { verifier, committed: None, outcome: None };
+    RoundView {
+        commitment: id(),
+        receipts: ReceiptsCommitment { model: ModelId([1; 32]), root: Hash32([2; 32]), count: 4 },
+        height: Height(1),
+        beacon: Beacon::default(),
+        share: Ppm::ONE,
+        opened_at: TimeMs(0),
+        commit_by: TimeMs(10_000),
+        reveal_by: TimeMs(20_000),
+        planted: false,
+        is_appeal: false,
+        verifiers: vec![verifier(US), verifier(OTHER)],
+    }
+}
+
+fn opened() -> Opened {
+    let answer = Answer {
+        model: ModelId([1; 32]),
+        engine_version: "embedded candle 0.11.1".to_owned(),
+        drawing: Drawing::of("embedded candle 0.11.1").unwrap(),
+        profile: Profile { temperature_micros: 1, top_k: 1, top_p_micros: 1, seed: 1 },
+        prompt: Prompt::Text(String::new()),
+        text: Vec::new(),
+        tokens: Vec::new(),
+        stated_tokens: 0,
+        finish: FinishReason::Stop,
+        tokens_max: None,
+        stop: Vec::new(),
+    };
+    Opened { receipt: Hash32([3; 32]), answer }
+}
+
+fn sealed() -> Sealed {
+    let verdict = Verdict { outcome: AuditOutcome::Missing, evidence: None };
+    Sealed { verdict, salt: Hash32([9; 32]) }
+}
+
+fn desk() -> Desk {
+    let mut desk = Desk::default();
+    desk.update(vec![round()], |_| None);
+    desk
+}
+
+fn step(desk: &Desk, now: u64) -> Step {
+    desk.case(&id()).unwrap().step(&US, TimeMs(now), true)
+}
+
+#[test]
+fn openings_are_waited_for_and_then_the_model_runs() {
+    let mut desk = desk();
+    assert_eq!(step(&desk, 4_999), Step::Wait);
+    assert_eq!(step(&desk, 5_000), Step::Judge, "what is missing then is missing");
+    assert_eq!(desk.told(&id(), &US, TimeMs(1), vec![2, 0]), Asked::Numbers(vec![2, 0]));
+    assert_eq!(desk.take(&id(), 1, opened(), 10), Taken::Unwanted);
+    assert_eq!(desk.take(&id(), 0, opened(), 10), Taken::Kept);
+    assert_eq!(desk.take(&id(), 0, opened(), 10), Taken::Unwanted);
+    // What is wanted does not change with what is told later.
+    assert_eq!(desk.told(&id(), &US, TimeMs(2), vec![3]), Asked::Numbers(vec![2]));
+    assert_eq!(step(&desk, 3), Step::Wait);
+    assert_eq!(desk.take(&id(), 2, opened(), 10), Taken::Kept);
+    assert_eq!(step(&desk, 3), Step::Judge);
+    desk.judging(&id());
+    assert_eq!(step(&desk, 9_000), Step::Wait);
+    assert_eq!(desk.told(&id(), &US, TimeMs(4), vec![2]), Asked::Numbers(vec![]));
+    desk.seal(&id(), sealed());
+    assert_eq!(step(&desk, 9_000), Step::Commit(sealed()));
+    assert_eq!(step(&desk, 10_001), Step::Rest, "too late");
+}
+
+#[test]
+fn a_verdict_is_revealed_when_no_other_can_be_committed_to() {
+    let mut desk = desk();
+    let mut round = round();
+    round.verifiers[0].committed = Some(Hash32([4; 32]));
+    // After a restart, from the disk.
+    desk.update(Vec::new(), |_| None);
+    desk.update(vec![round.clone()], |_| Some(sealed()));
+    assert_eq!(step(&desk, 9_000), Step::Wait);
+    assert_eq!(step(&desk, 10_502), Step::Reveal(sealed()));
+    assert_eq!(step(&desk, 20_001), Step::Wait);
+    round.verifiers[1].committed = Some(Hash32([5; 32]));
+    desk.update(vec![round.clone()], |_| None);
+    assert_eq!(step(&desk, 5_000), Step::Reveal(sealed()), "all have committed");
+    round.verifiers[0].outcome = Some(AuditOutcome::Missing);
+    desk.update(vec![round], |_| None);
+    assert_eq!(step(&desk, 5_000), Step::Rest);
+}
+
+#[test]
+fn without_the_model_or_a_seat_there_is_nothing_to_judge() {
+    let mut desk = desk();
+    let case = desk.case(&id()).unwrap();
+    assert_eq!(case.step(&US, TimeMs(0), false), Step::Abstain);
+    assert_eq!(case.step(&Address([9; 20]), TimeMs(0), true), Step::Rest);
+    let stranger = CommitmentId { sequence: 8, ..id() };
+    assert_eq!(desk.told(&stranger, &US, TimeMs(0), vec![1]), Asked::Unknown);
+    assert_eq!(desk.told(&id(), &US, TimeMs(10_001), vec![1]), Asked::Over);
+}
+
+#[test]
+fn what_there_is_no_room_for_is_nobodys_fault() {
+    let mut desk = desk();
+    desk.told(&id(), &US, TimeMs(1), vec![0, 1, 2]);
+    assert_eq!(desk.take(&id(), 1, opened(), ROUND_BYTES_MAX), Taken::Kept);
+    assert_eq!(desk.take(&id(), 0, opened(), 1), Taken::Full);
+    assert!(desk.case(&id()).unwrap().is_whole());
+    assert_eq!(step(&desk, 2), Step::Judge);
+}
+
+#[test]
+fn who_opens_less_than_was_chosen_does_not_pass() {
+    use crate::judge::{Counted, Judged, backend};
+    let judged = |outcome| Judged {
+        outcome,
+        tokens: 1,
+        replay: Counted { matched: 0, excused: 0, unexplained: 0, unreported: 0 },
+        finding: "clean",
+        ln_e: None,
+        l1: None,
+        l2: None,
+        identified: None,
+        each: Vec::new(),
+        trace: Vec::new(),
+        evidence: types::audit::Evidence {
+            model: ModelId([1; 32]),
+            backend: backend(),
+            responses: Default::default(),
+            tokens: 1,
+            replay: Default::default(),
+            l1: None,
+            l2: None,
+            identified: None,
+        },
+    };
+    let check = |outcome: Option<AuditOutcome>, whole, expected| {
+        assert_eq!(verdict(outcome.map(judged), whole).outcome, expected, "{outcome:?} {whole}");
+    };
+    check(None, true, AuditOutcome::Missing);
+    check(Some(AuditOutcome::Pass), true, AuditOutcome::Pass);
+    check(Some(AuditOutcome::Pass), false, AuditOutcome::Missing);
+    check(Some(AuditOutcome::Inconclusive), false, AuditOutcome::Missing);
+    check(Some(AuditOutcome::Fail), false, AuditOutcome::Fail);
+}

@@ -1,0 +1,273 @@
+//! Takes openings from providers: who is at the other end, which of its receipts the beacon chose, and whether what it opens
+//! is what both sides signed. Everything here comes from strangers.
+//!
+//! Nothing that arrives is shown or logged but digests; openings hold prompts.
+
+use std::{sync::Arc, time::Duration};
+
+use keys::Ed25519;
+use net::{ReceiveHalf, SendHalf, SharedConnection, SharedEndpoint};
+use tokio::{io::AsyncWriteExt, sync::Semaphore, task::JoinSet, time::timeout};
+use types::{
+    ChainId, Hash32,
+    audit::CommitmentId,
+    receipt::{Receipt, report_hash},
+};
+use wire::{
+    audit::{
+        OtherDigests, REASON_BYTES_MAX, TO_AUDITOR_FRAME_BYTES_MAX, ToAuditor, ToProvider, wanted,
+    },
+    chain::{Chain, ChainError, RoundView},
+    frame::{self, FrameError},
+    serve::{OPENING_BYTES_MAX, Opening},
+};
+
+use crate::{
+    answer::{Answer, AnswerError},
+    desk::{Asked, Opened, Taken},
+    run::Shared,
+};
+
+/// Streams at once of one provider: it opens one for each round.
+const STREAMS_MAX: usize = 4;
+/// Providers that are listened to at once; others wait a moment.
+const PROVIDERS_MAX: usize = 32;
+/// How long a provider may be silent.
+const MESSAGE_WAIT: Duration = Duration::from_secs(30);
+/// How long it may take to open one receipt.
+const OPENING_WAIT: Duration = Duration::from_secs(120);
+
+/// Why nothing, or nothing more, is taken of a provider. It is told.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IntakeError {
+    #[error("the stream broke off")]
+    Frame(#[from] FrameError),
+    #[error("the provider is silent")]
+    Silent,
+    #[error("that is not what is said here")]
+    Protocol,
+    #[error("this is the network {ours}")]
+    OtherNetwork { ours: ChainId },
+    #[error("no round of {commitment} has drawn this auditor, or it does not know of it yet")]
+    Unknown { commitment: CommitmentId },
+    #[error("of {commitment} nothing more is wanted")]
+    Over { commitment: CommitmentId },
+    #[error("this auditor does not have the model {model}")]
+    NoModel { model: types::ModelId },
+    #[error("cannot ask the ledger")]
+    Chain { source: ChainError },
+    #[error("the node key is not that of the provider {provider}")]
+    Stranger { provider: types::Address },
+    #[error(transparent)]
+    Digests(#[from] OtherDigests),
+    #[error("this is not the receipt number {number}: {why}")]
+    OtherReceipt { number: u32, why: &'static str },
+    #[error("the opening of receipt number {number} is longer than {OPENING_BYTES_MAX} bytes")]
+    TooLong { number: u32 },
+    #[error("the receipt number {number} is not opened")]
+    NotOpened { number: u32 },
+    #[error("the receipt number {number} cannot be audited")]
+    Answer { number: u32, source: AnswerError },
+    #[error("too busy to look at what is opened")]
+    Busy,
+}
+
+impl IntakeError {
+    fn answer(number: u32, error: impl Into<AnswerError>) -> IntakeError {
+        IntakeError::Answer { number, source: error.into() }
+    }
+}
+
+/// Takes what providers open, until the endpoint is closed.
+pub(crate) async fn run(shared: Arc<Shared>, endpoint: SharedEndpoint) {
+    let turns = Arc::new(Semaphore::new(PROVIDERS_MAX));
+    let mut serving = JoinSet::new();
+    while let Some(connection) = endpoint.accept().await {
+        while serving.try_join_next().is_some() {}
+        let Ok(turn) = Arc::clone(&turns).acquire_owned().await else { return };
+        let shared = Arc::clone(&shared);
+        serving.spawn(async move {
+            serve(&shared, connection).await;
+            drop(turn);
+        });
+    }
+}
+
+/// One provider, until it has nothing more to open.
+async fn serve(shared: &Arc<Shared>, connection: SharedConnection) {
+    let mut streams = JoinSet::new();
+    loop {
+        while streams.len() >= STREAMS_MAX {
+            streams.join_next().await;
+        }
+        let accepted = timeout(MESSAGE_WAIT, connection.accept()).await;
+        let Ok(Ok((send, receive))) = accepted else { break };
+        let (shared, connection) = (Arc::clone(shared), Arc::clone(&connection));
+        streams.spawn(async move { stream(&shared, &connection, send, receive).await });
+    }
+    while streams.join_next().await.is_some() {}
+    connection.close("done");
+}
+
+async fn stream(
+    shared: &Shared,
+    connection: &SharedConnection,
+    mut send: SendHalf,
+    mut receive: ReceiveHalf,
+) {
+    let taken = take(shared, connection, &mut send, &mut receive).await;
+    if let Err(error) = taken {
+        let peer = connection.peer();
+        let chain = chain_of(&error);
+        tracing::debug!(%peer, error = %chain, "auditor.intake");
+        let mut reason = chain;
+        while reason.len() > REASON_BYTES_MAX {
+            reason.pop();
+        }
+        let refused = ToProvider::Refused { reason };
+        let told = frame::write(&mut send, &refused);
+        if timeout(MESSAGE_WAIT, told).await.is_err() {
+            return;
+        }
+    }
+    // A peer that is gone does not hear it.
+    let _heard = timeout(MESSAGE_WAIT, send.shutdown()).await;
+}
+
+/// An error with what it follows from, for people.
+fn chain_of(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        next = source.source();
+    }
+    text
+}
+
+/// One commitment: what was chosen is asked for, and taken.
+async fn take(
+    shared: &Shared,
+    connection: &SharedConnection,
+    send: &mut SendHalf,
+    receive: &mut ReceiveHalf,
+) -> Result<(), IntakeError> {
+    let ToAuditor::Committed { chain_id, commitment, digests } = next(receive).await? else {
+        return Err(IntakeError::Protocol);
+    };
+    if chain_id != shared.chain_id {
+        return Err(IntakeError::OtherNetwork { ours: shared.chain_id.clone() });
+    }
+    let round = shared.desk().case(&commitment).map(|case| case.round.clone());
+    let round = round.ok_or(IntakeError::Unknown { commitment })?;
+    let model = round.receipts.model;
+    if !shared.shelf.has(&model) {
+        return Err(IntakeError::NoModel { model });
+    }
+    let provider = commitment.provider;
+    let entry = shared.chain.provider(provider).await;
+    let entry = entry.map_err(|source| IntakeError::Chain { source })?;
+    if entry.is_none_or(|entry| entry.node_key != connection.peer()) {
+        return Err(IntakeError::Stranger { provider });
+    }
+    let chosen = wanted(&round.receipts, &digests, &round.beacon.value, round.share)?;
+    let asked = shared.desk().told(&commitment, &shared.operator, shared.now(), chosen);
+    let numbers = match asked {
+        Asked::Unknown => return Err(IntakeError::Unknown { commitment }),
+        Asked::Over => return Err(IntakeError::Over { commitment }),
+        Asked::Numbers(numbers) => numbers,
+    };
+    frame::write(send, &ToProvider::Wanted(numbers.clone())).await?;
+    for number in numbers {
+        let index = usize::try_from(number).unwrap_or(usize::MAX);
+        let digest = digests.get(index).copied().ok_or(IntakeError::Protocol)?;
+        let opening = timeout(OPENING_WAIT, opening(receive, number)).await;
+        let (receipt, bytes) = opening.map_err(|_| IntakeError::Silent)??;
+        let length = bytes.len();
+        let opened = open(shared, &round, number, digest, receipt, bytes).await?;
+        match shared.desk().take(&commitment, number, opened, length) {
+            Taken::Kept | Taken::Full => {}
+            Taken::Unwanted => return Err(IntakeError::Over { commitment }),
+        }
+        frame::write(send, &ToProvider::Taken).await?;
+    }
+    Ok(())
+}
+
+async fn next(receive: &mut ReceiveHalf) -> Result<ToAuditor, IntakeError> {
+    let read = frame::read(receive, TO_AUDITOR_FRAME_BYTES_MAX);
+    let read = timeout(MESSAGE_WAIT, read).await.map_err(|_| IntakeError::Silent)??;
+    read.ok_or(IntakeError::Silent)
+}
+
+/// A receipt and the bytes of its opening.
+async fn opening(
+    receive: &mut ReceiveHalf,
+    number: u32,
+) -> Result<(Box<Receipt>, Vec<u8>), IntakeError> {
+    let ToAuditor::Receipt(receipt) = next(receive).await? else {
+        return Err(IntakeError::Protocol);
+    };
+    let mut bytes = Vec::new();
+    loop {
+        let ToAuditor::Opening { part, more } = next(receive).await? else {
+            return Err(IntakeError::Protocol);
+        };
+        if bytes.len().saturating_add(part.len()) > OPENING_BYTES_MAX {
+            return Err(IntakeError::TooLong { number });
+        }
+        // Whoever says that there is more must send some.
+        if more && part.is_empty() {
+            return Err(IntakeError::Protocol);
+        }
+        bytes.extend(part);
+        if !more {
+            break;
+        }
+    }
+    if bytes.is_empty() { Err(IntakeError::NotOpened { number }) } else { Ok((receipt, bytes)) }
+}
+
+/// Checks that this is the receipt that was committed to, about paid work of the round's model, and takes the opening apart.
+async fn open(
+    shared: &Shared,
+    round: &RoundView,
+    number: u32,
+    digest: Hash32,
+    receipt: Box<Receipt>,
+    bytes: Vec<u8>,
+) -> Result<Opened, IntakeError> {
+    let other = |why| IntakeError::OtherReceipt { number, why };
+    let signed = receipt.report.as_ref().ok_or(other("it has no report"))?;
+    let report = &signed.value;
+    if report_hash(signed) != digest {
+        return Err(other("it has another digest"));
+    }
+    if receipt.chain_id != shared.chain_id {
+        return Err(other("it is of another network"));
+    }
+    if report.provider != round.commitment.provider {
+        return Err(other("it is of another provider"));
+    }
+    if report.model != round.receipts.model {
+        return Err(other("it is about another model than was committed to"));
+    }
+    let channel = shared.chain.channel(report.channel).await;
+    let channel = channel.map_err(|source| IntakeError::Chain { source })?;
+    let payer = receipt.acknowledgement.signer;
+    let is_paid = channel
+        .is_some_and(|it| it.terms.receiver == report.provider && it.terms.payer_key == payer);
+    if !is_paid {
+        return Err(other("its payer has no channel to the provider"));
+    }
+    // Signatures and digests of up to 32 MiB.
+    let opened = tokio::task::spawn_blocking(move || {
+        let opening = Opening::decode(&bytes);
+        let opening = opening.map_err(|error| IntakeError::answer(number, error))?;
+        let answer = Answer::open(&receipt, opening, &Ed25519);
+        let answer = answer.map_err(|error| IntakeError::answer(number, error))?;
+        Ok(Opened { receipt: digest, answer })
+    });
+    opened.await.map_err(|_| IntakeError::Busy)?
+}

@@ -1,0 +1,489 @@
+//! A running auditor: says on the ledger where it is reached, follows the rounds that draw its validator, takes openings, runs
+//! the models, and commits to verdicts and reveals them.
+//!
+//! What is due follows from [`crate::desk`]; here it is done, and tried again at the next look if it failed. One model runs
+//! at a time.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use net::SharedEndpoint;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+use types::{
+    Address, ChainId, Hash32, ModelId, TimeMs,
+    audit::{AuditOutcome, CommitmentId, ESCALATE, Verdict, verdict_commitment},
+    sign::Sign,
+    stake::OperatorId,
+    tx::Action,
+};
+use verify::{audit::Means, eprocess::HonestMean};
+use wire::chain::{Chain, ChainError, HttpChain, SendError, TxSender};
+
+use crate::{
+    answer::Answer,
+    desk::{Desk, Opened, Sealed, Step, default_means, verdict},
+    docket::{Docket, DocketError, Report},
+    intake,
+    judge::{JudgeError, Judged, Reference, Sample, backend, judge, judge_suspects},
+    shelf::{Shelf, ShelfError},
+};
+
+/// Within the time that verifiers have, so often is looked for what is due.
+const LOOKS_PER_ROUND: u64 = 60;
+/// Bounds of the time between two looks.
+const LOOK_MS_MIN: u64 = 500;
+const LOOK_MS_MAX: u64 = 5_000;
+/// How often the folder of models is read again, and our entry on the ledger compared.
+const REFRESH: Duration = Duration::from_secs(60);
+/// Models that are tried in the place of one that does not explain an answer.
+const CHEAPER_MAX: usize = 8;
+
+/// What an auditor needs.
+pub struct AuditorConfig {
+    /// Folder of its own, for its reports.
+    pub home: PathBuf,
+    pub chain_id: ChainId,
+    /// The validator's own node: what it says is believed.
+    pub chain: Arc<HttpChain>,
+    /// The operator of the validator, which is drawn and speaks.
+    pub operator: Arc<dyn Sign>,
+    /// Where providers reach it. The auditor is its only user and closes it.
+    pub endpoint: SharedEndpoint,
+    /// What the ledger says about where that is: host and port.
+    pub addrs: Vec<String>,
+    pub shelf: Arc<Shelf>,
+    /// Tokens that are scored for one verdict, of the answers that come first; the rest is only checked. A model costs
+    /// about as much for a token as when it makes one.
+    pub tokens_max: u64,
+}
+
+impl std::fmt::Debug for AuditorConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AuditorConfig")
+            .field("home", &self.home)
+            .field("addrs", &self.addrs)
+            .field("tokens_max", &self.tokens_max)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the tasks share.
+pub(crate) struct Shared {
+    pub(crate) chain_id: ChainId,
+    pub(crate) chain: Arc<HttpChain>,
+    pub(crate) operator: Address,
+    pub(crate) shelf: Arc<Shelf>,
+    desk: Mutex<Desk>,
+    sender: TxSender,
+    docket: Docket,
+    tokens_max: u64,
+}
+
+impl Shared {
+    pub(crate) fn desk(&self) -> MutexGuard<'_, Desk> {
+        // Every change is made whole.
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now(&self) -> TimeMs {
+        // A clock before 1970 finds every round in the future, and waits.
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        TimeMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// Why an auditor does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditorError {
+    #[error("cannot keep reports")]
+    Docket(#[from] DocketError),
+    #[error("cannot read the models")]
+    Shelf(#[from] ShelfError),
+    #[error("a part of the auditor stopped unexpectedly; see its log")]
+    Panicked,
+}
+
+/// Why something that was due was not done. It is tried again.
+#[derive(Debug, thiserror::Error)]
+enum LookError {
+    #[error("cannot ask the ledger")]
+    Read { source: ChainError },
+    #[error("cannot tell the ledger where the auditor is reached")]
+    Register { source: SendError },
+    #[error("the verdict on {commitment} was not taken")]
+    Send { commitment: CommitmentId, source: SendError },
+    #[error("cannot write down a verdict")]
+    Docket(#[from] DocketError),
+    #[error("cannot read the models")]
+    Shelf(#[from] ShelfError),
+    #[error("there is no randomness for a salt")]
+    Random,
+}
+
+/// A running auditor. [`AuditorHandle::shutdown`] ends it.
+#[derive(Debug)]
+pub struct AuditorHandle {
+    endpoint: SharedEndpoint,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+    intake: JoinHandle<()>,
+}
+
+impl AuditorHandle {
+    /// Takes nothing more, and ends when what is being sent has been answered.
+    pub async fn shutdown(self) {
+        self.stop.cancel();
+        self.endpoint.close().await;
+        for task in [self.task, self.intake] {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "auditor.task");
+            }
+        }
+    }
+}
+
+/// Starts an auditor. Reads its folder of models first.
+pub async fn start(config: AuditorConfig) -> Result<AuditorHandle, AuditorError> {
+    let AuditorConfig { home, chain_id, chain, operator, endpoint, addrs, shelf, tokens_max } =
+        config;
+    let docket = Docket::open(&home.join("reports"))?;
+    refresh(&shelf).await.map_err(|_| AuditorError::Panicked)??;
+    tracing::info!(models = shelf.models().len(), "auditor.started");
+    let sender: Arc<dyn Chain> = Arc::clone(&chain) as Arc<dyn Chain>;
+    let shared = Arc::new(Shared {
+        chain_id,
+        operator: Address::of_key(&operator.public_key()),
+        sender: TxSender::new(sender, operator),
+        chain,
+        shelf,
+        desk: Mutex::default(),
+        docket,
+        tokens_max,
+    });
+    let stop = CancellationToken::new();
+    let place = Place { node_key: endpoint.node_key(), addrs };
+    let task = tokio::spawn(follow(Arc::clone(&shared), place, stop.clone()));
+    let intake = tokio::spawn(intake::run(shared, Arc::clone(&endpoint)));
+    Ok(AuditorHandle { endpoint, stop, task, intake })
+}
+
+/// Where we are reached.
+struct Place {
+    node_key: types::PublicKey,
+    addrs: Vec<String>,
+}
+
+async fn refresh(shelf: &Arc<Shelf>) -> Result<Result<(), ShelfError>, tokio::task::JoinError> {
+    let shelf = Arc::clone(shelf);
+    tokio::task::spawn_blocking(move || shelf.refresh()).await
+}
+
+/// Looks again and again, until it is told to stop.
+async fn follow(shared: Arc<Shared>, place: Place, stop: CancellationToken) {
+    let mut judging: JoinSet<(CommitmentId, Result<Report, LookError>)> = JoinSet::new();
+    let mut refreshed: Option<tokio::time::Instant> = None;
+    loop {
+        if refreshed.is_none_or(|at| at.elapsed() >= REFRESH) {
+            note(keep_up(&shared, &place).await);
+            refreshed = Some(tokio::time::Instant::now());
+        }
+        while let Some(judged) = judging.try_join_next() {
+            note(sealed(&shared, judged));
+        }
+        let looked = look(&shared, &mut judging).await;
+        let wait = looked.unwrap_or_else(|error| {
+            note(Err(error));
+            Duration::from_millis(LOOK_MS_MAX)
+        });
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return judging.shutdown().await,
+            Some(judged) = judging.join_next() => note(sealed(&shared, judged)),
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+fn note(done: Result<(), LookError>) {
+    if let Err(error) = done {
+        let error: &(dyn std::error::Error + 'static) = &error;
+        tracing::warn!(error, "auditor.look failed; it is tried again");
+    }
+}
+
+/// Models and our entry on the ledger.
+async fn keep_up(shared: &Arc<Shared>, place: &Place) -> Result<(), LookError> {
+    if let Ok(refreshed) = refresh(&shared.shelf).await {
+        refreshed?;
+    }
+    shared.docket.tidy()?;
+    let read = |source| LookError::Read { source };
+    let us = shared.operator;
+    let listed = shared.chain.auditor(us).await.map_err(read)?;
+    let is_listed =
+        listed.is_some_and(|it| it.node_key == place.node_key && it.addrs == place.addrs);
+    // Before its validator is registered there is nobody to draw.
+    let validator = shared.chain.operator(OperatorId::validator(us)).await.map_err(read)?;
+    if is_listed || validator.is_none() {
+        return Ok(());
+    }
+    let Place { node_key, addrs } = place;
+    let action = Action::RegisterAuditor { node_key: *node_key, addrs: addrs.clone() };
+    let sent = shared.sender.send(action).await;
+    let sent = sent.map_err(|source| LookError::Register { source })?;
+    tracing::info!(tx = %sent.id, "auditor.registered");
+    Ok(())
+}
+
+/// Does what is due. Returns how long to wait before the next look.
+async fn look(
+    shared: &Arc<Shared>,
+    judging: &mut JoinSet<(CommitmentId, Result<Report, LookError>)>,
+) -> Result<Duration, LookError> {
+    let read = |source| LookError::Read { source };
+    let commit_ms = shared.chain.status().await.map_err(read)?.params.audits.commit_ms;
+    let rounds = shared.chain.open_rounds().await.map_err(read)?;
+    let us = shared.operator;
+    let ours = rounds.into_iter().filter(|it| it.verifiers.iter().any(|it| it.verifier == us));
+    let known = |id: &CommitmentId| match shared.docket.sealed(id) {
+        Ok(sealed) => sealed,
+        Err(error) => {
+            note(Err(error.into()));
+            None
+        }
+    };
+    shared.desk().update(ours.collect(), known);
+    let now = shared.now();
+    let steps: Vec<(CommitmentId, ModelId, Step)> = {
+        let desk = shared.desk();
+        let step = |case: &crate::desk::Case| {
+            let model = case.round.receipts.model;
+            (case.round.commitment, model, case.step(&us, now, shared.shelf.has(&model)))
+        };
+        desk.cases().map(step).collect()
+    };
+    for (commitment, _, step) in steps {
+        let done = match step {
+            Step::Wait | Step::Rest => Ok(()),
+            Step::Abstain => seal(shared, abstained(shared, commitment)?),
+            Step::Judge if judging.is_empty() => {
+                shared.desk().judging(&commitment);
+                let shared = Arc::clone(shared);
+                judging.spawn(async move { (commitment, examine(&shared, commitment).await) });
+                Ok(())
+            }
+            // The model runs over another round.
+            Step::Judge => Ok(()),
+            Step::Commit(sealed) => commit(shared, commitment, &sealed).await,
+            Step::Reveal(sealed) => reveal(shared, commitment, sealed).await,
+        };
+        note(done);
+    }
+    Ok(Duration::from_millis((commit_ms / LOOKS_PER_ROUND).clamp(LOOK_MS_MIN, LOOK_MS_MAX)))
+}
+
+fn salt() -> Result<Hash32, LookError> {
+    let mut salt = [0; 32];
+    getrandom::fill(&mut salt).map_err(|_| LookError::Random)?;
+    Ok(Hash32(salt))
+}
+
+/// A report on a round that nothing is known of yet.
+fn blank(shared: &Shared, commitment: CommitmentId, verdict: Verdict) -> Result<Report, LookError> {
+    let receipts = shared.desk().case(&commitment).map(|case| case.round.receipts);
+    let nothing = types::audit::ReceiptsCommitment {
+        model: ModelId([0; 32]),
+        root: Hash32::default(),
+        count: 0,
+    };
+    Ok(Report {
+        commitment,
+        receipts: receipts.unwrap_or(nothing),
+        at: shared.now(),
+        chosen: 0,
+        opened: 0,
+        scored: 0,
+        verdict,
+        salt: salt()?,
+        l1: None,
+        l2: None,
+        trace: Vec::new(),
+    })
+}
+
+fn abstained(shared: &Shared, commitment: CommitmentId) -> Result<Report, LookError> {
+    let verdict = Verdict { outcome: AuditOutcome::Abstained, evidence: None };
+    blank(shared, commitment, verdict)
+}
+
+/// A model has run over a round, or could not.
+fn sealed(
+    shared: &Shared,
+    judged: Result<(CommitmentId, Result<Report, LookError>), tokio::task::JoinError>,
+) -> Result<(), LookError> {
+    match judged {
+        Ok((_, Ok(report))) => seal(shared, report),
+        Ok((commitment, Err(error))) => {
+            note(Err(error));
+            seal(shared, abstained(shared, commitment)?)
+        }
+        Err(error) => {
+            tracing::error!(%error, "auditor.judging ended abnormally");
+            Ok(())
+        }
+    }
+}
+
+/// Writes a verdict down; after that it is committed to.
+fn seal(shared: &Shared, report: Report) -> Result<(), LookError> {
+    shared.docket.write(&report)?;
+    let Report { commitment, chosen, opened, scored, verdict, salt, .. } = report;
+    let outcome = verdict.outcome.name();
+    let ln_e = verdict.evidence.as_ref().and_then(|it| it.ln_e()).map(|it| it.0);
+    tracing::info!(%commitment, outcome, chosen, opened, scored, ?ln_e, "auditor.judged");
+    shared.desk().seal(&commitment, Sealed { verdict, salt });
+    Ok(())
+}
+
+async fn commit(
+    shared: &Shared,
+    commitment: CommitmentId,
+    sealed: &Sealed,
+) -> Result<(), LookError> {
+    let Sealed { verdict, salt } = sealed;
+    let hash =
+        verdict_commitment(&shared.chain_id, &shared.operator, &commitment, &salt.0, verdict);
+    send(shared, commitment, Action::CommitVerdict { commitment, hash }).await
+}
+
+async fn reveal(
+    shared: &Shared,
+    commitment: CommitmentId,
+    sealed: Sealed,
+) -> Result<(), LookError> {
+    let Sealed { verdict, salt } = sealed;
+    let action = Action::RevealVerdict { commitment, verdict: Box::new(verdict), salt };
+    send(shared, commitment, action).await
+}
+
+async fn send(shared: &Shared, commitment: CommitmentId, action: Action) -> Result<(), LookError> {
+    let what = action.name();
+    let sent = shared.sender.send(action).await;
+    let sent = sent.map_err(|source| LookError::Send { commitment, source })?;
+    tracing::info!(%commitment, what, tx = %sent.id, "auditor.said");
+    Ok(())
+}
+
+/// Runs the model over what was opened of a round.
+async fn examine(shared: &Shared, commitment: CommitmentId) -> Result<Report, LookError> {
+    let (model, whole, chosen, opened) = {
+        let desk = shared.desk();
+        let case = desk.case(&commitment);
+        let opened: Vec<Opened> = case.iter().flat_map(|case| case.opened().cloned()).collect();
+        let model = case.map(|case| case.round.receipts.model);
+        (model, case.is_some_and(|it| it.is_whole()), case.map_or(0, |it| it.chosen()), opened)
+    };
+    let scored = scored(&opened, shared.tokens_max);
+    let judged = match model {
+        Some(model) if !scored.is_empty() => match run(shared, model, scored).await? {
+            Some(Ran::Judged(judged)) => Some(*judged),
+            // Whatever it is, it is not an answer of this model: nothing was opened.
+            Some(Ran::Foreign) => None,
+            None => return abstained(shared, commitment),
+        },
+        _ => None,
+    };
+    let (l1, l2) = judged.as_ref().map_or((None, None), |it| (it.l1, it.l2));
+    let trace = judged.as_ref().map(|it| it.trace.clone()).unwrap_or_default();
+    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let verdict = verdict(judged, whole);
+    let (opened, scored) = (count(opened.len()), count(scored.len()));
+    Ok(Report { chosen, opened, scored, l1, l2, trace, ..blank(shared, commitment, verdict)? })
+}
+
+/// As many of the first answers as may be scored, all drawn by engines of one kind.
+fn scored(opened: &[Opened], tokens_max: u64) -> &[Opened] {
+    let mut tokens = 0_u64;
+    let fits = |it: &&Opened| {
+        let is_first = tokens == 0;
+        let prompt = it.answer.prompt_bytes() / 4;
+        let cost = it.answer.tokens.len().saturating_add(prompt);
+        tokens = tokens.saturating_add(u64::try_from(cost).unwrap_or(u64::MAX)).max(1);
+        is_first || tokens <= tokens_max
+    };
+    let same =
+        |it: &&Opened| opened.first().is_some_and(|first| is_alike(&first.answer, &it.answer));
+    let count = opened.iter().take_while(same).take_while(fits).count();
+    opened.get(..count).unwrap_or_default()
+}
+
+fn is_alike(one: &Answer, other: &Answer) -> bool {
+    one.drawing == other.drawing
+}
+
+enum Ran {
+    Judged(Box<Judged>),
+    Foreign,
+}
+
+/// `None`: the model is not here, or does not run.
+async fn run(shared: &Shared, model: ModelId, scored: &[Opened]) -> Result<Option<Ran>, LookError> {
+    let Some(engine) = open(shared, model).await? else { return Ok(None) };
+    let Some(means) = means(shared, model).await? else { return Ok(None) };
+    let samples: Vec<Sample<'_>> =
+        scored.iter().map(|it| Sample { answer: &it.answer, receipt: it.receipt }).collect();
+    let claimed = Reference { engine: &*engine, model };
+    let judged = match judge(&samples, claimed, &[], means).await {
+        Ok(Some(judged)) => judged,
+        Ok(None) => return Ok(None),
+        Err(JudgeError::ForeignToken { .. }) => return Ok(Some(Ran::Foreign)),
+        Err(error) => {
+            tracing::warn!(%model, %error, "auditor.model does not run");
+            return Ok(None);
+        }
+    };
+    let suspects = judged.suspects();
+    if !judged.evidence.reaches(ESCALATE) && suspects.is_empty() {
+        return Ok(Some(Ran::Judged(Box::new(judged))));
+    }
+    // Which one was it? And of all answers, or of some?
+    let mut cheaper = Vec::new();
+    for id in shared.shelf.cheaper(&model).into_iter().take(CHEAPER_MAX) {
+        cheaper.extend(open(shared, id).await?.map(|engine| (id, engine)));
+    }
+    let references: Vec<Reference<'_>> = cheaper
+        .iter()
+        .map(|(model, engine)| Reference { engine: &**engine, model: *model })
+        .collect();
+    let all = judge(&samples, claimed, &references, means).await;
+    let some: Vec<Sample<'_>> =
+        suspects.iter().filter_map(|number| samples.get(*number).copied()).collect();
+    let some = judge_suspects(&some, samples.len(), claimed, &references, means).await;
+    let found = [Some(judged), all.ok().flatten(), some.ok().flatten()];
+    let worst = found.into_iter().flatten().max_by_key(Judged::severity);
+    Ok(worst.map(|judged| Ran::Judged(Box::new(judged))))
+}
+
+async fn open(shared: &Shared, model: ModelId) -> Result<Option<engine::SharedEngine>, LookError> {
+    let shelf = Arc::clone(&shared.shelf);
+    match tokio::task::spawn_blocking(move || shelf.open(model)).await {
+        Ok(opened) => Ok(opened?),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The honest means in force on this kind of machine.
+async fn means(shared: &Shared, model: ModelId) -> Result<Option<Means>, LookError> {
+    let all = shared.chain.calibrations().await.map_err(|source| LookError::Read { source })?;
+    let ours = all.iter().find(|it| it.model == model && it.backend == backend());
+    let Some(ours) = ours else { return Ok(default_means()) };
+    let mean = |ppm: types::Ppm| HonestMean::of_ppm(ppm.get());
+    Ok(mean(ours.l1).zip(mean(ours.l2)).map(|(l1, l2)| Means { l1, l2 }))
+}
+
+#[cfg(test)]
+mod tests;

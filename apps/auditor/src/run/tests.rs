@@ -1,0 +1,40 @@
+//! Which of the opened answers a model runs over.
+
+use types::inference::{FinishReason, Prompt};
+use verify::{engines::Drawing, leaf::LeafToken, profile::Profile};
+
+use super::*;
+
+fn opened(version: &str, tokens: usize, prompt_bytes: usize) -> Opened {
+    let answer = Answer {
+        model: ModelId([1; 32]),
+        engine_version: version.to_owned(),
+        drawing: Drawing::of(version).unwrap(),
+        profile: Profile { temperature_micros: 1, top_k: 1, top_p_micros: 1, seed: 1 },
+        prompt: Prompt::Text("x".repeat(prompt_bytes)),
+        text: Vec::new(),
+        tokens: (0..tokens).map(|_| LeafToken::new(1, &[(1, -1)]).unwrap()).collect(),
+        stated_tokens: 0,
+        finish: FinishReason::Stop,
+        tokens_max: None,
+        stop: Vec::new(),
+    };
+    Opened { receipt: Hash32([3; 32]), answer }
+}
+
+#[test]
+fn as_many_answers_are_scored_as_fit_and_one_at_least() {
+    let ours = "embedded candle 0.11.1";
+    let check = |opened: &[Opened], tokens_max, expected| {
+        assert_eq!(scored(opened, tokens_max).len(), expected, "{tokens_max}");
+    };
+    let three = [opened(ours, 10, 40), opened(ours, 10, 0), opened(ours, 10, 0)];
+    check(&three, 100, 3);
+    check(&three, 30, 2);
+    check(&three, 29, 1);
+    check(&three, 1, 1);
+    check(&[], 100, 0);
+    // Engines that draw in different ways are not bet on together.
+    let mixed = [opened(ours, 1, 0), opened(ours, 1, 0), opened("llama.cpp b6730", 1, 0)];
+    check(&mixed, 100, 2);
+}

@@ -1,0 +1,78 @@
+//! The auditor of a validator, in its process: it reads the ledger through the chain API, as it would from elsewhere.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use anyhow::{Context, bail};
+use auditor::{
+    run::{AuditorConfig, AuditorHandle},
+    shelf::{Held, Shelf},
+};
+use engine::{Engine, OpenAiEngine, OpenAiOptions, SharedEngine};
+use net::IrohConfig;
+use types::genesis::Genesis;
+use wire::chain::HttpChain;
+
+use crate::{args::AuditorArgs, home::Home, run::engines};
+
+/// Starts the auditor of `home`, whose validator serves the chain API at `chain_url`; on `usual`, unless it is told where.
+/// `None`: nobody could reach it, so it must not be drawn.
+pub(crate) async fn start(
+    home: &Home,
+    chain_url: &str,
+    usual: SocketAddr,
+    genesis: &Genesis,
+    args: &AuditorArgs,
+) -> anyhow::Result<Option<AuditorHandle>> {
+    let mut transport = IrohConfig::new(*home.key("auditor-node")?.seed());
+    transport.bind = args.audit_listen.unwrap_or(usual);
+    transport.alpn = wire::audit::ALPN.to_vec();
+    if transport.bind.ip().is_unspecified() && args.audit_advertise.is_empty() {
+        let bind = transport.bind;
+        if args.audit_listen.is_some() {
+            bail!(
+                "providers cannot reach {bind}; say where they do with --audit-advertise HOST:PORT"
+            );
+        }
+        tracing::warn!(
+            "this validator audits nothing, for providers cannot reach {bind}; say where they do with --audit-advertise HOST:PORT"
+        );
+        return Ok(None);
+    }
+    let held = held(&args.audit_engine).await?;
+    let endpoint = net::bind(transport).await.context("listening for what providers open")?;
+    let addrs = match args.audit_advertise.is_empty() {
+        true => endpoint.addrs().iter().map(ToString::to_string).collect(),
+        false => args.audit_advertise.clone(),
+    };
+    let config = AuditorConfig {
+        home: home.part("auditor"),
+        chain_id: genesis.chain_id.clone(),
+        chain: Arc::new(HttpChain::new(chain_url)?),
+        operator: Arc::new(home.key("validator")?),
+        endpoint,
+        addrs,
+        shelf: Arc::new(Shelf::new(held, args.audit_models.clone())),
+        tokens_max: args.audit_tokens,
+    };
+    Ok(Some(auditor::run::start(config).await?))
+}
+
+/// The built-in model, and those of servers.
+async fn held(urls: &[String]) -> anyhow::Result<Vec<Held>> {
+    let built_in = engines::built_in().await?;
+    let bytes = engines::BUILT_IN_MODEL.len() as u64;
+    let id = built_in.model().id;
+    let mut held = vec![Held { id, bytes: Some(bytes), engine: Arc::new(built_in) }];
+    for url in urls {
+        let engine = OpenAiEngine::connect(OpenAiOptions::at(url)).await?;
+        let models = engine.models().await?;
+        let engine: SharedEngine = Arc::new(engine);
+        let each = models.into_iter().map(|model| Held {
+            id: model.id,
+            bytes: None,
+            engine: Arc::clone(&engine),
+        });
+        held.extend(each);
+    }
+    Ok(held)
+}
