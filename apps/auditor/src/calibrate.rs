@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// What the texts begin with. Their number is part of the seed, so each round of them gives others.
-const BEGINNINGS: [&str; 8] = [
+pub(crate) const BEGINNINGS: [&str; 8] = [
     "Once upon a time",
     "The best way to learn a language is",
     "In the morning the fox",

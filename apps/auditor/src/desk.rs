@@ -76,7 +76,8 @@ impl Case {
         }
     }
 
-    fn collects_until(&self) -> TimeMs {
+    /// Openings that come later are not waited for.
+    pub fn collects_until(&self) -> TimeMs {
         let RoundView { opened_at, commit_by, .. } = self.round;
         let part = commit_by.ms_since(opened_at).saturating_mul(COLLECT_PERCENT) / 100;
         opened_at.plus_ms(part)

@@ -1,6 +1,6 @@
 //! What a verifier's own run of a model says of answers.
 
-use engine::{Engine, EngineError};
+use engine::{Engine, EngineError, LogitsStream, Vocabulary};
 use serde::{Deserialize, Serialize};
 use types::{
     Hash32, ModelId,
@@ -304,11 +304,12 @@ async fn add(
         tokens.pop();
     }
     let mut logits = engine.logits(model, &tokens, from).await?;
+    let silent = silent(answer, &vocabulary);
     for audit in audits.iter_mut() {
         audit.begin(Some(&answer.profile));
     }
     for token in &answer.tokens {
-        let position = logits.recv().await.transpose()?.unwrap_or_default();
+        let position = position(&mut logits, &silent).await?;
         for audit in audits.iter_mut() {
             audit.push(token, Logits::new(&position).as_ref());
         }
@@ -316,7 +317,7 @@ async fn add(
     let ending = match answer.finish {
         FinishReason::Stop if !ended_by_model => Ending::StopSequence { cut },
         FinishReason::Stop => {
-            let position = logits.recv().await.transpose()?.unwrap_or_default();
+            let position = position(&mut logits, &silent).await?;
             let mut check = Check::Unknown;
             for audit in audits.iter_mut() {
                 // What of a stop sequence comes after its first token is not delivered.
@@ -339,6 +340,26 @@ async fn add(
         FinishReason::Cancelled | FinishReason::Failed => Ending::Interrupted,
     };
     Ok((text, ending))
+}
+
+/// The tokens that the provider's engine never draws.
+fn silent(answer: &Answer, vocabulary: &Vocabulary) -> Vec<u32> {
+    if !answer.drawing.draws_text_only {
+        return Vec::new();
+    }
+    let is_silent = |id: &u32| vocabulary.bytes(*id) == Some(&[]) && !vocabulary.is_end(*id);
+    (0u32..).take(vocabulary.size()).filter(is_silent).collect()
+}
+
+/// The next position, as the provider's engine draws from it.
+async fn position(logits: &mut LogitsStream, silent: &[u32]) -> Result<Vec<f32>, JudgeError> {
+    let mut position = logits.recv().await.transpose()?.unwrap_or_default();
+    for id in silent {
+        if let Some(logit) = position.get_mut(*id as usize) {
+            *logit = f32::NEG_INFINITY;
+        }
+    }
+    Ok(position)
 }
 
 #[cfg(test)]

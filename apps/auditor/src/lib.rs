@@ -5,16 +5,18 @@
 //! arithmetic is `verify`'s, the rules by which evidence costs somebody something are the ledger's: nothing here decides.
 //!
 //! [`run`] is the auditor of a validator: it takes openings (`intake`), judges them when they are due ([`desk`]) by the models
-//! that it has ([`shelf`]), writes down what it will say ([`docket`]), and says it on the ledger, which it reads like any
-//! third party.
+//! that it has ([`shelf`]) or fetches ([`mirror`]), writes down what it will say ([`docket`]), and says it on the ledger, which it reads like any
+//! third party. [`canary`] asks gateways for answers that no round can be about.
 
 pub mod answer;
 pub mod calibrate;
 pub mod judge;
 pub mod picture;
 
+pub mod canary;
 pub mod desk;
 pub mod docket;
 mod intake;
+pub mod mirror;
 pub mod run;
 pub mod shelf;

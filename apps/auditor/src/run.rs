@@ -5,9 +5,10 @@
 //! at a time.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use net::SharedEndpoint;
@@ -25,10 +26,12 @@ use wire::chain::{Chain, ChainError, HttpChain, SendError, TxSender};
 
 use crate::{
     answer::Answer,
+    canary::{self, CanaryConfig, CanaryError, Consumer, Found},
     desk::{Desk, Opened, Sealed, Step, default_means, verdict},
     docket::{Docket, DocketError, Report},
     intake,
     judge::{JudgeError, Judged, Reference, Sample, backend, judge, judge_suspects},
+    mirror::Mirror,
     shelf::{Shelf, ShelfError},
 };
 
@@ -39,6 +42,8 @@ const LOOK_MS_MIN: u64 = 500;
 const LOOK_MS_MAX: u64 = 5_000;
 /// How often the folder of models is read again, and our entry on the ledger compared.
 const REFRESH: Duration = Duration::from_secs(60);
+/// A model that could not be fetched is asked for again after this.
+const TRY_AGAIN: Duration = Duration::from_secs(60 * 60);
 /// Models that are tried in the place of one that does not explain an answer.
 const CHEAPER_MAX: usize = 8;
 
@@ -56,6 +61,10 @@ pub struct AuditorConfig {
     /// What the ledger says about where that is: host and port.
     pub addrs: Vec<String>,
     pub shelf: Arc<Shelf>,
+    /// Where models come from that rounds ask for and the shelf lacks, into its folder.
+    pub mirror: Option<Mirror>,
+    /// Asks for answers of its own, if it is told whom.
+    pub canary: Option<CanaryConfig>,
     /// Tokens that are scored for one verdict, of the answers that come first; the rest is only checked. A model costs
     /// about as much for a token as when it makes one.
     pub tokens_max: u64,
@@ -80,13 +89,44 @@ pub(crate) struct Shared {
     desk: Mutex<Desk>,
     sender: TxSender,
     docket: Docket,
+    fetching: Mutex<Fetching>,
     tokens_max: u64,
+}
+
+/// What is being fetched, and what was tried.
+struct Fetching {
+    mirror: Option<Mirror>,
+    /// When each model was asked for last.
+    tried: BTreeMap<ModelId, Instant>,
+    now: Option<ModelId>,
+}
+
+impl Fetching {
+    /// Whether a round may still wait for a model; and the mirror, if it is to be asked for it now.
+    fn want(&mut self, model: ModelId) -> (bool, Option<Mirror>) {
+        if self.now == Some(model) {
+            return (true, None);
+        }
+        let recently = self.tried.get(&model).is_some_and(|at| at.elapsed() < TRY_AGAIN);
+        let Some(mirror) = self.mirror.clone().filter(|_| !recently) else { return (false, None) };
+        if self.now.is_some() {
+            return (true, None);
+        }
+        self.tried.retain(|_, at| at.elapsed() < TRY_AGAIN);
+        self.tried.insert(model, Instant::now());
+        self.now = Some(model);
+        (true, Some(mirror))
+    }
 }
 
 impl Shared {
     pub(crate) fn desk(&self) -> MutexGuard<'_, Desk> {
         // Every change is made whole.
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fetching(&self) -> MutexGuard<'_, Fetching> {
+        self.fetching.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn now(&self) -> TimeMs {
@@ -103,6 +143,8 @@ pub enum AuditorError {
     Docket(#[from] DocketError),
     #[error("cannot read the models")]
     Shelf(#[from] ShelfError),
+    #[error("no canaries can be sent")]
+    Canary { source: CanaryError },
     #[error("a part of the auditor stopped unexpectedly; see its log")]
     Panicked,
 }
@@ -122,6 +164,10 @@ enum LookError {
     Shelf(#[from] ShelfError),
     #[error("there is no randomness for a salt")]
     Random,
+    #[error("a canary found nothing")]
+    Canary { source: CanaryError },
+    #[error("what a canary found of {provider} was not taken")]
+    Report { provider: Address, source: SendError },
 }
 
 /// A running auditor. [`AuditorHandle::shutdown`] ends it.
@@ -129,8 +175,7 @@ enum LookError {
 pub struct AuditorHandle {
     endpoint: SharedEndpoint,
     stop: CancellationToken,
-    task: JoinHandle<()>,
-    intake: JoinHandle<()>,
+    tasks: [JoinHandle<()>; 3],
 }
 
 impl AuditorHandle {
@@ -138,7 +183,7 @@ impl AuditorHandle {
     pub async fn shutdown(self) {
         self.stop.cancel();
         self.endpoint.close().await;
-        for task in [self.task, self.intake] {
+        for task in self.tasks {
             if let Err(error) = task.await {
                 tracing::error!(%error, "auditor.task");
             }
@@ -148,8 +193,13 @@ impl AuditorHandle {
 
 /// Starts an auditor. Reads its folder of models first.
 pub async fn start(config: AuditorConfig) -> Result<AuditorHandle, AuditorError> {
-    let AuditorConfig { home, chain_id, chain, operator, endpoint, addrs, shelf, tokens_max } =
-        config;
+    let AuditorConfig { home, chain_id, chain, operator, endpoint, addrs, shelf, .. } = config;
+    let AuditorConfig { mirror, canary, tokens_max, .. } = config;
+    let consumer = match canary.map(|it| (it.every, Consumer::new(it))) {
+        None => None,
+        Some((every, Ok(consumer))) => Some((every, consumer)),
+        Some((_, Err(source))) => return Err(AuditorError::Canary { source }),
+    };
     let docket = Docket::open(&home.join("reports"))?;
     refresh(&shelf).await.map_err(|_| AuditorError::Panicked)??;
     tracing::info!(models = shelf.models().len(), "auditor.started");
@@ -162,13 +212,15 @@ pub async fn start(config: AuditorConfig) -> Result<AuditorHandle, AuditorError>
         shelf,
         desk: Mutex::default(),
         docket,
+        fetching: Mutex::new(Fetching { mirror, tried: BTreeMap::new(), now: None }),
         tokens_max,
     });
     let stop = CancellationToken::new();
     let place = Place { node_key: endpoint.node_key(), addrs };
     let task = tokio::spawn(follow(Arc::clone(&shared), place, stop.clone()));
+    let canaries = tokio::spawn(send_canaries(Arc::clone(&shared), consumer, stop.clone()));
     let intake = tokio::spawn(intake::run(shared, Arc::clone(&endpoint)));
-    Ok(AuditorHandle { endpoint, stop, task, intake })
+    Ok(AuditorHandle { endpoint, stop, tasks: [task, intake, canaries] })
 }
 
 /// Where we are reached.
@@ -185,6 +237,7 @@ async fn refresh(shelf: &Arc<Shelf>) -> Result<Result<(), ShelfError>, tokio::ta
 /// Looks again and again, until it is told to stop.
 async fn follow(shared: Arc<Shared>, place: Place, stop: CancellationToken) {
     let mut judging: JoinSet<(CommitmentId, Result<Report, LookError>)> = JoinSet::new();
+    let mut fetching: JoinSet<()> = JoinSet::new();
     let mut refreshed: Option<tokio::time::Instant> = None;
     loop {
         if refreshed.is_none_or(|at| at.elapsed() >= REFRESH) {
@@ -194,18 +247,21 @@ async fn follow(shared: Arc<Shared>, place: Place, stop: CancellationToken) {
         while let Some(judged) = judging.try_join_next() {
             note(sealed(&shared, judged));
         }
-        let looked = look(&shared, &mut judging).await;
+        while fetching.try_join_next().is_some() {}
+        let looked = look(&shared, &mut judging, &mut fetching).await;
         let wait = looked.unwrap_or_else(|error| {
             note(Err(error));
             Duration::from_millis(LOOK_MS_MAX)
         });
         tokio::select! {
             biased;
-            () = stop.cancelled() => return judging.shutdown().await,
+            () = stop.cancelled() => break,
             Some(judged) = judging.join_next() => note(sealed(&shared, judged)),
             () = tokio::time::sleep(wait) => {}
         }
     }
+    judging.shutdown().await;
+    fetching.shutdown().await;
 }
 
 fn note(done: Result<(), LookError>) {
@@ -243,6 +299,7 @@ async fn keep_up(shared: &Arc<Shared>, place: &Place) -> Result<(), LookError> {
 async fn look(
     shared: &Arc<Shared>,
     judging: &mut JoinSet<(CommitmentId, Result<Report, LookError>)>,
+    fetching: &mut JoinSet<()>,
 ) -> Result<Duration, LookError> {
     let read = |source| LookError::Read { source };
     let commit_ms = shared.chain.status().await.map_err(read)?.params.audits.commit_ms;
@@ -266,9 +323,10 @@ async fn look(
         };
         desk.cases().map(step).collect()
     };
-    for (commitment, _, step) in steps {
+    for (commitment, model, step) in steps {
         let done = match step {
             Step::Wait | Step::Rest => Ok(()),
+            Step::Abstain if waits_for(shared, fetching, commitment, model) => Ok(()),
             Step::Abstain => seal(shared, abstained(shared, commitment)?),
             Step::Judge if judging.is_empty() => {
                 shared.desk().judging(&commitment);
@@ -284,6 +342,39 @@ async fn look(
         note(done);
     }
     Ok(Duration::from_millis((commit_ms / LOOKS_PER_ROUND).clamp(LOOK_MS_MIN, LOOK_MS_MAX)))
+}
+
+/// Whether a model may still come before openings are due. Asks the mirror for it, if it was not asked.
+fn waits_for(
+    shared: &Arc<Shared>,
+    fetching: &mut JoinSet<()>,
+    commitment: CommitmentId,
+    model: ModelId,
+) -> bool {
+    let in_time = {
+        let desk = shared.desk();
+        desk.case(&commitment).is_some_and(|case| shared.now() < case.collects_until())
+    };
+    let (waits, mirror) = shared.fetching().want(model);
+    if let Some(mirror) = mirror {
+        let shared = Arc::clone(shared);
+        fetching.spawn(async move { fetch(&shared, &mirror, model).await });
+    }
+    waits && in_time
+}
+
+async fn fetch(shared: &Shared, mirror: &Mirror, model: ModelId) {
+    match mirror.fetch(model).await {
+        Ok(path) => tracing::info!(%model, path = %path.display(), "auditor.fetched"),
+        Err(error) => {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::warn!(%model, error, "auditor.model is not fetched");
+        }
+    }
+    if let Ok(Err(error)) = refresh(&shared.shelf).await {
+        note(Err(error.into()));
+    }
+    shared.fetching().now = None;
 }
 
 fn salt() -> Result<Hash32, LookError> {
@@ -403,6 +494,60 @@ async fn examine(shared: &Shared, commitment: CommitmentId) -> Result<Report, Lo
     let verdict = verdict(judged, whole);
     let (opened, scored) = (count(opened.len()), count(scored.len()));
     Ok(Report { chosen, opened, scored, l1, l2, trace, ..blank(shared, commitment, verdict)? })
+}
+
+/// Sends canaries at drawn times, until it is told to stop.
+async fn send_canaries(
+    shared: Arc<Shared>,
+    consumer: Option<(Duration, Consumer)>,
+    stop: CancellationToken,
+) {
+    let Some((every, consumer)) = consumer else { return };
+    loop {
+        // From half to one and a half times as long.
+        let percent = canary::draw(50..150).unwrap_or(100);
+        let wait = every.saturating_mul(percent) / 100;
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            sent = send_canary(&shared, &consumer) => note(sent),
+        }
+    }
+}
+
+/// One of them.
+async fn send_canary(shared: &Shared, consumer: &Consumer) -> Result<(), LookError> {
+    let failed = |source| LookError::Canary { source };
+    let plan = consumer.plan(|model| shared.shelf.has(model)).await.map_err(failed)?;
+    let Some(plan) = plan else { return Ok(()) };
+    let model = plan.model;
+    let Some(engine) = open(shared, model).await? else { return Ok(()) };
+    let Some(means) = means(shared, model).await? else { return Ok(()) };
+    let run = |source| failed(CanaryError::Model { model, source });
+    let vocabulary = engine.vocabulary(model).await.map_err(run)?;
+    let prompt = canary::prompt(&engine, model).await.map_err(failed)?;
+    let asked = consumer.ask(&plan, &prompt, &vocabulary).await.map_err(failed)?;
+    let Some((report, answer)) = asked else { return Ok(()) };
+    let Found { provider, receipt } = Found::of(&report);
+    let sample = Sample { answer: &answer, receipt };
+    let claimed = Reference { engine: &*engine, model };
+    let judged = judge(&[sample], claimed, &[], means).await;
+    let judged = judged.map_err(|source| failed(CanaryError::Judge { source }))?;
+    let Some(verdict) = judged.and_then(|it| canary::verdict(it, answer.finish)) else {
+        tracing::debug!(%provider, %model, "auditor.canary says too little");
+        return Ok(());
+    };
+    let outcome = verdict.outcome.name();
+    let action = Action::ReportCanary { provider, verdict: Box::new(verdict) };
+    let sent = shared.sender.send(action).await;
+    let sent = sent.map_err(|source| LookError::Report { provider, source })?;
+    tracing::info!(%provider, %model, outcome, tx = %sent.id, "auditor.canary");
+    Ok(())
 }
 
 /// As many of the first answers as may be scored, all drawn by engines of one kind.

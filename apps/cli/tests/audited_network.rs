@@ -24,19 +24,19 @@ use serde_json::{Value, json};
 use support::{
     process::{Process, json as run_json, peerwatt, string},
     stream::Consumer,
-    testnet::Network,
+    testnet::{Network, Node},
     until,
 };
 use tokio_util::sync::CancellationToken;
 use types::{
-    Address, ModelId, Nusd, Ppm, Watt,
+    Address, Height, ModelId, Nusd, Ppm, Watt,
     audit::{AuditOutcome, Backend, Calibration, ClosedRound, Sanction},
     inference::InferenceRequest,
     offer::EngineKind,
     price::Price,
     tx::Action,
 };
-use wire::chain::{Chain, HttpChain, TxSender};
+use wire::chain::{Chain, Event, EventView, HttpChain, TxSender};
 
 const SEED: u32 = 7;
 const PROVIDERS: usize = 3;
@@ -127,7 +127,7 @@ impl Models {
 struct World {
     models: Models,
     network: Network,
-    gateway: Process,
+    gateway: Gateway,
     consumer: Consumer,
     providers: Vec<ProviderHandle>,
     homes: Vec<tempfile::TempDir>,
@@ -155,16 +155,11 @@ impl World {
             audits["commit_ms"] = json!(60_000);
             audits["reveal_ms"] = json!(60_000);
         });
-        let folder = models.folder.path().to_str().unwrap().to_owned();
         for node in &mut network.nodes {
-            let line = ["--json", "--data-dir", node.home.to_str().unwrap(), "validator"];
-            let mut command = peerwatt(line);
-            command.args(["--audit-models", &folder]).envs(THREADS.map(|name| (name, "1")));
-            let mut process = Process::start("validator", &mut command);
-            process.ready().await;
-            node.process = Some(process);
+            validate(node, &models, &[]).await;
         }
-        let (gateway, consumer) = gateway(&network).await;
+        let gateway = Gateway::start(&network).await;
+        let consumer = Consumer::new(&gateway.base_url, &gateway.api_key);
         let mut world = World {
             models,
             network,
@@ -337,26 +332,80 @@ impl World {
         channels.unwrap().iter().map(|channel| channel.refunded).sum()
     }
 
+    /// The last validator is started again as one that sends canaries through the gateway.
+    async fn send_canaries(&mut self) {
+        let node = &mut self.network.nodes[3];
+        assert!(node.process.take().unwrap().stop().await.success());
+        let Gateway { base_url, api_key, .. } = &self.gateway;
+        let canary = ["--canary-gateway", base_url, "--canary-key", api_key, "--canary-every", "1"];
+        validate(node, &self.models, &canary).await;
+    }
+
+    /// Waits until a canary found this of a provider.
+    async fn until_canary(&self, provider: usize, outcome: &str) {
+        let account = self.accounts[provider].to_string();
+        let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let wanted = [field("provider", &account), field("outcome", outcome)];
+        let mut from = Height(1);
+        let started = Instant::now();
+        loop {
+            let page = self.network.nodes[0].chain.events(from, 100).await.unwrap();
+            let is_it = |it: &EventView| {
+                let Event { kind, fields } = &it.event;
+                kind == "audit.canary" && wanted.iter().all(|wanted| fields.contains(wanted))
+            };
+            if page.events.iter().any(is_it) {
+                return;
+            }
+            from = page.next_height;
+            assert!(started.elapsed() < PATIENCE, "{}", self.explain().await);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
     /// Everything stops, and the books of every validator close on the same state.
     async fn stop(self) {
         for provider in &self.providers {
             provider.shutdown().await;
         }
-        assert!(self.gateway.stop().await.success());
+        assert!(self.gateway.process.stop().await.success());
         self.network.stop_each_and_check().await;
     }
 }
 
+/// Starts a validator that audits.
+async fn validate(node: &mut Node, models: &Models, options: &[&str]) {
+    let line = ["--json", "--data-dir", node.home.to_str().unwrap(), "validator"];
+    let mut command = peerwatt(line);
+    command.args(["--audit-models", models.folder.path().to_str().unwrap()]).args(options);
+    command.envs(THREADS.map(|name| (name, "1")));
+    let mut process = Process::start("validator", &mut command);
+    process.ready().await;
+    node.process = Some(process);
+}
+
 /// A gateway at the first validator, whose genesis document funds it.
-async fn gateway(network: &Network) -> (Process, Consumer) {
-    let node = &network.nodes[0];
-    let mut command = peerwatt(["--json", "--data-dir", node.home.to_str().unwrap(), "gateway"]);
-    let any = "127.0.0.1:0";
-    command.args(["--chain", node.chain.url(), "--listen", any, "--peer-listen", any]);
-    let mut process = Process::start("gateway", &mut command);
-    let ready = process.ready().await;
-    let consumer = Consumer::new(&string(&ready, "base_url"), &string(&ready, "api_key"));
-    (process, consumer)
+struct Gateway {
+    process: Process,
+    base_url: String,
+    api_key: String,
+}
+
+impl Gateway {
+    async fn start(network: &Network) -> Gateway {
+        let node = &network.nodes[0];
+        let mut command =
+            peerwatt(["--json", "--data-dir", node.home.to_str().unwrap(), "gateway"]);
+        let any = "127.0.0.1:0";
+        command.args(["--chain", node.chain.url(), "--listen", any, "--peer-listen", any]);
+        let mut process = Process::start("gateway", &mut command);
+        let ready = process.ready().await;
+        Gateway {
+            process,
+            base_url: string(&ready, "base_url"),
+            api_key: string(&ready, "api_key"),
+        }
+    }
 }
 
 /// What became of the cheat.
@@ -455,8 +504,10 @@ async fn shown(world: &World, closed: &ClosedRound) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_the_shadow_the_same_is_seen_and_nobody_loses_anything() {
-    let world = World::start("shadow").await;
+    let mut world = World::start("shadow").await;
     world.until_all_pass().await;
+    world.send_canaries().await;
+    world.until_canary(0, "pass").await;
     let stake = world.bond(CHEAT).await;
     let caught = catch(&world, |round| round.would_be == Sanction::Slash).await;
     print("shadow", &caught);
@@ -466,5 +517,7 @@ async fn in_the_shadow_the_same_is_seen_and_nobody_loses_anything() {
     assert_eq!(world.refunded(CHEAT).await, Nusd::ZERO);
     assert!(world.network.nodes[2].chain.exclusions().await.unwrap().is_empty());
     assert!(world.ask(CHEAT, 5_000).await.is_some());
+    // Where nothing may be disclosed no round sees it, and a canary does.
+    world.until_canary(CHEAT, "fail").await;
     world.stop().await;
 }

@@ -12,6 +12,7 @@
 mod appeal;
 mod auditor;
 pub(crate) mod beacon;
+mod canary;
 mod consequence;
 mod pay;
 mod planted;
@@ -36,6 +37,7 @@ use crate::{error::TxError, event::Event, execute::Context, state::State};
 
 pub(crate) use appeal::appeal;
 pub(crate) use auditor::register as register_auditor;
+pub(crate) use canary::report as report_canary;
 pub(crate) use consequence::{Disposition, disposition};
 pub(crate) use planted::reveal as reveal_planted;
 pub(crate) use read::own_commitments;

@@ -261,6 +261,10 @@ pub enum TxError {
     PlantedRepeated { commitment: CommitmentId },
     #[error("no closed round of {commitment} is kept; only the last 256 of all are")]
     ClosedUnknown { commitment: CommitmentId },
+    #[error(
+        "{sender} does not audit, or is the provider itself; canaries are reported by validators with a seat and an auditor"
+    )]
+    NotAuditor { sender: Address },
     #[error("the round of {commitment} cannot be appealed against: {why}")]
     NotAppealable { commitment: CommitmentId, why: &'static str },
     #[error(
@@ -373,6 +377,7 @@ impl TxError {
             TxError::NotPlanted { .. } => "audit.not_planted",
             TxError::PlantedRepeated { .. } => "audit.planted_repeated",
             TxError::ClosedUnknown { .. } => "audit.not_kept",
+            TxError::NotAuditor { .. } => "audit.not_auditor",
             TxError::NotAppealable { .. } => "audit.not_appealable",
             TxError::NoOtherVerifiers { .. } => "audit.no_other_verifiers",
             TxError::ValidatorUnknown { .. } => "validator.unknown",

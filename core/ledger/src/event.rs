@@ -193,6 +193,8 @@ events! {
     AppealMade = "audit.appealed" { commitment: CommitmentId, deposit: Watt, period: u64 }
     /// That is over. What is not returned goes to the treasury.
     AppealEnded = "audit.appeal_ended" { commitment: CommitmentId, deposit: Watt, returned: bool }
+    /// What an auditor's own request found.
+    CanaryReported = "audit.canary" { validator: Address, provider: Address, model: ModelId, outcome: AuditOutcome }
     VerifierPaid = "audit.paid" { commitment: CommitmentId, verifier: Address, amount: Watt }
     AuditorRegistered = "auditor.registered" {
         operator: Address, node_key: PublicKey

@@ -352,5 +352,8 @@ fn apply(state: &mut State, context: &mut Context, action: &Action) -> Result<()
             audit::reveal_planted(state, context, *commitment, salt)
         }
         Action::Appeal { commitment } => audit::appeal(state, context, *commitment),
+        Action::ReportCanary { provider, verdict } => {
+            audit::report_canary(state, context, *provider, verdict)
+        }
     }
 }

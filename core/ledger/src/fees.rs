@@ -97,7 +97,8 @@ pub(crate) fn payment(tx: &VerifiedTx, account: &Account, fee: Watt) -> Result<P
         | Action::PublishCalibration { .. }
         | Action::RegisterAuditor { .. }
         | Action::RevealPlanted { .. }
-        | Action::Appeal { .. } => Err(unpaid),
+        | Action::Appeal { .. }
+        | Action::ReportCanary { .. } => Err(unpaid),
     }
 }
 

@@ -124,6 +124,8 @@ pub enum Action {
     RevealPlanted { commitment: CommitmentId, salt: Hash32 },
     /// A provider has a failed round done again by other verifiers, over all receipts, for a deposit.
     Appeal { commitment: CommitmentId },
+    /// An auditor says what a request of its own found, which it made as any consumer does.
+    ReportCanary { provider: Address, verdict: Box<Verdict> },
 }
 
 impl Action {
@@ -163,6 +165,7 @@ impl Action {
             Action::RegisterAuditor { .. } => "register_auditor",
             Action::RevealPlanted { .. } => "reveal_planted",
             Action::Appeal { .. } => "appeal",
+            Action::ReportCanary { .. } => "report_canary",
         }
     }
 }
@@ -256,7 +259,8 @@ impl SignedTx {
             | Action::PublishCalibration { .. }
             | Action::RegisterAuditor { .. }
             | Action::RevealPlanted { .. }
-            | Action::Appeal { .. } => {}
+            | Action::Appeal { .. }
+            | Action::ReportCanary { .. } => {}
         }
         let sender = Address::of_key(&signed.signer());
         Ok(VerifiedTx { id, bytes_len: bytes.len(), sender, tx: signed.into_signed() })

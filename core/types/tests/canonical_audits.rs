@@ -95,6 +95,12 @@ fn actions_of_audits() {
         &Action::Appeal { commitment },
         expect!["20a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a20600000000000000"],
     );
+    check(
+        &Action::ReportCanary { provider: OTHER, verdict: Box::new(verdict()) },
+        expect![
+            "21a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a20101f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f104010000000303030303030303030303030303030303030303030303030303030303030303040000000500000006000000070000000800000001090000000000000001ffffffffffffffff01f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1000a00000000000000"
+        ],
+    );
     let chain_id: types::ChainId = "peerwatt-1".parse().unwrap();
     let said = verdict_commitment(&chain_id, &ADDRESS, &commitment, &salt.0, &verdict());
     expect!["3995d44ad089a4aed68a07ac01c91fc1da24d0b06de31d006ce2f7ee29dd1174"]

@@ -270,6 +270,8 @@ pub(crate) fn actions() -> Vec<(PublicKey, Action)> {
     ]);
     actions.push((VALIDATORS[0], register_auditor("127.0.0.1:4434")));
     actions.push((PROVIDER, Action::Appeal { commitment: round() }));
+    let canary = Action::ReportCanary { provider: address(PROVIDER), verdict: Box::new(verdict()) };
+    actions.push((VALIDATORS[0], canary));
     actions.push((PROVIDER, Action::RevealPlanted { commitment: round(), salt: SALT }));
     actions
 }
@@ -293,7 +295,7 @@ fn commit_receipts() -> Action {
     Action::CommitReceipts { receipts, seal: audit::seal(&SALT, true) }
 }
 
-fn reveal_verdict(salt: Hash32) -> Action {
+fn verdict() -> Verdict {
     let evidence = audit::Evidence {
         model: ModelId([1; 32]),
         backend: Backend::CpuX86,
@@ -308,8 +310,11 @@ fn reveal_verdict(salt: Hash32) -> Action {
             ratio: MilliNats(20_000),
         }),
     };
-    let verdict = Verdict { outcome: AuditOutcome::Pass, evidence: Some(evidence) };
-    Action::RevealVerdict { commitment: round(), verdict: Box::new(verdict), salt }
+    Verdict { outcome: AuditOutcome::Pass, evidence: Some(evidence) }
+}
+
+fn reveal_verdict(salt: Hash32) -> Action {
+    Action::RevealVerdict { commitment: round(), verdict: Box::new(verdict()), salt }
 }
 
 fn commit_price(salt: Hash32, price: Nusd) -> Action {

@@ -94,9 +94,25 @@ pub(crate) struct AuditorArgs {
     /// Folder of GGUF files that audits may run, besides the built-in model; who lacks a model abstains
     #[arg(long, value_name = "FOLDER", conflicts_with = "no_audits")]
     pub(crate) audit_models: Option<PathBuf>,
+    /// Where models that a round asks for are fetched, as URL/ID.gguf, into --audit-models, else into the data folder; they are
+    /// checked by their bytes
+    #[arg(long, value_name = "URL", conflicts_with = "no_audits")]
+    pub(crate) audit_mirror: Option<String>,
+    /// The largest file that is fetched from --audit-mirror, in GB
+    #[arg(long, value_name = "GB", default_value_t = 20, requires = "audit_mirror", value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    pub(crate) audit_download_max: u64,
     /// A server with OpenAI's API that runs a model for audits: llama-server; may be repeated
     #[arg(long, value_name = "URL", conflicts_with = "no_audits")]
     pub(crate) audit_engine: Vec<String>,
+    /// A gateway's OpenAI API that canaries are sent through: requests of this auditor's own, for answers that nobody may disclose
+    #[arg(long, value_name = "URL", requires = "canary_key", conflicts_with = "no_audits")]
+    pub(crate) canary_gateway: Option<String>,
+    /// API key for --canary-gateway, which pays for them
+    #[arg(long, env = "PEERWATT_CANARY_KEY", hide_env_values = true, value_name = "KEY")]
+    pub(crate) canary_key: Option<String>,
+    /// Send a canary this often, on average
+    #[arg(long, value_name = "SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) canary_every: u64,
     /// Where providers open what is audited, UDP [default: the address of --peer-listen, with the port number of the chain API]
     #[arg(long, value_name = "ADDR", conflicts_with = "no_audits")]
     pub(crate) audit_listen: Option<SocketAddr>,

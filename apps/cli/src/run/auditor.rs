@@ -1,9 +1,11 @@
 //! The auditor of a validator, in its process: it reads the ledger through the chain API, as it would from elsewhere.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{fs, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use auditor::{
+    canary::CanaryConfig,
+    mirror::Mirror,
     run::{AuditorConfig, AuditorHandle},
     shelf::{Held, Shelf},
 };
@@ -13,6 +15,8 @@ use types::genesis::Genesis;
 use wire::chain::HttpChain;
 
 use crate::{args::AuditorArgs, home::Home, run::engines};
+
+const GB: u64 = 1_000_000_000;
 
 /// Starts the auditor of `home`, whose validator serves the chain API at `chain_url`; on `usual`, unless it is told where.
 /// `None`: nobody could reach it, so it must not be drawn.
@@ -44,17 +48,38 @@ pub(crate) async fn start(
         true => endpoint.addrs().iter().map(ToString::to_string).collect(),
         false => args.audit_advertise.clone(),
     };
+    let fetched = || home.part("auditor").join("models");
+    let folder = match (&args.audit_models, &args.audit_mirror) {
+        (None, Some(_)) => Some(fetched()),
+        (folder, _) => folder.clone(),
+    };
+    let mirror = match &args.audit_mirror {
+        None => None,
+        Some(url) => {
+            let folder = folder.clone().unwrap_or_else(fetched);
+            fs::create_dir_all(&folder)
+                .with_context(|| format!("making the folder {}", folder.display()))?;
+            Some(Mirror::new(url, folder, args.audit_download_max.saturating_mul(GB))?)
+        }
+    };
     let config = AuditorConfig {
         home: home.part("auditor"),
+        mirror,
+        canary: canary(args),
         chain_id: genesis.chain_id.clone(),
         chain: Arc::new(HttpChain::new(chain_url)?),
         operator: Arc::new(home.key("validator")?),
         endpoint,
         addrs,
-        shelf: Arc::new(Shelf::new(held, args.audit_models.clone())),
+        shelf: Arc::new(Shelf::new(held, folder)),
         tokens_max: args.audit_tokens,
     };
     Ok(Some(auditor::run::start(config).await?))
+}
+
+fn canary(args: &AuditorArgs) -> Option<CanaryConfig> {
+    let (base_url, api_key) = args.canary_gateway.clone().zip(args.canary_key.clone())?;
+    Some(CanaryConfig { base_url, api_key, every: Duration::from_secs(args.canary_every) })
 }
 
 /// The built-in model, and those of servers.

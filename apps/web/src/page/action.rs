@@ -43,6 +43,7 @@ pub(crate) fn title(action: &Action) -> &'static str {
         Action::RegisterAuditor { .. } => "Register auditor",
         Action::RevealPlanted { .. } => "Reveal planted faults",
         Action::Appeal { .. } => "Appeal",
+        Action::ReportCanary { .. } => "Report a canary",
     }
 }
 
@@ -102,6 +103,9 @@ pub(crate) fn detail(action: &Action) -> Option<Markup> {
         }
         Action::RevealVerdict { commitment, verdict, .. } => {
             html! { (verdict.outcome.name()) ", " (show::address(commitment.provider)) }
+        }
+        Action::ReportCanary { provider, verdict } => {
+            html! { (verdict.outcome.name()) ", " (show::address(*provider)) }
         }
         Action::CommitVerdict { commitment, .. }
         | Action::RevealPlanted { commitment, .. }

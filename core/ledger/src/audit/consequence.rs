@@ -137,7 +137,7 @@ fn note_opening(
     slashing::punish(state, context, OperatorId::provider(provider), Fault::AuditMissing)
 }
 
-fn escalate(state: &mut State, context: &mut Context, provider: Address, held: bool) {
+pub(super) fn escalate(state: &mut State, context: &mut Context, provider: Address, held: bool) {
     let until = context.time.plus_ms(state.params().audits.escalate_ms);
     let before = state.standing(&provider);
     let held_until = if held { Some(until) } else { before.held_until };

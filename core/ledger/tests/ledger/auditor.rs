@@ -303,6 +303,7 @@ impl Auditor {
             | Event::QualityMoved { .. }
             | Event::CalibrationPublished { .. }
             | Event::PlantedRevealed { .. }
+            | Event::CanaryReported { .. }
             | Event::VerifierGraded { .. }
             | Event::AuditorRegistered { .. }
             | Event::AuditorWithdrawn { .. }

@@ -9,6 +9,7 @@ mod audits;
 mod audits_pay;
 mod bank;
 mod blocks;
+mod canaries;
 mod channels;
 mod credits;
 mod differential;

@@ -77,7 +77,7 @@ fn seeds() -> Vec<u64> {
 
 /// Every action there is. Each is applied and each is refused for a reason of its own, which does not
 /// mean a wrong nonce or a fee that cannot be paid.
-const ACTIONS: [&str; 33] = [
+const ACTIONS: [&str; 34] = [
     "appeal",
     "buy_credits",
     "claim_vested",
@@ -97,6 +97,7 @@ const ACTIONS: [&str; 33] = [
     "register_gateway",
     "register_provider",
     "register_validator",
+    "report_canary",
     "request_withdraw",
     "return_deposit",
     "reveal_planted",
@@ -114,7 +115,7 @@ const ACTIONS: [&str; 33] = [
 ];
 
 /// Every error that histories as long as these reach.
-const CODES: [&str; 88] = [
+const CODES: [&str; 89] = [
     "account.insufficient_credits",
     "account.insufficient_watt",
     "amount.overflow",
@@ -128,6 +129,7 @@ const CODES: [&str; 88] = [
     "audit.no_other_verifiers",
     "audit.no_round",
     "audit.not_appealable",
+    "audit.not_auditor",
     "audit.not_committer",
     "audit.not_kept",
     "audit.not_planted",

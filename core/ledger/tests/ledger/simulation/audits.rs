@@ -89,6 +89,26 @@ impl Sim {
         (self.mostly(name.unwrap_or("poor")), Action::Appeal { commitment })
     }
 
+    /// Mostly of an auditor, about a provider.
+    pub(super) fn canary(&mut self) -> (&'static str, Action) {
+        let name = if self.below(4) == 0 { self.name() } else { self.pick(&VALIDATORS) };
+        let provider = address(self.receiver());
+        let ln_e = if self.below(3) == 0 { 30_000 } else { -500 };
+        let evidence = Evidence {
+            model: self.pick(&MODELS),
+            backend: Backend::Metal,
+            responses: Responses::of([Hash32([6; 32])]).unwrap(),
+            tokens: 64,
+            replay: ReplayCounts::default(),
+            l1: Some(MilliNats(ln_e)),
+            l2: None,
+            identified: None,
+        };
+        let outcome = if ln_e > 0 { AuditOutcome::Fail } else { AuditOutcome::Pass };
+        let verdict = Verdict { outcome, evidence: Some(evidence) };
+        (name, Action::ReportCanary { provider, verdict: Box::new(verdict) })
+    }
+
     pub(super) fn verdict(&mut self) -> (&'static str, Action) {
         let is_open = |said: &Said| *said == Said::Nothing;
         let Some((commitment, round, name)) = self.seat(is_open) else {

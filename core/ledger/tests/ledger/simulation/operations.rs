@@ -92,7 +92,8 @@ impl Sim {
             246..250 => self.calibration(),
             250..256 => self.auditor(),
             256..264 => self.planted(),
-            264..270 => self.appeal(),
+            264..269 => self.appeal(),
+            269..271 => self.canary(),
             _ => {
                 let buckets = [Bucket::Team, Bucket::Treasury, Bucket::Community];
                 (name, Action::ClaimVested { bucket: self.pick(&buckets) })
