@@ -4,6 +4,9 @@
 //! What is due follows from [`crate::desk`]; here it is done, and tried again at the next look if it failed. One model runs
 //! at a time.
 
+mod canaries;
+mod examine;
+
 use std::{
     collections::BTreeMap,
     path::PathBuf,
@@ -16,21 +19,18 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use types::{
     Address, ChainId, Hash32, ModelId, TimeMs,
-    audit::{AuditOutcome, CommitmentId, ESCALATE, Verdict, verdict_commitment},
+    audit::{AuditOutcome, CommitmentId, Verdict, verdict_commitment},
     sign::Sign,
     stake::OperatorId,
     tx::Action,
 };
-use verify::{audit::Means, eprocess::HonestMean};
 use wire::chain::{Chain, ChainError, HttpChain, SendError, TxSender};
 
 use crate::{
-    answer::Answer,
-    canary::{self, CanaryConfig, CanaryError, Consumer, Found},
-    desk::{Desk, Opened, Sealed, Step, default_means, verdict},
+    canary::{CanaryConfig, CanaryError, Consumer},
+    desk::{Desk, Sealed, Step},
     docket::{Docket, DocketError, Report},
     intake,
-    judge::{JudgeError, Judged, Reference, Sample, backend, judge, judge_suspects},
     mirror::Mirror,
     shelf::{Shelf, ShelfError},
 };
@@ -44,8 +44,6 @@ const LOOK_MS_MAX: u64 = 5_000;
 const REFRESH: Duration = Duration::from_secs(60);
 /// A model that could not be fetched is asked for again after this.
 const TRY_AGAIN: Duration = Duration::from_secs(60 * 60);
-/// Models that are tried in the place of one that does not explain an answer.
-const CHEAPER_MAX: usize = 8;
 
 /// What an auditor needs.
 pub struct AuditorConfig {
@@ -218,7 +216,7 @@ pub async fn start(config: AuditorConfig) -> Result<AuditorHandle, AuditorError>
     let stop = CancellationToken::new();
     let place = Place { node_key: endpoint.node_key(), addrs };
     let task = tokio::spawn(follow(Arc::clone(&shared), place, stop.clone()));
-    let canaries = tokio::spawn(send_canaries(Arc::clone(&shared), consumer, stop.clone()));
+    let canaries = tokio::spawn(canaries::send(Arc::clone(&shared), consumer, stop.clone()));
     let intake = tokio::spawn(intake::run(shared, Arc::clone(&endpoint)));
     Ok(AuditorHandle { endpoint, stop, tasks: [task, intake, canaries] })
 }
@@ -331,7 +329,9 @@ async fn look(
             Step::Judge if judging.is_empty() => {
                 shared.desk().judging(&commitment);
                 let shared = Arc::clone(shared);
-                judging.spawn(async move { (commitment, examine(&shared, commitment).await) });
+                judging.spawn(
+                    async move { (commitment, examine::examine(&shared, commitment).await) },
+                );
                 Ok(())
             }
             // The model runs over another round.
@@ -468,167 +468,3 @@ async fn send(shared: &Shared, commitment: CommitmentId, action: Action) -> Resu
     tracing::info!(%commitment, what, tx = %sent.id, "auditor.said");
     Ok(())
 }
-
-/// Runs the model over what was opened of a round.
-async fn examine(shared: &Shared, commitment: CommitmentId) -> Result<Report, LookError> {
-    let (model, whole, chosen, opened) = {
-        let desk = shared.desk();
-        let case = desk.case(&commitment);
-        let opened: Vec<Opened> = case.iter().flat_map(|case| case.opened().cloned()).collect();
-        let model = case.map(|case| case.round.receipts.model);
-        (model, case.is_some_and(|it| it.is_whole()), case.map_or(0, |it| it.chosen()), opened)
-    };
-    let scored = scored(&opened, shared.tokens_max);
-    let judged = match model {
-        Some(model) if !scored.is_empty() => match run(shared, model, scored).await? {
-            Some(Ran::Judged(judged)) => Some(*judged),
-            // Whatever it is, it is not an answer of this model: nothing was opened.
-            Some(Ran::Foreign) => None,
-            None => return abstained(shared, commitment),
-        },
-        _ => None,
-    };
-    let (l1, l2) = judged.as_ref().map_or((None, None), |it| (it.l1, it.l2));
-    let trace = judged.as_ref().map(|it| it.trace.clone()).unwrap_or_default();
-    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    let verdict = verdict(judged, whole);
-    let (opened, scored) = (count(opened.len()), count(scored.len()));
-    Ok(Report { chosen, opened, scored, l1, l2, trace, ..blank(shared, commitment, verdict)? })
-}
-
-/// Sends canaries at drawn times, until it is told to stop.
-async fn send_canaries(
-    shared: Arc<Shared>,
-    consumer: Option<(Duration, Consumer)>,
-    stop: CancellationToken,
-) {
-    let Some((every, consumer)) = consumer else { return };
-    loop {
-        // From half to one and a half times as long.
-        let percent = canary::draw(50..150).unwrap_or(100);
-        let wait = every.saturating_mul(percent) / 100;
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(wait) => {}
-        }
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            sent = send_canary(&shared, &consumer) => note(sent),
-        }
-    }
-}
-
-/// One of them.
-async fn send_canary(shared: &Shared, consumer: &Consumer) -> Result<(), LookError> {
-    let failed = |source| LookError::Canary { source };
-    let plan = consumer.plan(|model| shared.shelf.has(model)).await.map_err(failed)?;
-    let Some(plan) = plan else { return Ok(()) };
-    let model = plan.model;
-    let Some(engine) = open(shared, model).await? else { return Ok(()) };
-    let Some(means) = means(shared, model).await? else { return Ok(()) };
-    let run = |source| failed(CanaryError::Model { model, source });
-    let vocabulary = engine.vocabulary(model).await.map_err(run)?;
-    let prompt = canary::prompt(&engine, model).await.map_err(failed)?;
-    let asked = consumer.ask(&plan, &prompt, &vocabulary).await.map_err(failed)?;
-    let Some((report, answer)) = asked else { return Ok(()) };
-    let Found { provider, receipt } = Found::of(&report);
-    let sample = Sample { answer: &answer, receipt };
-    let claimed = Reference { engine: &*engine, model };
-    let judged = judge(&[sample], claimed, &[], means).await;
-    let judged = judged.map_err(|source| failed(CanaryError::Judge { source }))?;
-    let Some(verdict) = judged.and_then(|it| canary::verdict(it, answer.finish)) else {
-        tracing::debug!(%provider, %model, "auditor.canary says too little");
-        return Ok(());
-    };
-    let outcome = verdict.outcome.name();
-    let action = Action::ReportCanary { provider, verdict: Box::new(verdict) };
-    let sent = shared.sender.send(action).await;
-    let sent = sent.map_err(|source| LookError::Report { provider, source })?;
-    tracing::info!(%provider, %model, outcome, tx = %sent.id, "auditor.canary");
-    Ok(())
-}
-
-/// As many of the first answers as may be scored, all drawn by engines of one kind.
-fn scored(opened: &[Opened], tokens_max: u64) -> &[Opened] {
-    let mut tokens = 0_u64;
-    let fits = |it: &&Opened| {
-        let is_first = tokens == 0;
-        let prompt = it.answer.prompt_bytes() / 4;
-        let cost = it.answer.tokens.len().saturating_add(prompt);
-        tokens = tokens.saturating_add(u64::try_from(cost).unwrap_or(u64::MAX)).max(1);
-        is_first || tokens <= tokens_max
-    };
-    let same =
-        |it: &&Opened| opened.first().is_some_and(|first| is_alike(&first.answer, &it.answer));
-    let count = opened.iter().take_while(same).take_while(fits).count();
-    opened.get(..count).unwrap_or_default()
-}
-
-fn is_alike(one: &Answer, other: &Answer) -> bool {
-    one.drawing == other.drawing
-}
-
-enum Ran {
-    Judged(Box<Judged>),
-    Foreign,
-}
-
-/// `None`: the model is not here, or does not run.
-async fn run(shared: &Shared, model: ModelId, scored: &[Opened]) -> Result<Option<Ran>, LookError> {
-    let Some(engine) = open(shared, model).await? else { return Ok(None) };
-    let Some(means) = means(shared, model).await? else { return Ok(None) };
-    let samples: Vec<Sample<'_>> =
-        scored.iter().map(|it| Sample { answer: &it.answer, receipt: it.receipt }).collect();
-    let claimed = Reference { engine: &*engine, model };
-    let judged = match judge(&samples, claimed, &[], means).await {
-        Ok(Some(judged)) => judged,
-        Ok(None) => return Ok(None),
-        Err(JudgeError::ForeignToken { .. }) => return Ok(Some(Ran::Foreign)),
-        Err(error) => {
-            tracing::warn!(%model, %error, "auditor.model does not run");
-            return Ok(None);
-        }
-    };
-    let suspects = judged.suspects();
-    if !judged.evidence.reaches(ESCALATE) && suspects.is_empty() {
-        return Ok(Some(Ran::Judged(Box::new(judged))));
-    }
-    // Which one was it? And of all answers, or of some?
-    let mut cheaper = Vec::new();
-    for id in shared.shelf.cheaper(&model).into_iter().take(CHEAPER_MAX) {
-        cheaper.extend(open(shared, id).await?.map(|engine| (id, engine)));
-    }
-    let references: Vec<Reference<'_>> = cheaper
-        .iter()
-        .map(|(model, engine)| Reference { engine: &**engine, model: *model })
-        .collect();
-    let all = judge(&samples, claimed, &references, means).await;
-    let some: Vec<Sample<'_>> =
-        suspects.iter().filter_map(|number| samples.get(*number).copied()).collect();
-    let some = judge_suspects(&some, samples.len(), claimed, &references, means).await;
-    let found = [Some(judged), all.ok().flatten(), some.ok().flatten()];
-    let worst = found.into_iter().flatten().max_by_key(Judged::severity);
-    Ok(worst.map(|judged| Ran::Judged(Box::new(judged))))
-}
-
-async fn open(shared: &Shared, model: ModelId) -> Result<Option<engine::SharedEngine>, LookError> {
-    let shelf = Arc::clone(&shared.shelf);
-    match tokio::task::spawn_blocking(move || shelf.open(model)).await {
-        Ok(opened) => Ok(opened?),
-        Err(_) => Ok(None),
-    }
-}
-
-/// The honest means in force on this kind of machine.
-async fn means(shared: &Shared, model: ModelId) -> Result<Option<Means>, LookError> {
-    let all = shared.chain.calibrations().await.map_err(|source| LookError::Read { source })?;
-    let ours = all.iter().find(|it| it.model == model && it.backend == backend());
-    let Some(ours) = ours else { return Ok(default_means()) };
-    let mean = |ppm: types::Ppm| HonestMean::of_ppm(ppm.get());
-    Ok(mean(ours.l1).zip(mean(ours.l2)).map(|(l1, l2)| Means { l1, l2 }))
-}
-
-#[cfg(test)]
-mod tests;

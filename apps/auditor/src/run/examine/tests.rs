@@ -1,6 +1,9 @@
 //! Which of the opened answers a model runs over.
 
-use types::inference::{FinishReason, Prompt};
+use types::{
+    Hash32,
+    inference::{FinishReason, Prompt},
+};
 use verify::{engines::Drawing, leaf::LeafToken, profile::Profile};
 
 use super::*;
