@@ -75,7 +75,11 @@ pub(crate) async fn commit(shared: &Shared) -> Result<(), AuditingError> {
     if status.params.audits.mode == AuditMode::Off {
         return Ok(());
     }
-    for batch in shared.books.read(|books| books.audits().due()) {
+    // What a round may still ask for must not be forgotten before it does.
+    let since = shared.now().0.saturating_sub(shared.config.openings_retention_ms / 2);
+    let can_open =
+        |answer: &Audited| answer.ended_at.0 >= since && shared.openings.holds(answer.attempt);
+    for batch in shared.books.read(|books| books.audits().due(can_open)) {
         let Some(receipts) = batch.commitment() else { continue };
         let (root, answers) = (batch.root(), batch.answers.len());
         let mut last = None;

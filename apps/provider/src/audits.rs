@@ -111,10 +111,11 @@ impl Audits {
         }
     }
 
-    /// What to commit to next: of each model the oldest answers that are in no batch.
-    pub(crate) fn due(&self) -> Vec<AuditBatch> {
+    /// What to commit to next: of each model the oldest answers that are in no batch, of those that can be opened.
+    pub(crate) fn due(&self, can_open: impl Fn(&Audited) -> bool) -> Vec<AuditBatch> {
         let mut by_model: BTreeMap<ModelId, Vec<Audited>> = BTreeMap::new();
-        for open in self.open.values().filter(|open| open.acknowledged) {
+        let open = self.open.values();
+        for open in open.filter(|open| open.acknowledged && can_open(&open.answer)) {
             by_model.entry(open.model).or_default().push(open.answer);
         }
         let batch = |(model, mut answers): (ModelId, Vec<Audited>)| {
@@ -205,7 +206,7 @@ mod tests {
         for number in 1..=4 {
             audits.acknowledged(attempt(number));
         }
-        let due = audits.due();
+        let due = audits.due(|_| true);
         let [first, second] = due.as_slice() else { panic!("{due:?}") };
         assert_eq!((first.model, numbers(first)), (ModelId([7; 32]), vec![2, 1]));
         assert_eq!((second.model, numbers(second)), (ModelId([8; 32]), vec![3]));
@@ -213,11 +214,11 @@ mod tests {
         assert_eq!(first.commitment().unwrap().root, root);
         audits.commit(root, first.clone());
         audits.commit(second.root(), second.clone());
-        assert!(audits.due().is_empty());
+        assert!(audits.due(|_| true).is_empty());
         assert_eq!(audits.batch(&root), Some(first));
         audits.uncommit(root);
         assert_eq!(
-            audits.due(),
+            audits.due(|_| true),
             std::slice::from_ref(first),
             "a commitment that failed is made again"
         );
@@ -230,14 +231,14 @@ mod tests {
             audits.ended(&report(number, 7, "np1"));
             audits.acknowledged(attempt(number));
         }
-        let batch = audits.due()[0].clone();
+        let batch = audits.due(|_| true)[0].clone();
         let root = batch.root();
         for part in batch.parts() {
             assert!(Record::Committing { root, part: part.clone() }.encode().len() < 16 * 1024);
             audits.commit(root, part);
         }
         assert_eq!(audits.batch(&root), Some(&batch));
-        assert!(audits.due().is_empty());
+        assert!(audits.due(|_| true).is_empty());
     }
 
     #[test]
@@ -248,8 +249,10 @@ mod tests {
             audits.acknowledged(attempt(number));
         }
         audits.forget_before(TimeMs(999));
-        assert_eq!(numbers(&audits.due()[0]), [1]);
-        let batch = audits.due()[0].clone();
+        assert_eq!(numbers(&audits.due(|_| true)[0]), [1]);
+        // Nor is what was never kept, such as an answer without a token.
+        assert!(audits.due(|_| false).is_empty());
+        let batch = audits.due(|_| true)[0].clone();
         audits.commit(batch.root(), batch);
         assert!(audits.has_batches());
         audits.forget_before(TimeMs(1_000));

@@ -124,6 +124,11 @@ impl Openings {
         Ok(())
     }
 
+    /// Whether an opening is kept.
+    pub(crate) fn holds(&self, attempt: Attempt) -> bool {
+        self.lock().places.contains_key(&attempt)
+    }
+
     /// The bytes of an opening. `None`: none is kept, or not any more.
     pub(crate) fn get(&self, attempt: Attempt) -> Result<Option<Vec<u8>>, JournalError> {
         let Some(places) = self.lock().places.get(&attempt).cloned() else { return Ok(None) };
@@ -228,6 +233,7 @@ mod tests {
         openings.tidy(TimeMs(2_500), 1_000).unwrap();
         assert_eq!(openings.get(attempt(1)).unwrap(), None);
         assert!(openings.get(attempt(2)).unwrap().is_some());
+        assert!(openings.holds(attempt(2)) && !openings.holds(attempt(1)));
     }
 
     #[test]
