@@ -340,7 +340,7 @@ fn closed_table(rounds: &[ClosedRound], names: &Names, provider: ProviderColumn)
                     (show::count(round.receipts.count)) " · " (show::percent(round.share))
                 }
             },
-            outcome(round.outcome),
+            outcome_of(round),
             said(round.verdicts.iter().map(|(verifier, it)| (*verifier, verdict(*it))), names),
             sanction(round.would_be),
             sanction(round.sanction),
@@ -395,6 +395,25 @@ fn verdict(said: Option<AuditOutcome>) -> Markup {
 }
 
 /// A word and its colour.
+/// With what makes the round another than most.
+fn outcome_of(round: &ClosedRound) -> Markup {
+    let notes = [
+        (
+            round.planted,
+            "planted",
+            "the provider made these answers wrong, to see who looks; nothing followed for it",
+        ),
+        (round.is_appeal, "appeal", "all receipts of a failed round, audited again by others"),
+        (round.appealed, "appealed", "its provider had it audited again"),
+    ];
+    html! {
+        (outcome(round.outcome))
+        @for (_, note, title) in notes.iter().filter(|(holds, ..)| *holds) {
+            " " span class="tag plain" title=(title) { (note) }
+        }
+    }
+}
+
 fn outcome(outcome: AuditOutcome) -> Markup {
     let (class, title) = match outcome {
         AuditOutcome::Pass => ("tag good", "this is what the model says"),

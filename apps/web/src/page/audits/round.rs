@@ -8,7 +8,7 @@ use types::{
 };
 use wire::chain::{CommitmentView, ProviderAuditsView, RoundView};
 
-use super::{Names, how_far, outcome, provider::evidence_table, said, sanction, verdict};
+use super::{Names, how_far, outcome_of, provider::evidence_table, said, sanction, verdict};
 use crate::{
     page::{Tab, document, facts, panel},
     show,
@@ -134,7 +134,7 @@ fn closed(provider: (&'static str, Markup), it: &ClosedRound, names: &Names) -> 
     let verdicts = it.verdicts.iter().map(|(verifier, said)| (*verifier, verdict(*said)));
     html! {
         (facts(&[
-            ("Outcome", outcome(it.outcome)),
+            ("Outcome", outcome_of(it)),
             ("Verifiers said", said(verdicts, names)),
             ("Would be", sanction(it.would_be)),
             ("Done", sanction(it.sanction)),
