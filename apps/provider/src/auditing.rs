@@ -75,11 +75,7 @@ pub(crate) async fn commit(shared: &Shared) -> Result<(), AuditingError> {
     if status.params.audits.mode == AuditMode::Off {
         return Ok(());
     }
-    // What a round may still ask for must not be forgotten before it does.
-    let since = shared.now().0.saturating_sub(shared.config.openings_retention_ms / 2);
-    let can_open =
-        |answer: &Audited| answer.ended_at.0 >= since && shared.openings.holds(answer.attempt);
-    for batch in shared.books.read(|books| books.audits().due(can_open)) {
+    for batch in due(shared) {
         let Some(receipts) = batch.commitment() else { continue };
         let (root, answers) = (batch.root(), batch.answers.len());
         let mut last = None;
@@ -106,6 +102,14 @@ pub(crate) async fn commit(shared: &Shared) -> Result<(), AuditingError> {
         }
     }
     Ok(())
+}
+
+/// What there is to commit to. What a round may still ask for must not be forgotten before it does.
+pub(crate) fn due(shared: &Shared) -> Vec<AuditBatch> {
+    let since = shared.now().0.saturating_sub(shared.config.openings_retention_ms / 2);
+    let can_open =
+        |answer: &Audited| answer.ended_at.0 >= since && shared.openings.holds(answer.attempt);
+    shared.books.read(|books| books.audits().due(can_open))
 }
 
 fn salt() -> Result<Hash32, AuditingError> {

@@ -387,6 +387,13 @@ async fn keep_redeemed(shared: &Shared) {
 
 /// Commits to what can be audited.
 async fn keep_committed(shared: &Shared) {
+    if auditing::due(shared).is_empty() {
+        return;
+    }
+    // Who has earned nothing yet pays the fee from what it claims.
+    if let Err(error) = redeem(shared, Urgency::All).await {
+        shared.failed(&error);
+    }
     if let Err(error) = auditing::commit(shared).await {
         shared.failed(&error);
     }
