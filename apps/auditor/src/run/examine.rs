@@ -91,10 +91,15 @@ async fn run(shared: &Shared, model: ModelId, scored: &[Opened]) -> Result<Optio
         }
     };
     let suspects = judged.suspects();
-    if !judged.evidence.reaches(ESCALATE) && suspects.is_empty() {
+    let some: Vec<Sample<'_>> =
+        suspects.iter().filter_map(|number| samples.get(*number).copied()).collect();
+    let among = judge_suspects(&some, samples.len(), claimed, &[], means).await.ok().flatten();
+    // Some of many honest answers look bad by chance: that alone is no reason to say less of all of them.
+    let among = among.filter(|it| it.evidence.reaches(ESCALATE));
+    if !judged.evidence.reaches(ESCALATE) && among.is_none() {
         return Ok(Some(Ran::Judged(Box::new(judged))));
     }
-    // Which one was it? And of all answers, or of some?
+    // Which one was it?
     let mut cheaper = Vec::new();
     for id in shared.shelf.cheaper(&model).into_iter().take(CHEAPER_MAX) {
         cheaper.extend(open(shared, id).await?.map(|engine| (id, engine)));
@@ -103,11 +108,12 @@ async fn run(shared: &Shared, model: ModelId, scored: &[Opened]) -> Result<Optio
         .iter()
         .map(|(model, engine)| Reference { engine: &**engine, model: *model })
         .collect();
+    let named = match among {
+        Some(_) => judge_suspects(&some, samples.len(), claimed, &references, means).await,
+        None => Ok(None),
+    };
     let all = judge(&samples, claimed, &references, means).await;
-    let some: Vec<Sample<'_>> =
-        suspects.iter().filter_map(|number| samples.get(*number).copied()).collect();
-    let some = judge_suspects(&some, samples.len(), claimed, &references, means).await;
-    let found = [Some(judged), all.ok().flatten(), some.ok().flatten()];
+    let found = [Some(judged), all.ok().flatten(), among, named.ok().flatten()];
     let worst = found.into_iter().flatten().max_by_key(Judged::severity);
     Ok(worst.map(|judged| Ran::Judged(Box::new(judged))))
 }
