@@ -6,7 +6,7 @@ mod audit;
 mod gateway;
 mod ledger;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use ::gateway::DatabaseUrl;
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -16,7 +16,8 @@ use validator::Peer;
 use crate::home::parse_peer;
 use amount::{parse_tag, parse_usd, parse_watt};
 pub(crate) use audit::{
-    AuditArgs, AuditCalibrateArgs, AuditCheckArgs, AuditCommand, AuditShowArgs, AuditorArgs,
+    AuditArgs, AuditCalibrateArgs, AuditCheckArgs, AuditCommand, AuditRecomputeArgs, AuditShowArgs,
+    AuditorArgs, JudgeArgs,
 };
 pub(crate) use gateway::{
     KeyArgs, KeyCommand, LimitArgs, OperatorArgs, OtlpArgs, UsageArgs, UsageFormat,
@@ -297,6 +298,13 @@ pub(crate) struct GatewayArgs {
     /// postgres://user:password@host/name [default: they are this gateway's own]
     #[arg(long, env = "PEERWATT_DATABASE", hide_env_values = true, value_name = "URL")]
     pub(crate) database: Option<DatabaseUrl>,
+    /// Demand no audit of answers whose tokens came out otherwise when they were drawn again
+    #[arg(long)]
+    pub(crate) no_audit_demands: bool,
+    /// Demand an audit of one in so many other answers, at random, once an hour per provider at most: one that
+    /// passes costs the network's deposit, 0.05 WATT by default [default: none]
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) audit_one_in: Option<NonZeroU32>,
     /// Services outside the network that answer too, in TOML; docs/how-to/upstreams.md says what it holds [default:
     /// none]
     #[arg(long, value_name = "FILE")]

@@ -9,7 +9,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -43,6 +43,11 @@ const PROVIDERS: usize = 3;
 /// The provider that will cheat.
 const CHEAT: usize = 2;
 const TOKENS: u32 = 120;
+const COMMIT_EVERY: Duration = Duration::from_secs(3);
+/// Of a provider that commits to nothing.
+const NEVER: Duration = Duration::from_secs(12 * 60 * 60);
+/// The one that is started last.
+const HIDER: usize = PROVIDERS;
 const BOND: Watt = Watt::whole(100);
 /// The model's honest means, as measured across kernels (docs/benchmarks.md).
 const HONEST: [u32; 2] = [70_000, 21_000];
@@ -174,7 +179,8 @@ impl World {
         world.auditors().await;
         world.calibrate().await;
         for number in 0..PROVIDERS {
-            world.provide(number).await;
+            let cheats = if number == CHEAT { Arc::clone(&world.cheats) } else { Arc::default() };
+            world.provide(number, cheats, COMMIT_EVERY).await;
         }
         world
     }
@@ -195,7 +201,7 @@ impl World {
         sender.send(Action::PublishCalibration { model, backend, calibration }).await.unwrap();
     }
 
-    async fn provide(&mut self, number: usize) {
+    async fn provide(&mut self, number: usize, cheats: Arc<AtomicBool>, commit_every: Duration) {
         let seed = [u8::try_from(100 + number).unwrap(); 32];
         let operator = Arc::new(SecretKey::from_seed(seed));
         let account = operator.address();
@@ -212,17 +218,16 @@ impl World {
             gateways: bind(wire::serve::ALPN).await,
             auditors: bind(wire::audit::ALPN).await,
         };
-        let is_cheat = number == CHEAT;
         let engine = Swapping {
             claimed: Arc::clone(&self.models.claimed),
             smaller: Arc::clone(&self.models.smaller),
-            cheats: if is_cheat { Arc::clone(&self.cheats) } else { Arc::default() },
+            cheats,
             cheated: Arc::clone(&self.cheated),
         };
         let chain = self.chain(number);
         let chain_id = chain.status().await.unwrap().chain_id;
         let mut config = ProviderConfig::new(
-            home.path().to_owned(),
+            home.path().join("provider"),
             chain_id,
             operator,
             endpoints,
@@ -241,7 +246,7 @@ impl World {
         };
         config.redeem.threshold_nusd = Nusd(100_000);
         config.redeem.interval_ms = 2_000;
-        config.commit_interval = Duration::from_secs(3);
+        config.commit_interval = commit_every;
         self.providers.push(Provider::start(config).await.unwrap());
         self.homes.push(home);
         self.accounts.push(account);
@@ -258,8 +263,13 @@ impl World {
         .await;
     }
 
-    /// Asks one provider. `None`: it was not asked.
+    /// Asks one provider. Returns how many tokens it made. `None`: it was not asked.
     async fn ask(&self, provider: usize, n: u32) -> Option<u64> {
+        self.ask_as(provider, n).await.map(|(_, tokens)| tokens)
+    }
+
+    /// The same with the request's id.
+    async fn ask_as(&self, provider: usize, n: u32) -> Option<(String, u64)> {
         let account = self.accounts[provider].to_string();
         let alias = &self.models.claimed.model().alias;
         let body = json!({
@@ -273,8 +283,36 @@ impl World {
         if !response.status().is_success() {
             return None;
         }
+        let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
         let answer: Value = response.json().await.unwrap();
-        answer["usage"]["completion_tokens"].as_u64()
+        Some((id, answer["usage"]["completion_tokens"].as_u64()?))
+    }
+
+    /// A provider that cheats, and commits to none of its answers, joins.
+    async fn hide(&mut self) {
+        let cheats = Arc::new(AtomicBool::new(true));
+        self.provide(HIDER, cheats, NEVER).await;
+    }
+
+    /// Has an answer of it audited, as its payer.
+    async fn demand(&self) -> ClosedRound {
+        let home = self.network.nodes[0].home.to_str().unwrap();
+        let Gateway { base_url, api_key, .. } = &self.gateway;
+        let n = AtomicU32::new(0);
+        let (id, _) = until("a long answer of the one that hides", async || {
+            let asked = self.ask_as(HIDER, n.fetch_add(1, Ordering::SeqCst)).await;
+            asked.filter(|(_, tokens)| *tokens >= 60)
+        })
+        .await;
+        let chain = self.network.nodes[0].chain.url();
+        let line = ["--data-dir", home, "audit", "demand", &id, "--chain", chain];
+        let at = ["--base-url", base_url, "--api-key", api_key];
+        run_json(&[&line[..], &at].concat()).await;
+        until("the demanded round to be over", async || {
+            let closed = self.closed_of(HIDER).await;
+            closed.into_iter().find(|round| round.commitment.is_demanded())
+        })
+        .await
     }
 
     async fn closed_of(&self, provider: usize) -> Vec<ClosedRound> {
@@ -361,6 +399,18 @@ impl World {
             assert!(started.elapsed() < PATIENCE, "{}", self.explain().await);
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+    }
+
+    /// What a provider finds in a round of its own.
+    async fn recompute(&self, provider: usize, closed: &ClosedRound) -> Value {
+        let home = self.homes[provider].path().to_str().unwrap();
+        let round = closed.commitment.to_string();
+        let [model, cheaper] =
+            ["whole.gguf", "smaller.gguf"].map(|name| self.models.folder.path().join(name));
+        let line = ["--data-dir", home, "audit", "recompute", &round];
+        let with = ["--model", model.to_str().unwrap(), "--cheaper", cheaper.to_str().unwrap()];
+        let at = ["--chain", self.network.nodes[1].chain.url()];
+        run_json(&[&line[..], &with, &at].concat()).await
     }
 
     /// Everything stops, and the books of every validator close on the same state.
@@ -519,5 +569,15 @@ async fn in_the_shadow_the_same_is_seen_and_nobody_loses_anything() {
     assert!(world.ask(CHEAT, 5_000).await.is_some());
     // Where nothing may be disclosed no round sees it, and a canary does.
     world.until_canary(CHEAT, "fail").await;
+    // One that commits to nothing has no rounds, unless its payer wants one.
+    world.hide().await;
+    let closed = world.demand().await;
+    assert_eq!(closed.outcome, AuditOutcome::Fail, "{}", world.explain().await);
+    assert_eq!(closed.receipts.count, 1);
+    assert_eq!(world.closed_of(HIDER).await.len(), 1);
+    // It can see for itself what verifiers saw, while it runs.
+    let recomputed = world.recompute(HIDER, &closed).await;
+    assert_eq!(recomputed["outcome"], "fail", "{recomputed}");
+    assert_eq!(recomputed["identified"]["worth"], "cheaper", "{recomputed}");
     world.stop().await;
 }

@@ -26,6 +26,7 @@ use self::delivery::Delivery;
 pub(crate) use self::{provider::ProviderLine, upstream::UpstreamLine};
 use crate::{
     books::{Bought, Ended, Reserved, Settlement, unsigned},
+    demands,
     dispatch::Job,
     keyring::{self, Booked},
     providers::lane_claim,
@@ -37,6 +38,9 @@ use crate::{
 
 /// Messages taken in one go before other tasks get their turn.
 const MESSAGES_PER_POLL: u32 = 256;
+
+/// How far a provider's clock may be from ours. The age of an answer decides whether an audit of it can be demanded.
+const CLOCKS_APART_MS_MAX: u64 = 60 * 60 * 1_000;
 
 /// What an attempt gives to whoever waits for the answer.
 #[derive(Debug)]
@@ -339,6 +343,7 @@ impl Inner {
             (true, false) => price.charge(closing.prompt_tokens, given),
             (true, true) => price.completion(given),
         };
+        let replay = self.replayed(&closing);
         let prompt_tokens = if self.continues { 0 } else { closing.prompt_tokens };
         // Vectors are no tokens.
         let written = if self.wants_vectors() { 0 } else { given };
@@ -350,7 +355,7 @@ impl Inner {
         } else {
             let tokens = u64::from(prompt_tokens).saturating_add(written.into());
             let tokens = if answered && given > 0 { tokens } else { 0 };
-            self.settle(now_ms, &closing, (billed, tokens), answered)
+            self.settle(now_ms, &closing, (billed, tokens), answered, replay)
         };
         let unrecorded = recorded.err().map(|error| {
             tracing::error!(request = %self.job.request_id, %error, "attempt.unrecorded");
@@ -359,7 +364,7 @@ impl Inner {
         if answered && given > 0 {
             self.shared.metrics.delivered(prompt_tokens, written, billed);
         }
-        let outcome = self.observe(now_ms, &closing);
+        let outcome = self.observe(now_ms, &closing, replay);
         self.trace(now_ms, &closing, outcome, billed);
         self.delivery.events.push_back(Event::Closed(Box::new(Closed {
             closing,
@@ -385,6 +390,7 @@ impl Inner {
         closing: &Closing,
         (billed, tokens): (Nusd, u64),
         answered: bool,
+        replay: Finding,
     ) -> Result<(), store::JournalError> {
         let Shared { config, .. } = &*self.shared;
         let ack = acknowledgement(self.session.terms(), closing, self.shared.now());
@@ -413,7 +419,8 @@ impl Inner {
         let ended = Ended { tokens, steady: self.shared.since_start(), is_last };
         let recorded = keyring::settle(&self.shared, &self.reserved, settlement, ended);
         let recorded = recorded.map(|booked| self.booked = booked);
-        if closing.report.is_some() {
+        if let Some(report) = &closing.report {
+            demands::consider(&self.shared, report, &acknowledgement, replay);
             self.line.send(&ToProvider::Acknowledge(acknowledgement));
         }
         recorded
@@ -441,10 +448,10 @@ impl Inner {
         }
     }
 
-    /// Notes what the replay of its tokens says. Whether its provider is suspended for it.
-    fn replayed(&self, closing: &Closing) -> bool {
+    /// Notes what the replay of its tokens says. Returns what has consequences.
+    fn replayed(&self, closing: &Closing) -> Finding {
         let Some(replay) = self.replay.as_ref().filter(|_| closing.delivered > 0) else {
-            return false;
+            return Finding::Clean;
         };
         let terms = self.session.terms();
         let stated = closing.report.as_ref().map(|report| report.value.completion_tokens);
@@ -462,14 +469,18 @@ impl Inner {
                 ?counts, ?finding, "attempt.replay"
             );
         }
-        finding == Finding::Suspend && replay.is_proven()
+        if replay.is_proven() { finding } else { Finding::Clean }
     }
 
     /// Tells whoever chooses providers what became of it.
-    fn observe(&self, now_ms: u64, closing: &Closing) -> market::Outcome {
+    fn observe(&self, now_ms: u64, closing: &Closing, replay: Finding) -> market::Outcome {
         use market::Outcome;
+        let now = self.shared.now().0;
+        let reported = closing.report.as_ref().map(|report| report.value.ended_at.0);
+        let misdated =
+            reported.is_some_and(|ended_at| ended_at.abs_diff(now) > CLOCKS_APART_MS_MAX);
         let outcome = match &closing.ending {
-            _ if self.replayed(closing) => Outcome::Untrue,
+            _ if replay == Finding::Suspend || misdated => Outcome::Untrue,
             Ending::Finished(_) if self.line.is_whole() => Outcome::ServedWhole,
             Ending::Finished(_) => Outcome::Served {
                 prompt_tokens: closing.prompt_tokens,
@@ -484,6 +495,9 @@ impl Inner {
             Ending::Failed(_) => Outcome::Cut,
         };
         let problem = match &closing.ending {
+            _ if misdated => Some(
+                "by its report its clock is more than an hour off; what is dated back cannot be audited".to_owned(),
+            ),
             _ if matches!(outcome, Outcome::Untrue) => {
                 Some("its tokens are not those that their seed draws".to_owned())
             }

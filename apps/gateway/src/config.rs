@@ -6,7 +6,7 @@ use net::SharedEndpoint;
 use types::{ChainId, Nusd, TimeMs, sign::Sign};
 use wire::{chain::Chain, otlp::CollectorClient};
 
-use crate::{fleet::DatabaseUrl, upstreams::UpstreamConfig};
+use crate::{demands::DemandPolicy, fleet::DatabaseUrl, upstreams::UpstreamConfig};
 
 /// Reads the time of day. Deadlines do not use it, only timestamps.
 pub type Clock = Arc<dyn Fn() -> TimeMs + Send + Sync>;
@@ -41,6 +41,8 @@ pub struct GatewayConfig {
     pub timeouts: Timeouts,
     pub credits: CreditPolicy,
     pub channels: ChannelPolicy,
+    /// Which answers are audited because this gateway wants it.
+    pub demands: DemandPolicy,
     /// What the chat box of the web page may spend, under the key named [`crate::PLAYGROUND_KEY`].
     /// `None`: as it was left, and [`crate::PLAYGROUND_BUDGET`] when it is made.
     pub playground_budget: Option<Nusd>,

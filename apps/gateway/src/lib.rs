@@ -26,6 +26,7 @@ mod upstreams;
 
 mod answering;
 mod attempt;
+mod demands;
 mod dispatch;
 mod hedges;
 mod replay;
@@ -50,6 +51,7 @@ pub use config::{
     ChannelPolicy, Clock, CreditPolicy, GatewayConfig, Limits, RECEIPT_RETENTION_MS, Timeouts,
     system_clock,
 };
+pub use demands::DemandPolicy;
 pub use error::{GatewayError, KeyError, PaymentProblem, ReceiptLookupError, RequestFailure};
 pub use fleet::{DatabaseError, DatabaseUrl, DatabaseUrlError};
 pub use handle::{Gateway, GatewayHandle, PLAYGROUND_BUDGET, PLAYGROUND_KEY, new_admin_key};

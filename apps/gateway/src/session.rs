@@ -224,6 +224,8 @@ pub(crate) enum Finding {
     Response,
     #[error("the provider's transcript is another")]
     Transcript,
+    #[error("the provider names another profile than the order has, `{ordered}`")]
+    Profile { ordered: &'static str },
     #[error("the provider charges up to {reported}, {due} is due")]
     Total { reported: Nusd, due: Nusd },
 }
@@ -586,12 +588,13 @@ impl Session {
             return Vec::new();
         };
         let due = self.terms.lane_total_before.saturating_add(closing.charge);
-        let delivered = closing.delivered;
+        let (delivered, profile) = (closing.delivered, self.terms.profile);
         let (reported, total) = (report.completion_tokens, report.lane_total);
         [
             (reported != delivered).then_some(Finding::Count { reported, delivered }),
             (report.response_hash != closing.response_hash).then_some(Finding::Response),
             (report.transcript_root != closing.transcript_root).then_some(Finding::Transcript),
+            (report.profile != profile).then_some(Finding::Profile { ordered: profile }),
             (total != due).then_some(Finding::Total { reported: total, due }),
         ]
         .into_iter()

@@ -19,6 +19,7 @@ use crate::{
     accounts::{KeyId, key_id},
     books::Books,
     config::GatewayConfig,
+    demands::Demands,
     fleet::Fleet,
     hedges::HedgeBudget,
     metrics::Metrics,
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     pub upstreams: Upstreams,
     pub metrics: Metrics,
     pub hedges: HedgeBudget,
+    pub demands: Demands,
     /// By callers without an API key.
     pub payments: Payments,
     /// `None`: nothing is traced.
@@ -101,6 +103,7 @@ impl Shared {
             upstreams,
             metrics: Metrics::default(),
             hedges: HedgeBudget::default(),
+            demands: Demands::default(),
             payments: Payments::new(),
             tracer,
             exports: Arc::new(Semaphore::new(EXPORTS_MAX)),

@@ -43,12 +43,14 @@ use net::{Limits as NetLimits, memory::MemoryNet};
 use types::{ChainId, Nusd, PublicKey, TimeMs, Watt, sign::Sign};
 
 use crate::{
-    ChannelPolicy, CreditPolicy, DatabaseUrl, Gateway, GatewayConfig, GatewayHandle, KeyLimits,
-    Limits, RECEIPT_RETENTION_MS, Timeouts,
+    ChannelPolicy, CreditPolicy, DatabaseUrl, DemandPolicy, Gateway, GatewayConfig, GatewayHandle,
+    KeyLimits, Limits, RECEIPT_RETENTION_MS, Timeouts,
 };
 use chain::TestChain;
 use double::{Double, Seen};
 
+/// The time of day, which stands still.
+const NOW_MS: u64 = 1_700_000_000_000;
 const BUDGET: Nusd = Nusd::whole(1);
 const ADMIN_KEY: &str = "pwadmin-of-the-tests";
 
@@ -256,7 +258,7 @@ impl Answer {
 fn config(home: &Path, net: &MemoryNet, chain: &Arc<TestChain>, node_seed: u8) -> GatewayConfig {
     // One clock that stands still: timestamps are part of the answers.
     static CLOCK: OnceLock<crate::Clock> = OnceLock::new();
-    let clock = CLOCK.get_or_init(|| Arc::new(|| TimeMs(1_700_000_000_000)));
+    let clock = CLOCK.get_or_init(|| Arc::new(|| TimeMs(NOW_MS)));
     GatewayConfig {
         home: home.to_owned(),
         chain_id: chain_id(),
@@ -270,6 +272,7 @@ fn config(home: &Path, net: &MemoryNet, chain: &Arc<TestChain>, node_seed: u8) -
         timeouts: Timeouts::standard(),
         credits: CreditPolicy { below: Nusd::whole(20), amount: Nusd::whole(50) },
         channels: ChannelPolicy { deposit: Nusd::whole(5), withdraw_delay_ms: 3_600_000 },
+        demands: DemandPolicy::standard(),
         playground_budget: Some(BUDGET),
         keyless: None,
         x402: false,

@@ -13,6 +13,8 @@ use types::{
     Address, ChannelId, Nusd, Rounding, Watt,
     amount::mul_div,
     channel::ChannelTerms,
+    receipt::{Acknowledgement, ServiceReport},
+    sign::Signed,
     tx::{Action, CreditPurchase},
 };
 use wire::chain::{ChainError, ChainStatus, ChannelView, SendError, TxSender};
@@ -36,6 +38,15 @@ pub(crate) enum Command {
     TopUp { provider: Address, needed: Nusd },
     /// A provider says that its channel is not what we think.
     Recheck { provider: Address },
+    /// An answer is to be audited.
+    Demand(Box<Demanded>),
+}
+
+/// What both sides said of the answer, signed.
+#[derive(Debug)]
+pub(crate) struct Demanded {
+    report: Signed<ServiceReport>,
+    acknowledgement: Signed<Acknowledgement>,
 }
 
 /// The channel to `provider`, once there is one.
@@ -65,6 +76,16 @@ pub(crate) fn top_up(shared: &Shared, provider: Address, needed: Nusd) {
 
 pub(crate) fn recheck(shared: &Shared, provider: Address) {
     let _ = shared.treasury.try_send(Command::Recheck { provider });
+}
+
+/// Has an answer audited. One that finds the queue full is not.
+pub(crate) fn demand(
+    shared: &Shared,
+    report: Signed<ServiceReport>,
+    acknowledgement: Signed<Acknowledgement>,
+) {
+    let demanded = Box::new(Demanded { report, acknowledgement });
+    let _ = shared.treasury.try_send(Command::Demand(demanded));
 }
 
 /// Why the treasury could not do what it should.
@@ -150,6 +171,10 @@ impl Treasury {
             }
             Command::TopUp { provider, needed } => self.top_up(provider, needed).await,
             Command::Recheck { provider } => self.recheck(provider).await,
+            Command::Demand(demanded) => {
+                self.demand(*demanded).await;
+                Ok(())
+            }
         }
     }
 
@@ -273,6 +298,23 @@ impl Treasury {
         self.ensure(provider).await?;
         self.shared.freed.notify_waiters();
         Ok(())
+    }
+
+    /// Has an answer audited. That it cannot be is no problem of the account: others are served all the same.
+    async fn demand(&self, demanded: Demanded) {
+        let Demanded { report, acknowledgement } = demanded;
+        let ServiceReport { provider, request_id, .. } = report.value;
+        let (report, acknowledgement) = (Box::new(report), Box::new(acknowledgement));
+        let action = Action::DemandAudit { report, acknowledgement };
+        match self.sender.send(action).await {
+            Ok(applied) => {
+                tracing::warn!(%provider, request = %request_id, tx = %applied.id, "treasury.audit_demanded");
+            }
+            Err(error) => {
+                let error = chain_text(&error);
+                tracing::warn!(%provider, request = %request_id, %error, "treasury.demand_refused");
+            }
+        }
     }
 
     /// Takes over what the ledger says of our channels. Returns all of them, closed ones too.

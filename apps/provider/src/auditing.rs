@@ -13,7 +13,7 @@ use net::{NetError, ReceiveHalf, SendHalf};
 use tokio::{io::AsyncWriteExt, time::timeout};
 use types::{
     Address, Hash32,
-    audit::{CommitmentId, seal},
+    audit::{CommitmentId, Demand, seal},
     params::AuditMode,
     tx::Action,
 };
@@ -131,7 +131,7 @@ impl Opener {
     /// Opens what rounds ask for. Returns how long to wait before the next look.
     pub(crate) async fn look(&mut self, shared: &Shared) -> Result<Duration, AuditingError> {
         let read = |source| AuditingError::Read { source };
-        if !shared.books.read(|books| books.audits().has_batches()) {
+        if !shared.books.read(|books| books.audits().has_any()) {
             return Ok(Duration::from_millis(LOOK_MS_MAX));
         }
         let chain = &shared.config.chain;
@@ -155,7 +155,10 @@ impl Opener {
     /// Opens one round to its verifiers that have not committed to a verdict yet.
     async fn open(&mut self, shared: &Shared, round: &RoundView) {
         let root = round.receipts.root;
-        let batch = shared.books.read(|books| books.audits().batch(&root).cloned());
+        let batch = shared.books.read(|books| match round.demand {
+            Some(_) => books.audits().demanded(&root),
+            None => books.audits().batch(&root).cloned(),
+        });
         let Some(batch) = batch else { return };
         let commitment = round.commitment;
         let silent =
@@ -209,7 +212,7 @@ async fn open_to(
         let Some(answer) = batch.answers.get(index).filter(|_| chosen.contains(&number)) else {
             return Err(talk.refused(format!("it wants number {number}, which was not chosen")));
         };
-        tell(shared, &mut talk, answer).await?;
+        tell(shared, &mut talk, answer, round.demand.as_deref()).await?;
         answers += 1;
     }
     let _told = timeout(ANSWER_WAIT, talk.send.shutdown()).await;
@@ -217,10 +220,19 @@ async fn open_to(
     Ok(answers)
 }
 
-/// Tells one answer with its opening.
-async fn tell(shared: &Shared, talk: &mut Talk, answer: &Audited) -> Result<(), AuditingError> {
+/// Tells one answer with its opening. Who demanded that has acknowledged it on the ledger, if not to us.
+async fn tell(
+    shared: &Shared,
+    talk: &mut Talk,
+    answer: &Audited,
+    demand: Option<&Demand>,
+) -> Result<(), AuditingError> {
     let stored = shared.books.receipt(answer.attempt)?;
-    let receipt = stored.and_then(|stored| stored.receipt(shared.config.chain_id.clone()));
+    let chain_id = shared.config.chain_id.clone();
+    let receipt = stored.and_then(|stored| match demand {
+        Some(demand) => Some(stored.with(chain_id, demand.acknowledgement.clone())),
+        None => stored.receipt(chain_id),
+    });
     let opening = shared.openings.get(answer.attempt);
     let opening = opening.map_err(BooksError::from)?.unwrap_or_default();
     let Some(receipt) = receipt else {

@@ -130,8 +130,19 @@ impl Audits {
         self.batches.get(root)
     }
 
-    pub(crate) fn has_batches(&self) -> bool {
-        !self.batches.is_empty()
+    /// The one answer that a payer demands to have audited, as a batch of its own: of all that ended, in a batch or not.
+    pub(crate) fn demanded(&self, root: &Hash32) -> Option<AuditBatch> {
+        let open = self.open.values().map(|open| (open.model, open.answer));
+        let batches = self.batches.values();
+        let batched =
+            batches.flat_map(|batch| batch.answers.iter().map(|answer| (batch.model, *answer)));
+        let alone = |(model, answer)| AuditBatch { model, answers: vec![answer] };
+        open.chain(batched).map(alone).find(|batch| batch.root() == *root)
+    }
+
+    /// Whether there is anything that a round may ask for.
+    pub(crate) fn has_any(&self) -> bool {
+        !self.batches.is_empty() || !self.open.is_empty()
     }
 
     /// Forgets answers whose openings are not kept any more, and batches of nothing else.
@@ -225,6 +236,25 @@ mod tests {
     }
 
     #[test]
+    fn whatever_ended_can_be_demanded() {
+        let mut audits = Audits::default();
+        for number in [1, 2, 3] {
+            audits.ended(&report(number, 7, "np1"));
+        }
+        // Its payer need not have told us that it acknowledges it.
+        audits.acknowledged(attempt(2));
+        let alone = |number| merkle_root(&[report_hash(&report(number, 7, "np1"))]);
+        let batch = audits.due(|_| true)[0].clone();
+        audits.commit(batch.root(), batch);
+        for number in [1, 2] {
+            let batch = audits.demanded(&alone(number)).unwrap();
+            assert_eq!((batch.model, numbers(&batch)), (ModelId([7; 32]), vec![number]));
+            assert_eq!(batch.root(), alone(number));
+        }
+        assert_eq!(audits.demanded(&alone(4)), None);
+    }
+
+    #[test]
     fn a_batch_of_several_records_is_one() {
         let mut audits = Audits::default();
         for number in 0..600 {
@@ -254,8 +284,8 @@ mod tests {
         assert!(audits.due(|_| false).is_empty());
         let batch = audits.due(|_| true)[0].clone();
         audits.commit(batch.root(), batch);
-        assert!(audits.has_batches());
+        assert!(audits.has_any());
         audits.forget_before(TimeMs(1_000));
-        assert!(!audits.has_batches());
+        assert!(!audits.has_any());
     }
 }

@@ -39,8 +39,17 @@ pub struct StoredReceipt {
 impl StoredReceipt {
     /// What both sides signed, if both did.
     pub fn receipt(self, chain_id: types::ChainId) -> Option<Receipt> {
-        let acknowledgement = self.acknowledgement?;
-        Some(Receipt { chain_id, report: Some(self.report), acknowledgement })
+        let acknowledgement = self.acknowledgement.clone()?;
+        Some(self.with(chain_id, acknowledgement))
+    }
+
+    /// With what the payer signed, wherever that is known from.
+    pub(crate) fn with(
+        self,
+        chain_id: types::ChainId,
+        acknowledgement: Signed<Acknowledgement>,
+    ) -> Receipt {
+        Receipt { chain_id, report: Some(self.report), acknowledgement }
     }
 }
 

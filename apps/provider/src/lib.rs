@@ -28,6 +28,7 @@ mod heartbeat;
 mod journal;
 mod link;
 mod openings;
+mod recall;
 mod redeem;
 mod register;
 mod serve;
@@ -42,6 +43,7 @@ pub use config::{
     Clock, Endpoints, GatewayTarget, Pricing, ProviderConfig, Random, RedeemPolicy, SystemClock,
 };
 pub use journal::BooksError;
+pub use recall::{Recalled, RecalledAnswer, recall};
 pub use redeem::RedeemError;
 pub use register::RegisterError;
 pub use status::{ErrorNote, LinkState, LinkStatus, ProviderStatus};

@@ -5,7 +5,7 @@
 //! not be written down costs nobody the answer.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -164,6 +164,30 @@ impl Openings {
         // Every change is made whole.
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The bytes of some openings, as they stand in the journal under `home`, beside the process that writes it. Those that are not
+/// kept whole are left out.
+pub(crate) fn recall(
+    home: &Path,
+    attempts: &BTreeSet<Attempt>,
+) -> Result<BTreeMap<Attempt, Vec<u8>>, JournalError> {
+    let mut parts: BTreeMap<Attempt, (u32, Vec<u8>)> = BTreeMap::new();
+    Journal::read_only(&home.join("openings"), |_, bytes| {
+        let Ok(part) = limits::decode::<Part>(bytes, RECORD_BYTES_MAX) else { return };
+        if !attempts.contains(&part.attempt) {
+            return;
+        }
+        let (next, opening) = parts.entry(part.attempt).or_default();
+        if part.number == 0 {
+            (*next, *opening) = (0, Vec::new());
+        }
+        if part.number == *next && opening.len() <= OPENING_BYTES_MAX {
+            opening.extend(part.bytes);
+            *next = next.saturating_add(1);
+        }
+    })?;
+    Ok(parts.into_iter().map(|(attempt, (_, opening))| (attempt, opening)).collect())
 }
 
 #[cfg(test)]

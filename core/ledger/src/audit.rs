@@ -7,13 +7,14 @@
 //! In the order of reading: who audits, and where that is reached, in [`auditor`]; the [`beacon`]; what parties
 //! send, here; the [`round`] that a commitment gets, what its verifiers are paid for it ([`pay`]), and how faults
 //! that were [`planted`] show who looks; what a round does to a [`standing`]; the [`sanction`] that evidence
-//! justifies, and its [`consequence`]; the [`appeal`] against it.
+//! justifies, and its [`consequence`]; the [`appeal`] against it; what payers [`demand`] to have audited.
 
 mod appeal;
 mod auditor;
 pub(crate) mod beacon;
 mod canary;
 mod consequence;
+mod demand;
 mod pay;
 mod planted;
 mod read;
@@ -39,6 +40,7 @@ pub(crate) use appeal::appeal;
 pub(crate) use auditor::register as register_auditor;
 pub(crate) use canary::report as report_canary;
 pub(crate) use consequence::{Disposition, disposition};
+pub(crate) use demand::demand;
 pub(crate) use planted::reveal as reveal_planted;
 pub(crate) use read::own_commitments;
 pub use sanction::sanction;
@@ -62,24 +64,29 @@ pub(crate) fn commit(
     seal: Hash32,
 ) -> Result<(), TxError> {
     let provider = context.sender;
-    check_receipts(state, provider, &receipts, context.time)?;
-    drop_stale(state, context, provider)?;
     // The nonce of this transaction: the account's next one is above it by one.
-    let nonce = state.account(&provider).nonce.0;
-    let commitment = CommitmentId { provider, sequence: nonce.saturating_sub(1) };
+    let CommitmentId { sequence, .. } = next_commitment(state, provider);
+    let commitment = CommitmentId { provider, sequence: sequence.saturating_sub(1) };
+    check_receipts(state, commitment, &receipts, context.time)?;
+    drop_stale(state, context, provider)?;
     let period = state.period(context.time);
     let (height, made_at) = (context.height, context.time);
-    let entry = Commitment { receipts, seal, height, made_at, period, appeal: None };
+    let entry = Commitment { receipts, seal, height, made_at, period, appeal: None, demand: None };
     state.put_commitment(commitment, Some(entry));
     let ReceiptsCommitment { model, root, count } = receipts;
     context.events.push(Event::ReceiptsCommitted { commitment, model, root, count, period });
     Ok(())
 }
 
+/// The commitment that a provider's next transaction would make.
+pub(crate) fn next_commitment(state: &State, provider: Address) -> CommitmentId {
+    CommitmentId { provider, sequence: state.account(&provider).nonce.0 }
+}
+
 /// Everything about a commitment to receipts, at the time at which it is made.
 pub(crate) fn check_receipts(
     state: &State,
-    provider: Address,
+    id: CommitmentId,
     receipts: &ReceiptsCommitment,
     time: TimeMs,
 ) -> Result<(), TxError> {
@@ -89,36 +96,40 @@ pub(crate) fn check_receipts(
     if !receipts.is_bounded() {
         return Err(TxError::ReceiptsCount { count: receipts.count, max: AUDIT_RECEIPTS_MAX });
     }
-    let Some(entry) = state.providers.get(&provider) else {
-        return Err(TxError::ProviderUnknown { operator: provider });
+    let operator = id.provider;
+    let Some(entry) = state.providers.get(&operator) else {
+        return Err(TxError::ProviderUnknown { operator });
     };
     let model = receipts.model;
     if entry.profile.models.binary_search(&model).is_err() {
         return Err(TxError::ModelNotOffered { model });
     }
-    check_room(state, provider, model, time)
+    check_room(state, id, model, time)
 }
 
-/// Whether one more commitment of a provider, to receipts of this model, is within what is kept of it.
+/// Whether one more commitment of a provider, to receipts of this model, is within what is kept of it. Those that payers
+/// demand are counted apart: nobody can keep a provider from making its own.
 fn check_room(
     state: &State,
-    provider: Address,
+    id: CommitmentId,
     model: ModelId,
     time: TimeMs,
 ) -> Result<(), TxError> {
+    let provider = id.provider;
     let oldest = state.oldest_evidence(time);
     let waiting = own_commitments(state, provider).filter(|(_, it)| it.made_at >= oldest);
-    let rounds = state.own_rounds(provider);
-    let mut open: Vec<ModelId> = waiting.map(|(_, it)| it.receipts.model).collect();
-    open.extend(rounds.map(|(_, it)| it.receipts.model));
+    let waiting = waiting.map(|(id, it)| (id, it.receipts.model));
+    let rounds = state.own_rounds(provider).map(|(id, it)| (id, it.receipts.model));
+    let open: Vec<(&CommitmentId, ModelId)> = waiting.chain(rounds).collect();
     let max = state.params().audits.open_max;
-    if open.len() >= usize_of(max) {
+    let alike = open.iter().filter(|(other, _)| other.is_demanded() == id.is_demanded());
+    if alike.count() >= usize_of(max) {
         return Err(TxError::TooManyCommitments { max });
     }
     let known = state.model_standings_of(provider);
     let known = known.filter(|(_, standing)| !standing::is_stale(standing, oldest, time));
     let mut models: BTreeSet<ModelId> = known.map(|(model, _)| model).collect();
-    models.extend(open);
+    models.extend(open.into_iter().map(|(_, model)| model));
     models.insert(model);
     if models.len() > MODELS_MAX {
         return Err(TxError::TooManyModels { max: MODELS_MAX });
@@ -148,18 +159,20 @@ fn drop_stale(state: &mut State, context: &mut Context, provider: Address) -> Re
     Ok(())
 }
 
-/// A commitment is not audited. Who appealed has its deposit back.
+/// A commitment is not audited. Who appealed or demanded it has its deposit back.
 fn drop_commitment(
     state: &mut State,
     context: &mut Context,
     id: CommitmentId,
 ) -> Result<(), TxError> {
-    let appeal = state.commitments.get(&id).and_then(|it| it.appeal.clone());
+    let Some(Commitment { appeal, demand, .. }) = state.commitments.get(&id).cloned() else {
+        return Ok(());
+    };
     state.put_commitment(id, None);
-    match appeal {
-        Some(appeal) => appeal::settle(state, context, id, &appeal, true),
-        None => Ok(()),
+    if let Some(appeal) = appeal {
+        appeal::settle(state, context, id, &appeal, true)?;
     }
+    demand.map_or(Ok(()), |demand| demand::settle(state, context, id, &demand, None))
 }
 
 /// A provider's entry is gone: so is all that is kept of its audits. Rounds that are open end by themselves.

@@ -271,6 +271,10 @@ pub enum TxError {
         "no auditor is registered that did not take part in the round of {commitment}; try again when there is one"
     )]
     NoOtherVerifiers { commitment: CommitmentId },
+    #[error("an audit of this answer cannot be demanded: {why}")]
+    NotDemandable { why: &'static str },
+    #[error("an audit of this answer was demanded already, as {commitment}")]
+    DemandRepeated { commitment: CommitmentId },
     #[error("{operator} is not a registered validator; register it first")]
     ValidatorUnknown { operator: Address },
     #[error(
@@ -380,6 +384,8 @@ impl TxError {
             TxError::NotAuditor { .. } => "audit.not_auditor",
             TxError::NotAppealable { .. } => "audit.not_appealable",
             TxError::NoOtherVerifiers { .. } => "audit.no_other_verifiers",
+            TxError::NotDemandable { .. } => "audit.not_demandable",
+            TxError::DemandRepeated { .. } => "audit.demand_repeated",
             TxError::ValidatorUnknown { .. } => "validator.unknown",
             TxError::CalibrationMean { .. } => "audit.calibration_mean",
             TxError::TooManyCalibrations { .. } => "audit.too_many_calibrations",

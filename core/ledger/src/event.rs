@@ -193,6 +193,14 @@ events! {
     AppealMade = "audit.appealed" { commitment: CommitmentId, deposit: Watt, period: u64 }
     /// That is over. What is not returned goes to the treasury.
     AppealEnded = "audit.appeal_ended" { commitment: CommitmentId, deposit: Watt, returned: bool }
+    /// A payer has an answer audited. The deposit waits with the insurance.
+    AuditDemanded = "audit.demanded" {
+        commitment: CommitmentId, payer: Address, model: ModelId, deposit: Watt, period: u64
+    }
+    /// That is over. What is not returned goes to the treasury.
+    DemandEnded = "audit.demand_ended" {
+        commitment: CommitmentId, payer: Address, deposit: Watt, returned: bool
+    }
     /// What an auditor's own request found.
     CanaryReported = "audit.canary" { validator: Address, provider: Address, model: ModelId, outcome: AuditOutcome }
     VerifierPaid = "audit.paid" { commitment: CommitmentId, verifier: Address, amount: Watt }

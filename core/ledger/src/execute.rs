@@ -355,5 +355,8 @@ fn apply(state: &mut State, context: &mut Context, action: &Action) -> Result<()
         Action::ReportCanary { provider, verdict } => {
             audit::report_canary(state, context, *provider, verdict)
         }
+        Action::DemandAudit { report, acknowledgement } => {
+            audit::demand(state, context, report, acknowledgement)
+        }
     }
 }

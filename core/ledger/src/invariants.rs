@@ -222,8 +222,8 @@ pub fn all() -> &'static [Invariant] {
         },
         Invariant {
             number: "AU11",
-            statement: "the insurance account holds the deposits of all appeals that are not over",
-            check: audits::deposits_of_appeals_are_held,
+            statement: "the insurance account holds the deposits of all appeals and demands that are not over",
+            check: audits::deposits_are_held,
         },
     ]
 }

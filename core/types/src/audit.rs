@@ -12,8 +12,8 @@ use borsh::{BorshDeserialize, BorshSerialize, io};
 use serde::{Deserialize, Serialize};
 
 pub use entry::{
-    Appeal, Beacon, Calibration, ClosedRound, Commitment, Effect, KeptEvidence, ModelStanding,
-    Round, Said, Seat, Standing, VerifierRecord,
+    Appeal, Beacon, Calibration, ClosedRound, Commitment, Demand, Effect, KeptEvidence,
+    ModelStanding, Round, Said, Seat, Standing, VerifierRecord,
 };
 
 use crate::{
@@ -39,8 +39,25 @@ use crate::{
 )]
 pub struct CommitmentId {
     pub provider: Address,
-    /// The nonce of the transaction that made it: rises, and is never used twice.
+    /// The nonce of the transaction that made it: rises, and is never used twice. Of one that was demanded see
+    /// [`CommitmentId::demanded`].
     pub sequence: u64,
+}
+
+/// Sequences from here on are of demanded commitments. A number that JSON's readers have exactly, and no nonce reaches.
+const DEMANDED: u64 = 1 << 52;
+
+impl CommitmentId {
+    /// Of the answer that a payer demands to have audited, by the digest of its report: 2⁵² and the digest's first 52 bits.
+    pub fn demanded(provider: Address, report: &Hash32) -> CommitmentId {
+        let first = report.0.first_chunk().copied().map_or(0, u64::from_be_bytes);
+        CommitmentId { provider, sequence: DEMANDED | first >> 12 }
+    }
+
+    /// Whether a payer demanded it.
+    pub fn is_demanded(&self) -> bool {
+        self.sequence >= DEMANDED
+    }
 }
 
 impl fmt::Display for CommitmentId {

@@ -302,6 +302,8 @@ impl Params {
                 quality_weight: ppm(30_000),
                 pay: Watt(10_000_000),
                 appeal_deposit: Watt::whole(5),
+                demand_deposit: Watt(50_000_000),
+                demand_age_ms: 12 * HOUR_MS,
             },
         }
     }
@@ -530,6 +532,8 @@ pub const BOUNDS: &[Bounds] = bounds! {
     audits.quality_weight: "ppm", 1, 1_000_000;
     audits.pay: "base units", 0, PAY_MAX;
     audits.appeal_deposit: "base units", 0, SUPPLY;
+    audits.demand_deposit: "base units", 0, SUPPLY;
+    audits.demand_age_ms: "ms", 0, YEARS_10_MS;
 };
 
 #[cfg(test)]

@@ -10,8 +10,11 @@ use crate::{
     id::{Address, ChainId, ChannelId, Lane, ModelId, RequestId, TimeMs},
     inference::{CountMethod, FinishReason},
     price::Price,
-    sign::{BadSignature, Signable, Signed, VerifySignature},
+    sign::{BadSignature, Signable, Signed, Verified, VerifySignature},
 };
+
+/// The profile of a report whose answer was drawn as client or engine like: nobody can check how.
+pub const FREE_PROFILE: &str = "free";
 
 /// The provider's statement about one attempt, signed by its operator key.
 #[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
@@ -22,7 +25,7 @@ pub struct ServiceReport {
     pub provider: Address,
     pub model: ModelId,
     pub engine_version: String,
-    /// How tokens were drawn; `free` until a replayable profile is agreed.
+    /// How tokens were drawn: the name of a profile, or [`FREE_PROFILE`].
     pub profile: String,
     pub seed: Option<u64>,
     pub prompt_hash: Hash32,
@@ -109,55 +112,66 @@ pub fn report_hash(report: &Signed<ServiceReport>) -> Hash32 {
     sha256(&[b"peerwatt/report\0", &borsh::to_vec(report).unwrap_or_default()])
 }
 
+/// Whether two statements whose signatures were checked are those of one attempt, and the bill is right.
+pub fn adds_up(
+    report: Option<&Signed<ServiceReport>>,
+    ack: &Acknowledgement,
+) -> Result<(), ReceiptError> {
+    let due = ack.price.charge(ack.prompt_tokens, ack.delivered_tokens);
+    let billed = ack.cost();
+    if due != billed {
+        let &Acknowledgement { prompt_tokens, delivered_tokens, .. } = ack;
+        return Err(ReceiptError::Bill { prompt_tokens, delivered_tokens, due, billed });
+    }
+    let Some(report) = report else {
+        return if ack.report_hash.is_none() { Ok(()) } else { Err(ReceiptError::OtherReport) };
+    };
+    if ack.report_hash != Some(report_hash(report)) {
+        return Err(ReceiptError::OtherReport);
+    }
+    let signer = Address::of_key(&report.signer);
+    let report = &report.value;
+    if signer != report.provider {
+        return Err(ReceiptError::ReportSigner { signer, provider: report.provider });
+    }
+    let same = [
+        ("request id", report.request_id == ack.request_id),
+        ("attempt", report.attempt == ack.attempt),
+        ("provider", report.provider == ack.provider),
+        ("model", report.model == ack.model),
+        ("prompt digest", report.prompt_hash == ack.prompt_hash),
+        ("price", report.price == ack.price),
+        ("channel", report.channel == ack.channel),
+        ("lane", report.lane == ack.lane),
+        ("total before", report.lane_total_before == ack.lane_total_before),
+    ];
+    match same.iter().find(|(_, equal)| !equal) {
+        Some(&(field, _)) => Err(ReceiptError::Disagree { field }),
+        None => Ok(()),
+    }
+}
+
+impl Acknowledgement {
+    /// What the payer owes for the attempt.
+    pub fn cost(&self) -> Nusd {
+        self.lane_total.saturating_sub(self.lane_total_before)
+    }
+}
+
 impl Receipt {
     /// What the payer owes for this attempt.
     pub fn cost(&self) -> Nusd {
-        let ack = &self.acknowledgement.value;
-        ack.lane_total.saturating_sub(ack.lane_total_before)
+        self.acknowledgement.value.cost()
     }
 
     /// Recomputes everything that can be recomputed from the receipt alone: signatures, the bill,
     /// and that the two statements are about the same thing.
     pub fn verify(&self, check: &dyn VerifySignature) -> Result<(), ReceiptError> {
-        let ack = self.acknowledgement.clone().verify(&self.chain_id, check)?;
-        let ack = ack.value();
-        let due = ack.price.charge(ack.prompt_tokens, ack.delivered_tokens);
-        if due != self.cost() {
-            let &Acknowledgement { prompt_tokens, delivered_tokens, .. } = ack;
-            return Err(ReceiptError::Bill {
-                prompt_tokens,
-                delivered_tokens,
-                due,
-                billed: self.cost(),
-            });
-        }
-        let Some(report) = &self.report else {
-            return if ack.report_hash.is_none() { Ok(()) } else { Err(ReceiptError::OtherReport) };
-        };
-        if ack.report_hash != Some(report_hash(report)) {
-            return Err(ReceiptError::OtherReport);
-        }
-        let report = report.clone().verify(&self.chain_id, check)?;
-        let signer = Address::of_key(&report.signer());
-        let report = report.value();
-        if signer != report.provider {
-            return Err(ReceiptError::ReportSigner { signer, provider: report.provider });
-        }
-        let same = [
-            ("request id", report.request_id == ack.request_id),
-            ("attempt", report.attempt == ack.attempt),
-            ("provider", report.provider == ack.provider),
-            ("model", report.model == ack.model),
-            ("prompt digest", report.prompt_hash == ack.prompt_hash),
-            ("price", report.price == ack.price),
-            ("channel", report.channel == ack.channel),
-            ("lane", report.lane == ack.lane),
-            ("total before", report.lane_total_before == ack.lane_total_before),
-        ];
-        match same.iter().find(|(_, equal)| !equal) {
-            Some(&(field, _)) => Err(ReceiptError::Disagree { field }),
-            None => Ok(()),
-        }
+        let Receipt { chain_id, report, acknowledgement } = self;
+        let acknowledgement = acknowledgement.clone().verify(chain_id, check)?;
+        let report = report.clone().map(|report| report.verify(chain_id, check)).transpose()?;
+        let report = report.map(Verified::into_signed);
+        adds_up(report.as_ref(), acknowledgement.value())
     }
 
     /// Whether provider and payer agree on the answer and on what it cost; a gap is a finding on

@@ -11,6 +11,7 @@ use crate::{
     hash::{Hash32, sha256},
     id::{Address, ChainId, ChannelId, ModelId, Nonce, PublicKey, TimeMs, TxId},
     limits::{self, DecodeError},
+    receipt::{Acknowledgement, ServiceReport},
     sign::{BadSignature, Signable, Signed, VerifySignature},
     stake::{CommissionTerms, Evidence, OperatorId, Role},
     state::ProviderProfile,
@@ -126,6 +127,11 @@ pub enum Action {
     Appeal { commitment: CommitmentId },
     /// An auditor says what a request of its own found, which it made as any consumer does.
     ReportCanary { provider: Address, verdict: Box<Verdict> },
+    /// A payer has one answer audited, for a deposit that it has back unless the answer passes.
+    DemandAudit {
+        report: Box<Signed<ServiceReport>>,
+        acknowledgement: Box<Signed<Acknowledgement>>,
+    },
 }
 
 impl Action {
@@ -166,6 +172,7 @@ impl Action {
             Action::RevealPlanted { .. } => "reveal_planted",
             Action::Appeal { .. } => "appeal",
             Action::ReportCanary { .. } => "report_canary",
+            Action::DemandAudit { .. } => "demand_audit",
         }
     }
 }
@@ -229,6 +236,10 @@ impl SignedTx {
                 })?;
             }
             Action::SubmitEvidence { evidence } => evidence.verify(&chain_id, check)?,
+            Action::DemandAudit { report, acknowledgement } => {
+                report.clone().verify(&chain_id, check)?;
+                acknowledgement.clone().verify(&chain_id, check)?;
+            }
             Action::Transfer { .. }
             | Action::BuyCredits(_)
             | Action::RefundCredits { .. }

@@ -5,13 +5,18 @@ use std::fmt::Debug;
 use borsh::{BorshDeserialize, BorshSerialize};
 use expect_test::{Expect, expect};
 use types::{
-    Address, Hash32, Height, ModelId, Ppm, PublicKey, TimeMs, Watt,
+    Address, ChannelId, Hash32, Height, Lane, ModelId, Nusd, Ppm, PublicKey, RequestId, Signature,
+    TimeMs, Watt,
     audit::{
         self, AuditOutcome, Backend, Beacon, Calibration, CommitmentId, Identified, KeptEvidence,
         MilliNats, ModelStanding, ReceiptsCommitment, ReplayCounts, Responses, Round, Said,
         Standing, Verdict, Worth, verdict_commitment,
     },
     hash::to_hex,
+    inference::{CountMethod, FinishReason},
+    price::Price,
+    receipt::Acknowledgement,
+    sign::Signed,
     state::{AuditorEntry, StateKey},
     tx::Action,
 };
@@ -45,6 +50,36 @@ fn verdict() -> Verdict {
         identified: Some(Identified { model: MODEL, worth: Worth::Cheaper, ratio: MilliNats(10) }),
     };
     Verdict { outcome: AuditOutcome::Fail, evidence: Some(evidence) }
+}
+
+fn demand() -> audit::Demand {
+    let acknowledgement = Acknowledgement {
+        request_id: RequestId([4; 16]),
+        attempt: 1,
+        provider: OTHER,
+        model: MODEL,
+        prompt_hash: Hash32([5; 32]),
+        response_hash: Hash32([6; 32]),
+        transcript_root: Hash32([7; 32]),
+        prompt_tokens: 2,
+        delivered_tokens: 3,
+        counted: CountMethod::TokenIds,
+        price: Price {
+            request_nusd: Nusd(1),
+            prompt_nusd_per_mtok: Nusd(2),
+            completion_nusd_per_mtok: Nusd(3),
+        },
+        channel: ChannelId([8; 32]),
+        lane: Lane(4),
+        lane_total_before: Nusd(5),
+        lane_total: Nusd(6),
+        report_hash: Some(Hash32([9; 32])),
+        finish: FinishReason::Stop,
+        ended_at: TimeMs(7),
+    };
+    let (signer, signature) = (PublicKey([10; 32]), Signature([11; 64]));
+    let acknowledgement = Signed { value: acknowledgement, signer, signature };
+    audit::Demand { payer: ADDRESS, deposit: Watt(12), acknowledgement }
 }
 
 #[test]
@@ -151,6 +186,7 @@ fn entries_of_audits() {
                     delisted_until: Some(TimeMs(8)),
                 },
             }),
+            demand: Some(Box::new(demand())),
         },
         expect![
             "f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f101010101010101010101010101010101010101010101010101010101010101010200000009973666d0f3ca8100372d3d15bb10358c37f105e6a4353671fc2d5a96d1846a010900000000000000010000000000000004040404040404040404040404040404040404040404040404040404040404040200000010270000010000000000000002000000000000000300000000000000040000000000000003000000a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a100a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1010707070707070707070707070707070707070707070707070707070707070707a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1020101f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f104010000000303030303030303030303030303030303030303030303030303030303030303040000000500000006000000070000000800000001090000000000000001ffffffffffffffff01f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1000a000000000000000101000000a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2010500000000000000000000000000000006000000000000000700000040420f001027000001010800000000000000"

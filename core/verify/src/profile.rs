@@ -15,7 +15,7 @@ use crate::{draw::Settings, logits::CANDIDATES_MAX};
 /// The name of the profile on a service report.
 pub const NAME: &str = "np1";
 /// The name of no profile: tokens are drawn as the client or the engine likes.
-pub const NO_NAME: &str = "free";
+pub const NO_NAME: &str = types::receipt::FREE_PROFILE;
 /// What it sets where a client says nothing: Ollama's defaults, in millionths.
 pub const TEMPERATURE_MICROS_DEFAULT: u32 = 800_000;
 pub const TOP_P_MICROS_DEFAULT: u32 = 900_000;

@@ -16,6 +16,7 @@ use types::{
     genesis::{Bucket, Genesis, GenesisAccount, GenesisValidator, GenesisVesting},
     params::Params,
     price::Price,
+    receipt::{ServiceReport, report_hash},
     sign::{Signed, VerifySignature},
     stake::{CommissionTerms, Evidence, OperatorId, Role, price_commitment},
     state::ProviderProfile,
@@ -272,8 +273,21 @@ pub(crate) fn actions() -> Vec<(PublicKey, Action)> {
     actions.push((PROVIDER, Action::Appeal { commitment: round() }));
     let canary = Action::ReportCanary { provider: address(PROVIDER), verdict: Box::new(verdict()) };
     actions.push((VALIDATORS[0], canary));
+    actions.push((PAYER, demand_audit()));
     actions.push((PROVIDER, Action::RevealPlanted { commitment: round(), salt: SALT }));
     actions
+}
+
+fn demand_audit() -> Action {
+    let report = ServiceReport {
+        profile: "np1".to_owned(),
+        ended_at: TimeMs(u64::MAX),
+        ..statements::report(5)
+    };
+    let report = signed(report, PROVIDER);
+    let acknowledgement = statements::acknowledgement(5, Some(report_hash(&report)));
+    let acknowledgement = Box::new(signed(acknowledgement, PAYER));
+    Action::DemandAudit { report: Box::new(report), acknowledgement }
 }
 
 pub(crate) fn register_auditor(addr: &str) -> Action {

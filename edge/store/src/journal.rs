@@ -163,6 +163,12 @@ impl Journal {
         Ok(Journal { shared, durable, flusher: Some(flusher) })
     }
 
+    /// Gives every record of the journal in `folder` to `each`, in order, whether or not a process holds it. What is
+    /// written or removed meanwhile may be missing.
+    pub fn read_only(folder: &Path, each: impl FnMut(RecordId, &[u8])) -> Result<(), JournalError> {
+        Segment::read_only(folder, each)
+    }
+
     /// Appends `record`. When this returns, a kill of the process cannot lose it.
     pub fn append(&self, record: &[u8]) -> Result<RecordId, JournalError> {
         let bytes = Segment::frame(record)?;

@@ -29,6 +29,7 @@ fn round() -> RoundView {
         reveal_by: TimeMs(20_000),
         planted: false,
         is_appeal: false,
+        demand: None,
         verifiers: vec![verifier(US), verifier(OTHER)],
     }
 }

@@ -5,7 +5,10 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, Subcommand};
 use types::audit::CommitmentId;
 
-use super::{GatewayClientArgs, ledger::AtArgs};
+use super::{
+    GatewayClientArgs,
+    ledger::{AtArgs, TxArgs},
+};
 
 #[derive(Args)]
 pub(crate) struct AuditArgs {
@@ -25,6 +28,21 @@ pub(crate) enum AuditCommand {
     Calibrate(AuditCalibrateArgs),
     /// Show what this data folder's auditor found in a round: verdict, evidence, picture
     Show(AuditShowArgs),
+    /// Have an answer audited on the ledger, as the payer of its channel
+    ///
+    /// Whatever its provider commits to by itself. The deposit comes back unless the answer passes.
+    Demand {
+        /// The receipt's file, or the id of its request (header `x-request-id`)
+        receipt: String,
+        #[command(flatten)]
+        gateway: GatewayClientArgs,
+        #[command(flatten)]
+        tx: TxArgs,
+    },
+    /// Run the model over what this data folder's provider opened, or has to open, in a round of its own
+    ///
+    /// The provider may be running. Says what a verifier finds that computes as this machine does.
+    Recompute(AuditRecomputeArgs),
     /// Show what validators have audited, and what came of it
     List {
         #[command(flatten)]
@@ -36,6 +54,25 @@ pub(crate) enum AuditCommand {
 pub(crate) struct AuditCheckArgs {
     /// The request's id (header `x-request-id`)
     pub(crate) request: String,
+    #[command(flatten)]
+    pub(crate) judge: JudgeArgs,
+    #[command(flatten)]
+    pub(crate) gateway: GatewayClientArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct AuditRecomputeArgs {
+    /// The round, as `peerwatt provider audits` shows it, watt1…/NUMBER
+    pub(crate) round: CommitmentId,
+    #[command(flatten)]
+    pub(crate) judge: JudgeArgs,
+    #[command(flatten)]
+    pub(crate) at: AtArgs,
+}
+
+/// What answers are compared with.
+#[derive(Args)]
+pub(crate) struct JudgeArgs {
     /// The GGUF file of the model that was paid for [default: the built-in model]
     #[arg(long, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
@@ -51,8 +88,6 @@ pub(crate) struct AuditCheckArgs {
     /// Write the evidence over the tokens as a picture
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) gateway: GatewayClientArgs,
 }
 
 #[derive(Args)]

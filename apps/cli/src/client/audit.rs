@@ -1,5 +1,7 @@
 //! `peerwatt audit`: whether an answer is of the model that was paid for.
 
+mod recompute;
+
 use std::{fs, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, bail};
@@ -14,9 +16,10 @@ use engine::{EmbeddedEngine, OpenAiEngine, OpenAiOptions, SharedEngine};
 use types::{
     ModelId, Ppm, RequestId, TimeMs,
     audit::{
-        AuditOutcome, Calibration, ClosedRound, HONEST_MEAN_PPM_MIN, MilliNats, ReceiptsCommitment,
+        AuditOutcome, Calibration, ClosedRound, CommitmentId, HONEST_MEAN_PPM_MIN, MilliNats,
+        ReceiptsCommitment,
     },
-    receipt::report_hash,
+    receipt::{Receipt, report_hash},
     tx::Action,
 };
 use verify::{audit::Means, eprocess::HonestMean};
@@ -25,16 +28,23 @@ use wire::{
     serve::Opening,
 };
 
-use super::{actor::connect, api::Api};
+use super::{
+    actor::{Actor, connect},
+    api::Api,
+    receipt,
+};
 use crate::{
     args::{
         AtArgs, AuditArgs, AuditCalibrateArgs, AuditCheckArgs, AuditCommand, AuditShowArgs, Common,
+        JudgeArgs, TxArgs,
     },
     home::Home,
     output::{Output, percent, utc},
     run::engines,
 };
 
+/// The account that pays providers.
+const PAYER_KEY: &str = "gateway";
 /// Rounds of each kind that are shown.
 const ROUNDS_SHOWN: usize = 100;
 
@@ -43,8 +53,31 @@ pub(crate) async fn run(common: Common, args: AuditArgs, output: Output) -> anyh
         AuditCommand::Check(args) => check(&common, args, output).await,
         AuditCommand::Calibrate(args) => calibrate(&common, args, output).await,
         AuditCommand::Show(args) => show(&common, &args, output),
+        AuditCommand::Demand { receipt, gateway, tx } => {
+            let receipt = receipt::of(&common, &receipt, &gateway).await?;
+            demand(&common, receipt, &tx, output).await
+        }
+        AuditCommand::Recompute(args) => recompute::run(&common, args, output).await,
         AuditCommand::List { at } => list(&common, &at, output).await,
     }
+}
+
+async fn demand(
+    common: &Common,
+    receipt: Receipt,
+    tx: &TxArgs,
+    output: Output,
+) -> anyhow::Result<()> {
+    receipt.verify(&keys::Ed25519).context("the receipt does not add up")?;
+    let report = receipt.report.context(
+        "its provider did not finish and signed no report, so there is nothing to audit it by",
+    )?;
+    let provider = report.value.provider;
+    let round = CommitmentId::demanded(provider, &report_hash(&report));
+    let done = format!("{round} waits for the next beacon; `peerwatt audit list` shows its round");
+    let (report, acknowledgement) = (Box::new(report), Box::new(receipt.acknowledgement));
+    let action = Action::DemandAudit { report, acknowledgement };
+    Actor::open(&Home::open(common)?, tx, PAYER_KEY)?.act(action, &done, output).await
 }
 
 async fn check(common: &Common, args: AuditCheckArgs, output: Output) -> anyhow::Result<()> {
@@ -59,35 +92,59 @@ async fn check(common: &Common, args: AuditCheckArgs, output: Output) -> anyhow:
     let report = stored.receipt.report.as_ref().map(report_hash);
     let report = report.context("the receipt has no report of its provider")?;
     let answer = Answer::open(&stored.receipt, opening, &keys::Ed25519)?;
-    let claimed = open(args.model).await?;
-    if claimed.model().id != answer.model {
-        bail!(
-            "the answer was sold as the model {}, and this file is {}; give the model's GGUF file with --model",
-            answer.model,
-            claimed.model().id
-        );
-    }
-    let mut others = Vec::new();
-    for path in args.cheaper {
-        others.push(open(Some(path)).await?);
-    }
-    let others: Vec<Reference<'_>> = others.iter().map(reference).collect();
-    let mean = |ppm| HonestMean::of_ppm(ppm).context("a mean is 1 to 999 999 millionths");
-    let means = Means { l1: mean(args.l1_mean)?, l2: mean(args.l2_mean)? };
-    output.progress(format_args!("running the model over {} tokens …", answer.tokens.len()));
     let sample = Sample { answer: &answer, receipt: report };
-    let judged = match judge(&[sample], reference(&claimed), &others, means).await {
-        Ok(judged) => judged.context("there is nothing to judge")?,
-        Err(error @ JudgeError::ForeignToken { .. }) => {
-            bail!("{error}: whatever was served, it is not that model")
+    Judging::open(args.judge).await?.report(&[sample], output).await
+}
+
+/// Models, and what is bet against.
+struct Judging {
+    claimed: EmbeddedEngine,
+    cheaper: Vec<EmbeddedEngine>,
+    means: Means,
+    svg: Option<PathBuf>,
+}
+
+impl Judging {
+    async fn open(args: JudgeArgs) -> anyhow::Result<Judging> {
+        let claimed = open(args.model).await?;
+        let mut cheaper = Vec::new();
+        for path in args.cheaper {
+            cheaper.push(open(Some(path)).await?);
         }
-        Err(error) => return Err(error).context("running the model over the answer"),
-    };
-    if let Some(path) = &args.svg {
-        let written = fs::write(path, picture::svg(&judged.trace));
-        written.with_context(|| format!("writing the picture to {}", path.display()))?;
+        let mean = |ppm| HonestMean::of_ppm(ppm).context("a mean is 1 to 999 999 millionths");
+        let means = Means { l1: mean(args.l1_mean)?, l2: mean(args.l2_mean)? };
+        Ok(Judging { claimed, cheaper, means, svg: args.svg })
     }
-    output.result(&judged, describe(&answer, &judged))
+
+    /// Runs the models over answers, and says what was found.
+    async fn report(&self, samples: &[Sample<'_>], output: Output) -> anyhow::Result<()> {
+        let Judging { claimed, means, .. } = self;
+        let answers = || samples.iter().map(|sample| sample.answer);
+        let other = answers().find(|answer| answer.model != claimed.model().id);
+        if let Some(answer) = other {
+            bail!(
+                "the answer was sold as the model {}, and this file is {}; give the model's GGUF file with --model",
+                answer.model,
+                claimed.model().id
+            );
+        }
+        let tokens: usize = answers().map(|answer| answer.tokens.len()).sum();
+        output.progress(format_args!("running the model over {tokens} tokens …"));
+        let cheaper: Vec<Reference<'_>> = self.cheaper.iter().map(reference).collect();
+        let judged = match judge(samples, reference(claimed), &cheaper, *means).await {
+            Ok(judged) => judged.context("there is nothing to judge")?,
+            Err(error @ JudgeError::ForeignToken { .. }) => {
+                bail!("{error}: whatever was served, it is not that model")
+            }
+            Err(error) => return Err(error).context("running the model over the answer"),
+        };
+        if let Some(path) = &self.svg {
+            let written = fs::write(path, picture::svg(&judged.trace));
+            written.with_context(|| format!("writing the picture to {}", path.display()))?;
+        }
+        let first = answers().next().context("there is nothing to judge")?;
+        output.result(&judged, describe(first, &judged))
+    }
 }
 
 fn reference(engine: &EmbeddedEngine) -> Reference<'_> {
@@ -268,7 +325,11 @@ fn describe_open(round: &RoundView) -> String {
     let done = round.verifiers.iter().filter(|it| it.committed.is_some() || it.outcome.is_some());
     let (done, all) = (done.count(), round.verifiers.len());
     let ReceiptsCommitment { model, count, .. } = round.receipts;
-    let what = if round.is_appeal { "an appeal, " } else { "" };
+    let what = match (round.is_appeal, &round.demand) {
+        (true, _) => "an appeal, ",
+        (false, Some(_)) => "demanded, ",
+        (false, None) => "",
+    };
     format!(
         "{}  {what}open: {count} receipts of {model}, {done} of {all} verdicts, due {}",
         round.commitment,
@@ -282,6 +343,7 @@ fn describe_closed(round: &ClosedRound) -> String {
     let ReceiptsCommitment { model, count, .. } = round.receipts;
     let notes = [
         (round.planted, "; planted, so it was about its verifiers"),
+        (round.commitment.is_demanded(), "; demanded by a payer"),
         (round.is_appeal, "; an appeal"),
         (round.appealed, "; appealed against"),
     ];

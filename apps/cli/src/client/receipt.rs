@@ -127,6 +127,7 @@ fn verify(file: &ReceiptFile, response: Option<&Path>, output: Output) -> anyhow
     output.result(&verified, text)
 }
 
+/// Fetches a receipt by its request's id, or reads it from a file.
 async fn read(
     common: &Common,
     receipt: &str,
@@ -143,6 +144,15 @@ async fn read(
     };
     let api = Api::new(&Home::open(common)?, gateway)?;
     api.get(&format!("receipts/{id}")).await?.json().await.context("reading the receipt")
+}
+
+/// The receipt of the last provider of a request, which is given by its id or a file.
+pub(crate) async fn of(
+    common: &Common,
+    receipt: &str,
+    gateway: &GatewayClientArgs,
+) -> anyhow::Result<Receipt> {
+    Ok(read(common, receipt, gateway).await?.receipt)
 }
 
 fn read_response(path: &Path) -> anyhow::Result<Vec<u8>> {

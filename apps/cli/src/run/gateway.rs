@@ -4,8 +4,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use gateway::{
-    ChannelPolicy, CreditPolicy, DatabaseUrl, Gateway, GatewayConfig, GatewayHandle, KeyError,
-    KeyLimits, Limits, RECEIPT_RETENTION_MS, Timeouts, UpstreamConfig, system_clock,
+    ChannelPolicy, CreditPolicy, DatabaseUrl, DemandPolicy, Gateway, GatewayConfig, GatewayHandle,
+    KeyError, KeyLimits, Limits, RECEIPT_RETENTION_MS, Timeouts, UpstreamConfig, system_clock,
 };
 use keys::SecretKey;
 use net::IrohConfig;
@@ -48,6 +48,8 @@ pub(crate) struct GatewayPlan {
     pub(crate) metrics_listen: Option<SocketAddr>,
     /// Where API keys are shared with other gateways.
     pub(crate) database: Option<DatabaseUrl>,
+    /// Which answers are audited because this gateway wants it.
+    pub(crate) demands: DemandPolicy,
     /// Services outside the network that answer too.
     pub(crate) upstreams: Vec<UpstreamConfig>,
     /// Who is told of requests.
@@ -151,6 +153,7 @@ pub(crate) async fn start(
             deposit: Nusd::whole(5),
             withdraw_delay_ms: withdraw_delay_ms(&genesis.params.channels),
         },
+        demands: plan.demands,
         playground_budget: plan.key_budget,
         x402: plan.x402,
         keyless: plan.keyless.then(|| FIRST_KEY.to_owned()),
@@ -294,6 +297,7 @@ pub(crate) async fn run(common: Common, args: GatewayArgs, output: Output) -> an
         x402: args.x402,
         metrics_listen: args.metrics_listen,
         database: args.database,
+        demands: DemandPolicy { suspects: !args.no_audit_demands, one_in: args.audit_one_in },
         upstreams: upstreams::read(args.upstreams.as_deref())?,
         collector: args.otlp.collector(output)?,
         public_hosts: args.public_host,

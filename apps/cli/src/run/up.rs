@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use ::gateway::DemandPolicy;
 use anyhow::{Context, bail};
 use types::{Address, Watt};
 use wire::chain::HttpChain;
@@ -71,6 +72,7 @@ pub(crate) async fn run(common: Common, args: UpArgs, output: Output) -> anyhow:
         x402: args.x402,
         metrics_listen: args.metrics_listen,
         database: None,
+        demands: DemandPolicy::standard(),
         upstreams: Vec::new(),
         collector: args.otlp.collector(output)?,
         public_hosts: args.public_host.clone(),

@@ -369,6 +369,7 @@ fn a_lie_about_usage_changes_no_charge_and_is_a_finding() {
                     report.lane_total = Nusd(BEFORE.0 + 5_510);
                     report.response_hash = sha256(&[b"other"]);
                     report.transcript_root = sha256(&[b"other"]);
+                    report.profile = "other".into();
                 }),
             ),
         ],
@@ -378,6 +379,7 @@ fn a_lie_about_usage_changes_no_charge_and_is_a_finding() {
               finding: the provider counts 50 tokens, 3 arrived
               finding: the provider's digest of the answer is another
               finding: the provider's transcript is another
+              finding: the provider names another profile than the order has, `free`
               finding: the provider charges up to 1005510, 1000810 is due
         "#]],
     );

@@ -11,6 +11,7 @@ use types::{
     audit::CommitmentId,
     channel::ChannelTerms,
     genesis::{Genesis, Params},
+    receipt,
     tx::{Action, CreditPurchase, SignedTx},
 };
 use wire::chain::{
@@ -162,6 +163,10 @@ impl State {
                 let view = self.channels.get_mut(&channel).ok_or(())?;
                 view.deposit = view.deposit.saturating_add(amount);
                 "top up channel"
+            }
+            Action::DemandAudit { report, acknowledgement } => {
+                receipt::adds_up(Some(&report), &acknowledgement.value).map_err(drop)?;
+                "demand audit"
             }
             _ => return Err(()),
         };

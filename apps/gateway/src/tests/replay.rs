@@ -1,11 +1,20 @@
 //! Answers whose tokens are drawn again while they stream.
 
+use std::time::Duration;
+
 use expect_test::expect;
 use verify::profile;
 
 use super::*;
 
 impl World {
+    /// How often an audit was demanded.
+    async fn demanded(&self) -> usize {
+        // The treasury sends one transaction after the other.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        self.chain.log().iter().filter(|it| **it == "demand audit").count()
+    }
+
     /// What was counted of replays.
     fn replays(&self) -> String {
         let figures = crate::metrics::render(&self.gateway.shared);
@@ -38,6 +47,7 @@ async fn an_honest_answer_is_drawn_again_token_by_token() {
     "#]]
     .assert_eq(&world.replays());
     assert_eq!(world.health(&double).await, "ok");
+    assert_eq!(world.demanded().await, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,6 +113,13 @@ async fn a_provider_that_reports_too_little_is_found() {
     "#]]
     .assert_eq(&world.replays());
     assert_eq!(world.health(&double).await, "ok", "an audit finds more, and suspends if it must");
+    assert_eq!(world.demanded().await, 1);
+    // One an hour of a provider: each may cost its deposit.
+    assert_eq!(world.chat("draws-silent", "").await.status, 200);
+    assert_eq!(world.demanded().await, 1);
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(world.chat("draws-silent", "").await.status, 200);
+    assert_eq!(world.demanded().await, 2);
 }
 
 #[tokio::test(start_paused = true)]

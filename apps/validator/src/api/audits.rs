@@ -54,6 +54,7 @@ fn of_provider(state: &ledger::State, provider: Address) -> ProviderAuditsView {
         made_at: it.made_at,
         period: it.period,
         is_appeal: it.appeal.is_some(),
+        demanded_by: it.demand.as_ref().map(|demand| demand.payer),
     });
     let open = state.own_rounds(provider).map(|(id, round)| RoundView::of(*id, round));
     let closed = state.closed_rounds().filter(|round| round.commitment.provider == provider);

@@ -44,6 +44,7 @@ pub(crate) fn title(action: &Action) -> &'static str {
         Action::RevealPlanted { .. } => "Reveal planted faults",
         Action::Appeal { .. } => "Appeal",
         Action::ReportCanary { .. } => "Report a canary",
+        Action::DemandAudit { .. } => "Demand an audit",
     }
 }
 
@@ -107,6 +108,7 @@ pub(crate) fn detail(action: &Action) -> Option<Markup> {
         Action::ReportCanary { provider, verdict } => {
             html! { (verdict.outcome.name()) ", " (show::address(*provider)) }
         }
+        Action::DemandAudit { report, .. } => show::address(report.value.provider),
         Action::CommitVerdict { commitment, .. }
         | Action::RevealPlanted { commitment, .. }
         | Action::Appeal { commitment } => show::address(commitment.provider),

@@ -403,6 +403,7 @@ fn outcome_of(round: &ClosedRound) -> Markup {
             "planted",
             "the provider made these answers wrong, to see who looks; nothing followed for it",
         ),
+        (round.commitment.is_demanded(), "demanded", "one answer, which its payer wants audited"),
         (round.is_appeal, "appeal", "all receipts of a failed round, audited again by others"),
         (round.appealed, "appealed", "its provider had it audited again"),
     ];

@@ -36,7 +36,7 @@ pub(crate) fn appeal(
         return Err(TxError::ClosedUnknown { commitment });
     };
     check(state, context, &closed)?;
-    check_room(state, provider, closed.receipts.model, context.time)?;
+    check_room(state, commitment, closed.receipts.model, context.time)?;
     let without: Vec<_> = closed.verdicts.iter().map(|(verifier, _)| *verifier).collect();
     if round::candidates(state, commitment, &without).next().is_none() {
         return Err(TxError::NoOtherVerifiers { commitment });
@@ -50,7 +50,8 @@ pub(crate) fn appeal(
     // Nobody breaks a seal that has no salt.
     let seal = Hash32::default();
     let made_at = context.time;
-    let waiting = Commitment { receipts, seal, height, made_at, period, appeal: Some(appeal) };
+    let appeal = Some(appeal);
+    let waiting = Commitment { receipts, seal, height, made_at, period, appeal, demand: None };
     state.put_commitment(commitment, Some(waiting));
     state.closed_rounds.insert(number, ClosedRound { appealed: true, ..closed });
     context.events.push(Event::AppealMade { commitment, deposit, period });

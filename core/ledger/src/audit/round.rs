@@ -9,7 +9,9 @@ use types::{
     sha256,
 };
 
-use super::{appeal, consequence, drop_commitment, pay, planted, standing, together, usize_of};
+use super::{
+    appeal, consequence, demand, drop_commitment, pay, planted, standing, together, usize_of,
+};
 use crate::{error::TxError, event::Event, execute::Context, state::State};
 
 /// Opens the round of a commitment under the newest beacon, which came after it.
@@ -32,13 +34,13 @@ pub(super) fn open(
         return drop_commitment(state, context, id);
     }
     state.put_commitment(id, None);
-    let Commitment { receipts, seal, height, appeal, .. } = commitment;
+    let Commitment { receipts, seal, height, appeal, demand, .. } = commitment;
     let params = &state.params().audits;
     let commit_by = context.time.plus_ms(params.commit_ms);
     let reveal_by = commit_by.plus_ms(params.reveal_ms);
-    let share = match appeal {
-        Some(_) => Ppm::ONE,
-        None => state.audit_share(&id.provider, context.time),
+    let share = match (&appeal, &demand) {
+        (Some(_), _) | (_, Some(_)) => Ppm::ONE,
+        (None, None) => state.audit_share(&id.provider, context.time),
     };
     context.events.push(Event::AuditOpened {
         commitment: id,
@@ -63,6 +65,7 @@ pub(super) fn open(
         closes_at: reveal_by,
         seats: verifiers.into_iter().map(seat).collect(),
         appeal,
+        demand,
     };
     state.put_round(id, Some(round));
     Ok(())
@@ -125,6 +128,9 @@ pub(super) fn close(
     if let Some(appeal) = &round.appeal {
         appeal::settle(state, context, id, appeal, outcome == AuditOutcome::Pass)?;
     }
+    if let Some(demand) = &round.demand {
+        demand::settle(state, context, id, demand, Some(outcome))?;
+    }
     pay::pay(state, context, id, &round, outcome)?;
     if planted {
         planted::grade(state, context, id, &round)?;
@@ -183,7 +189,9 @@ fn judge(
         Some(_) | None => keep(state, context, id, round),
     }
     let would_be = consequence::would_be(state, provider, model, context.time);
-    if round.appeal.is_none() {
+    // What a payer chose shows a failure, and no habit.
+    let chosen_to_pass = round.demand.is_some() && outcome == AuditOutcome::Pass;
+    if round.appeal.is_none() && !chosen_to_pass {
         standing::count(state, context, provider, round, outcome);
     }
     let sanction = consequence::apply(state, context, provider, round, outcome)?;

@@ -17,14 +17,15 @@ use crate::{
 
 pub(super) fn commitments_are_bounded(state: &State) -> Result<(), String> {
     let now = state.period(state.now());
-    let mut open: BTreeMap<Address, usize> = BTreeMap::new();
+    let mut open: BTreeMap<(Address, bool), usize> = BTreeMap::new();
     let mut count = |id: &CommitmentId| {
-        let count = open.entry(id.provider).or_default();
+        let count = open.entry((id.provider, id.is_demanded())).or_default();
         *count = count.saturating_add(1);
     };
     for (id, commitment) in state.commitments() {
         count(id);
-        let fresh = commitment.period <= now && commitment.receipts.is_bounded();
+        let one = commitment.demand.is_none() || commitment.receipts.count == 1;
+        let fresh = commitment.period <= now && commitment.receipts.is_bounded() && one;
         let alone = state.round(id).is_none() && state.provider(&id.provider).is_some();
         ensure(fresh && alone, || format!("commitment {id}: {commitment:?}"))?;
     }
@@ -163,10 +164,14 @@ pub(super) fn verifiers_are_paid_by_the_audited(state: &State) -> Result<(), Str
     })
 }
 
-pub(super) fn deposits_of_appeals_are_held(state: &State) -> Result<(), String> {
-    let waiting = state.commitments().filter_map(|(_, it)| it.appeal.as_ref());
-    let open = state.rounds_after(None).filter_map(|(_, round)| round.appeal.as_ref());
-    let deposits: Watt = waiting.chain(open).map(|appeal| appeal.deposit).sum();
+pub(super) fn deposits_are_held(state: &State) -> Result<(), String> {
+    let waiting = state.commitments().map(|(_, it)| (&it.appeal, &it.demand));
+    let open = state.rounds_after(None).map(|(_, round)| (&round.appeal, &round.demand));
+    let deposits = waiting.chain(open).flat_map(|(appeal, demand)| {
+        let appeal = appeal.as_ref().map(|appeal| appeal.deposit);
+        [appeal, demand.as_ref().map(|demand| demand.deposit)]
+    });
+    let deposits: Watt = deposits.flatten().sum();
     let held = state.module_balance(Module::Insurance);
     ensure(deposits <= held, || format!("{deposits:?} of deposits, of which {held:?} are held"))
 }

@@ -102,6 +102,7 @@ fn round() -> Round {
         closes_at: TimeMs(700),
         seats: vec![Seat { verifier: PAYER, said: Said::Nothing }],
         appeal: None,
+        demand: None,
     }
 }
 

@@ -243,6 +243,13 @@ impl Auditor {
                 let to = if *returned { commitment.provider } else { TREASURY };
                 self.pay(Module::Insurance.address(), to, deposit.0);
             }
+            Event::AuditDemanded { payer, deposit, .. } => {
+                self.pay(*payer, Module::Insurance.address(), deposit.0);
+            }
+            Event::DemandEnded { payer, deposit, returned, .. } => {
+                let to = if *returned { *payer } else { TREASURY };
+                self.pay(Module::Insurance.address(), to, deposit.0);
+            }
             Event::VerifierPaid { verifier, amount, .. } => {
                 self.pay(TREASURY, *verifier, amount.0);
             }

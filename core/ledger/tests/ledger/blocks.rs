@@ -120,7 +120,7 @@ fn the_digest_of_a_known_history_is_known() {
     world.apply("paul", redeem(vec![claim("gina", channel, 0, usd, usd)]));
     world.apply("paul", Action::UnbondProvider);
     world.apply("paul", Action::CloseChannel { channel });
-    expect!["0c1b853970e51f0c301c1fe745c3a443c0ccb42a8d615159a29e0e5aa80f8d1e"]
+    expect!["596e871f21b06fe83dd8482ef1441666b264798accb3f6987513c01f7b51a9c4"]
         .assert_eq(&world.state.app_hash().to_string());
 }
 

@@ -12,6 +12,7 @@ mod blocks;
 mod canaries;
 mod channels;
 mod credits;
+mod demands;
 mod differential;
 mod economics;
 mod fees;

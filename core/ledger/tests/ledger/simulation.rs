@@ -77,7 +77,7 @@ fn seeds() -> Vec<u64> {
 
 /// Every action there is. Each is applied and each is refused for a reason of its own, which does not
 /// mean a wrong nonce or a fee that cannot be paid.
-const ACTIONS: [&str; 34] = [
+const ACTIONS: [&str; 35] = [
     "appeal",
     "buy_credits",
     "claim_vested",
@@ -86,6 +86,7 @@ const ACTIONS: [&str; 34] = [
     "commit_receipts",
     "commit_verdict",
     "delegate",
+    "demand_audit",
     "finalize_withdraw",
     "heartbeat",
     "open_channel",
@@ -115,12 +116,13 @@ const ACTIONS: [&str; 34] = [
 ];
 
 /// Every error that histories as long as these reach.
-const CODES: [&str; 89] = [
+const CODES: [&str; 91] = [
     "account.insufficient_credits",
     "account.insufficient_watt",
     "amount.overflow",
     "amount.zero",
     "audit.calibration_mean",
+    "audit.demand_repeated",
     "audit.early",
     "audit.inconsistent",
     "audit.late",
@@ -131,6 +133,7 @@ const CODES: [&str; 89] = [
     "audit.not_appealable",
     "audit.not_auditor",
     "audit.not_committer",
+    "audit.not_demandable",
     "audit.not_kept",
     "audit.not_planted",
     "audit.not_verifier",

@@ -8,6 +8,8 @@ use crate::{
     amount::{Ppm, Watt},
     hash::{Hash32, sha256},
     id::{Address, Height, TimeMs},
+    receipt::Acknowledgement,
+    sign::Signed,
 };
 
 /// Randomness that nobody chose alone: what validators revealed with their votes on the price in one period.
@@ -70,6 +72,18 @@ pub struct Commitment {
     pub period: u64,
     /// It was audited already, and its provider appealed.
     pub appeal: Option<Appeal>,
+    /// Its provider did not make it: a payer demands to have one answer audited.
+    pub demand: Option<Box<Demand>>,
+}
+
+/// Who demands an audit, of an answer that it paid for.
+#[derive(Clone, PartialEq, Eq, Debug, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Demand {
+    pub payer: Address,
+    pub deposit: Watt,
+    /// With it the provider has the whole receipt, whether or not it was ever told.
+    pub acknowledgement: Signed<Acknowledgement>,
 }
 
 /// What an appeal is against, and what it can take back.
@@ -132,6 +146,7 @@ pub struct Round {
     /// Who audits, in the order in which they were drawn. Distinct.
     pub seats: Vec<Seat>,
     pub appeal: Option<Appeal>,
+    pub demand: Option<Box<Demand>>,
 }
 
 impl Round {

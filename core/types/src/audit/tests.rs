@@ -166,6 +166,7 @@ fn verdicts_are_revealed_once_nobody_can_copy_them() {
         closes_at: TimeMs(20),
         seats,
         appeal: None,
+        demand: None,
     };
     let committed = Said::Committed { hash: digest(1) };
     let waiting = round(vec![seat(Said::Nothing), seat(committed.clone())]);

@@ -59,6 +59,11 @@ pub struct AuditParams {
     pub pay: Watt,
     /// What an appeal costs that does not pass.
     pub appeal_deposit: Watt,
+    /// What a payer's demand costs if the answer passes: more than its verifiers are paid.
+    pub demand_deposit: Watt,
+    /// How old an answer may be that a payer demands to have audited. Providers keep what opens it longer than this, a wait
+    /// for a beacon, and `commit_ms` together.
+    pub demand_age_ms: u64,
 }
 
 impl AuditParams {

@@ -42,6 +42,34 @@ impl Segment {
         Ok(segments)
     }
 
+    /// Gives every whole record in `folder` to `each`, in order, beside the process that writes them. What that one is
+    /// writing just now, or removes, is not read.
+    pub(super) fn read_only(
+        folder: &Path,
+        mut each: impl FnMut(RecordId, &[u8]),
+    ) -> Result<(), JournalError> {
+        let failed = |source| JournalError::Io { action: "list", path: folder.to_owned(), source };
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(folder).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let is_segment = path.extension().is_some_and(|extension| extension == "journal");
+            let stem = path.file_stem().and_then(|text| text.to_str());
+            if let (true, Some(number)) = (is_segment, stem.and_then(|text| text.parse().ok())) {
+                paths.push((number, path));
+            }
+        }
+        paths.sort_unstable();
+        for (number, path) in paths {
+            match File::open(&path) {
+                Ok(file) => read_records(file, number, &mut each).map(drop),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                Err(error) => Err(error),
+            }
+            .map_err(|source| JournalError::Io { action: "read", path, source })?;
+        }
+        Ok(())
+    }
+
     fn open(number: u64, path: PathBuf) -> Result<Segment, JournalError> {
         let failed = |source| JournalError::Io { action: "open", path: path.clone(), source };
         let file = OpenOptions::new().read(true).append(true).open(&path).map_err(failed)?;
@@ -103,19 +131,8 @@ impl Segment {
         mut each: impl FnMut(RecordId, &[u8]),
     ) -> Result<(), JournalError> {
         let file = File::open(&self.path).map_err(|source| self.failed("open", source))?;
-        let mut reader = BufReader::new(file);
-        let mut offset = 0;
-        let mut magic = [0; MAGIC.len()];
-        if reader.read_exact(&mut magic).is_ok() && &magic == MAGIC {
-            offset = HEADER_BYTES;
-            while let Some(record) = read_record(&mut reader).map_err(|e| self.failed("read", e))? {
-                offset += RECORD_PREFIX_BYTES + record.len() as u64;
-                each(
-                    RecordId { segment: self.number, end: offset, bytes: record.len() as u32 },
-                    &record,
-                );
-            }
-        }
+        let offset = read_records(file, self.number, &mut each);
+        let offset = offset.map_err(|source| self.failed("read", source))?;
         if offset == self.bytes {
             return Ok(());
         }
@@ -175,6 +192,25 @@ impl Segment {
     fn failed(&self, action: &'static str, source: io::Error) -> JournalError {
         JournalError::Io { action, path: self.path.clone(), source }
     }
+}
+
+/// Every whole record of a segment's file. Returns where the last one ends: 0 if it is no segment.
+fn read_records(
+    file: File,
+    segment: u64,
+    each: &mut impl FnMut(RecordId, &[u8]),
+) -> io::Result<u64> {
+    let mut reader = BufReader::new(file);
+    let mut magic = [0; MAGIC.len()];
+    if !read_all(&mut reader, &mut magic)? || &magic != MAGIC {
+        return Ok(0);
+    }
+    let mut end = HEADER_BYTES;
+    while let Some(record) = read_record(&mut reader)? {
+        end += RECORD_PREFIX_BYTES + record.len() as u64;
+        each(RecordId { segment, end, bytes: record.len() as u32 }, &record);
+    }
+    Ok(end)
 }
 
 /// The next whole record; `None` at the end or where the bytes stop making sense.

@@ -41,6 +41,26 @@ fn a_second_process_cannot_open_it() {
 }
 
 #[test]
+fn it_is_read_beside_the_process_that_holds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = open(folder.path()).unwrap();
+    let ids = [journal.append(b"one").unwrap(), journal.append(b"two").unwrap()];
+    journal.rotate(&[b"both".to_vec()]).unwrap();
+    journal.append(b"three").unwrap();
+    // Half of a record, as if it was being written.
+    let current = folder.path().join("00000002.journal");
+    let half = [&5_u32.to_le_bytes()[..], &[0; 4], b"fo"].concat();
+    let mut file = fs::OpenOptions::new().append(true).open(&current).unwrap();
+    std::io::Write::write_all(&mut file, &half).unwrap();
+    let mut seen = Vec::new();
+    Journal::read_only(folder.path(), |id, record| seen.push((id, record.to_vec()))).unwrap();
+    let records: Vec<&[u8]> = seen.iter().map(|(_, record)| &record[..]).collect();
+    assert_eq!(records, [&b"one"[..], b"two", b"both", b"three"]);
+    assert_eq!([seen[0].0, seen[1].0], ids);
+    assert_eq!(fs::metadata(&current).unwrap().len(), 8 + 12 + 13 + 10, "nothing is cut off");
+}
+
+#[test]
 fn a_torn_end_is_cut_and_kept_aside() {
     let folder = tempfile::tempdir().unwrap();
     let (journal, _) = open(folder.path()).unwrap();

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use types::{
     Address, Hash32, Height, ModelId, Ppm, PublicKey, TimeMs,
     audit::{
-        AuditOutcome, Backend, Beacon, ClosedRound, CommitmentId, KeptEvidence, ReceiptsCommitment,
-        Round, Said, Standing,
+        AuditOutcome, Backend, Beacon, ClosedRound, CommitmentId, Demand, KeptEvidence,
+        ReceiptsCommitment, Round, Said, Standing,
     },
     state::AuditorEntry,
 };
@@ -52,6 +52,8 @@ pub struct RoundView {
     pub planted: bool,
     /// Its provider appealed, so others look again, at all receipts.
     pub is_appeal: bool,
+    /// A payer demanded it, of one answer.
+    pub demand: Option<Box<Demand>>,
     pub verifiers: Vec<VerifierView>,
 }
 
@@ -78,6 +80,7 @@ impl RoundView {
             reveal_by,
             planted,
             is_appeal,
+            demand: round.demand.clone(),
             verifiers: round.seats.iter().map(verifier).collect(),
         }
     }
@@ -108,6 +111,8 @@ pub struct CommitmentView {
     pub period: u64,
     /// It was audited already, and its provider appealed.
     pub is_appeal: bool,
+    /// The payer who demands it.
+    pub demanded_by: Option<Address>,
 }
 
 /// All that is kept of the audits of one provider.

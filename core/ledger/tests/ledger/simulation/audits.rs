@@ -2,7 +2,7 @@
 //! they saw, so that everything that can follow from it does.
 
 use types::{
-    Hash32, ModelId,
+    Hash32, ModelId, TimeMs,
     audit::{
         AuditOutcome, Backend, Calibration, CommitmentId, Evidence, Identified, MilliNats,
         ReceiptsCommitment, ReplayCounts, Responses, Round, Said, Verdict, Worth, seal,
@@ -12,7 +12,10 @@ use types::{
 };
 
 use super::{Sim, operations::VALIDATORS};
-use crate::world::{NAMES, address, key, ppm};
+use crate::{
+    demands::Statements,
+    world::{DAY_MS, NAMES, address, key, ppm},
+};
 
 /// The first one is enforced where audits are, the second stays in the shadow.
 pub(super) const MODELS: [ModelId; 2] = [ModelId([1; 32]), ModelId([2; 32])];
@@ -87,6 +90,22 @@ impl Sim {
         let commitment = self.pick(&rounds);
         let name = NAMES.into_iter().find(|name| address(name) == commitment.provider);
         (self.mostly(name.unwrap_or("poor")), Action::Appeal { commitment })
+    }
+
+    /// Mostly of who pays on a channel, of an answer of its provider.
+    pub(super) fn demand(&mut self) -> (&'static str, Action) {
+        let (channel, payer, provider) = self.known_channel();
+        let now = self.world.now.0;
+        // Few enough that some are demanded twice.
+        let ended_at = TimeMs(if self.below(10) == 0 { 0 } else { now - now % DAY_MS });
+        let mut statements =
+            Statements::of((payer, provider), channel, self.below(3) as u8, ended_at);
+        match self.below(20) {
+            0 => statements.signer = self.name(),
+            1 => statements.report.profile = "free".to_owned(),
+            _ => statements.report.model = self.pick(&MODELS),
+        }
+        (self.mostly(payer), statements.demand())
     }
 
     /// Mostly of an auditor, about a provider.

@@ -26,7 +26,7 @@ pub(super) const VALIDATORS: [&str; 5] = ["vera", "vito", "alice", "dora", "mall
 impl Sim {
     pub(super) fn operation(&mut self) -> (&'static str, Action) {
         let name = self.name();
-        match self.below(270) {
+        match self.below(274) {
             0..8 => (name, self.transfer()),
             8..24 => (name, self.purchase(name)),
             24..30 => (name, Action::RefundCredits { credits: self.credits(name) }),
@@ -94,6 +94,7 @@ impl Sim {
             256..264 => self.planted(),
             264..269 => self.appeal(),
             269..271 => self.canary(),
+            271..274 => self.demand(),
             _ => {
                 let buckets = [Bucket::Team, Bucket::Treasury, Bucket::Community];
                 (name, Action::ClaimVested { bucket: self.pick(&buckets) })
@@ -400,7 +401,7 @@ impl Sim {
     }
 
     /// Mostly an open channel, sometimes one that closed or never opened, rarely none.
-    fn known_channel(&mut self) -> (ChannelId, &'static str, &'static str) {
+    pub(super) fn known_channel(&mut self) -> (ChannelId, &'static str, &'static str) {
         let is_open = |(id, ..): &&(ChannelId, _, _)| {
             self.world.state.channel(id).is_some_and(|channel| channel.open)
         };

@@ -1,15 +1,19 @@
 //! Samples of what the chain API says of audits.
 
 use types::{
-    Height, Ppm,
+    Height, Lane, Ppm, RequestId, Signature,
     audit::{
-        AuditOutcome, Backend, Beacon, ClosedRound, CommitmentId, Effect, Evidence, Identified,
-        KeptEvidence, MilliNats, ReceiptsCommitment, ReplayCounts, Responses, Sanction, Standing,
-        Worth,
+        AuditOutcome, Backend, Beacon, ClosedRound, CommitmentId, Demand, Effect, Evidence,
+        Identified, KeptEvidence, MilliNats, ReceiptsCommitment, ReplayCounts, Responses, Sanction,
+        Standing, Worth,
     },
+    inference::{CountMethod, FinishReason},
+    price::Price,
+    receipt::Acknowledgement,
+    sign::Signed,
 };
 
-use super::{ADDRESS, HASH, KEY, MODEL, TIME, WATT, name};
+use super::{ADDRESS, CHANNEL, HASH, KEY, MODEL, TIME, USD, WATT, name};
 use crate::chain::{
     AuditorView, AuditsView, CalibrationView, CommitmentView, ExclusionView, ModelAuditsView,
     ProviderAuditsView, RoundView, VerifierView,
@@ -31,12 +35,43 @@ pub(super) fn round() -> RoundView {
         reveal_by: TIME,
         planted: false,
         is_appeal: false,
+        demand: Some(Box::new(demand())),
         verifiers: vec![VerifierView {
             verifier: ADDRESS,
             committed: Some(HASH),
             outcome: Some(AuditOutcome::Pass),
         }],
     }
+}
+
+fn demand() -> Demand {
+    let acknowledgement = Acknowledgement {
+        request_id: RequestId([0; 16]),
+        attempt: 0,
+        provider: ADDRESS,
+        model: MODEL,
+        prompt_hash: HASH,
+        response_hash: HASH,
+        transcript_root: HASH,
+        prompt_tokens: 1,
+        delivered_tokens: 1,
+        counted: CountMethod::TokenIds,
+        price: Price {
+            request_nusd: USD,
+            prompt_nusd_per_mtok: USD,
+            completion_nusd_per_mtok: USD,
+        },
+        channel: CHANNEL,
+        lane: Lane(0),
+        lane_total_before: USD,
+        lane_total: USD,
+        report_hash: Some(HASH),
+        finish: FinishReason::Stop,
+        ended_at: TIME,
+    };
+    let signature = Signature([0; 64]);
+    let acknowledgement = Signed { value: acknowledgement, signer: KEY, signature };
+    Demand { payer: ADDRESS, deposit: WATT, acknowledgement }
 }
 
 fn closed() -> ClosedRound {
@@ -93,6 +128,7 @@ pub(super) fn audits_of_provider() -> ProviderAuditsView {
             made_at: TIME,
             period: 0,
             is_appeal: false,
+            demanded_by: Some(ADDRESS),
         }],
         open: vec![round()],
         closed: vec![closed()],

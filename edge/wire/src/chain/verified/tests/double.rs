@@ -119,6 +119,7 @@ pub(super) fn round(verifier: Address) -> Round {
         closes_at: time,
         seats,
         appeal: None,
+        demand: None,
     }
 }
 
