@@ -36,6 +36,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Tokens of a canary's prompt and answer: bounds of what is drawn.
 const PROMPT_TOKENS: std::ops::Range<u32> = 8..48;
+/// Written before the prompt and left out, with the beginning that is always one of a few.
+const LEFT_OUT_TOKENS: std::ops::Range<u32> = 8..32;
 const ANSWER_TOKENS: std::ops::Range<u32> = 96..192;
 const MILLION: f64 = 1e6;
 
@@ -271,27 +273,38 @@ impl<'v> Ids<'v> {
     }
 }
 
-/// A text that the model writes, to be sent as if somebody had.
+/// A text that the model writes, to be sent as if somebody had: from the middle of a longer one, so that it begins like no other.
 pub(crate) async fn prompt(engine: &SharedEngine, model: ModelId) -> Result<String, CanaryError> {
     let failed = |source| CanaryError::Model { model, source };
     let count = u32::try_from(BEGINNINGS.len()).unwrap_or(1);
     let beginning = usize::try_from(draw(0..count)?).unwrap_or(0);
     let beginning = BEGINNINGS.get(beginning).copied().unwrap_or_default();
+    let left_out = draw(LEFT_OUT_TOKENS)?;
     let request = InferenceRequest {
-        tokens_max: Some(draw(PROMPT_TOKENS)?),
+        tokens_max: Some(left_out.saturating_add(draw(PROMPT_TOKENS)?)),
         sampling: Sampling { seed: Some(draw(0..u32::MAX)?.into()), ..Sampling::default() },
         ..InferenceRequest::of(Prompt::Text(beginning.to_owned()))
     };
     let generation = engine.generate(model, request, CancellationToken::new()).await;
     let mut events = generation.map_err(failed)?.events;
-    let mut text = beginning.as_bytes().to_vec();
+    let mut pieces: Vec<Vec<u8>> = Vec::new();
     while let Some(event) = events.recv().await {
         match event {
-            EngineEvent::Token(piece) => text.extend_from_slice(&piece.bytes),
+            EngineEvent::Token(piece) => pieces.push(piece.bytes),
             EngineEvent::Done { .. } | EngineEvent::Failed { .. } => break,
         }
     }
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    Ok(middle(beginning, &pieces, usize::try_from(left_out).unwrap_or(0)))
+}
+
+/// What was written after the first `left_out` tokens, from its first whole word on; of a text that ended before, all of it.
+fn middle(beginning: &str, pieces: &[Vec<u8>], left_out: usize) -> String {
+    let rest = pieces.get(left_out..).unwrap_or_default().concat();
+    let rest = String::from_utf8_lossy(&rest);
+    match rest.split_once(char::is_whitespace).map(|(_, words)| words.trim()) {
+        Some(words) if !words.is_empty() => words.to_owned(),
+        _ => format!("{beginning}{}", String::from_utf8_lossy(&pieces.concat())),
+    }
 }
 
 /// What to say of a canary's answer, if it says something. Ids that were told by their bytes are no ground for a replay.
@@ -318,5 +331,21 @@ pub(crate) struct Found {
 impl Found {
     pub(crate) fn of(report: &Signed<ServiceReport>) -> Found {
         Found { provider: report.value.provider, receipt: report_hash(report) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prompt_begins_in_the_middle_at_a_word() {
+        let pieces: Vec<Vec<u8>> = ["a cat", " and", " a m", "ouse", " ran", " away"]
+            .map(|it| it.as_bytes().to_vec())
+            .into();
+        assert_eq!(middle("I saw ", &pieces, 3), "ran away");
+        // A text that ended before is sent whole.
+        assert_eq!(middle("I saw ", &pieces, 6), "I saw a cat and a mouse ran away");
+        assert_eq!(middle("I saw ", &[], 8), "I saw ");
     }
 }
