@@ -259,6 +259,11 @@ pub(crate) struct ProvideArgs {
     /// Commit to what can be audited this often, if there is something
     #[arg(long, value_name = "SECONDS", default_value_t = 3_600, value_parser = clap::value_parser!(u64).range(1..=43_200))]
     pub(crate) commit_every: u64,
+    /// Plant faults, to see which verifiers look: this GGUF file answers instead of the model that is offered, on purpose,
+    /// and the provider says so once verifiers have committed to their verdicts. For an account that lives from
+    /// nothing else, asked by a payer who knows: docs/how-to/audit.md
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plant: Option<PathBuf>,
 }
 
 #[derive(Args)]

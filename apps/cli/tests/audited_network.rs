@@ -46,8 +46,9 @@ const TOKENS: u32 = 120;
 const COMMIT_EVERY: Duration = Duration::from_secs(3);
 /// Of a provider that commits to nothing.
 const NEVER: Duration = Duration::from_secs(12 * 60 * 60);
-/// The one that is started last.
+/// The ones that are started last.
 const HIDER: usize = PROVIDERS;
+const PLANTER: usize = PROVIDERS + 1;
 const BOND: Watt = Watt::whole(100);
 /// The model's honest means, as measured across kernels (docs/benchmarks.md).
 const HONEST: [u32; 2] = [70_000, 21_000];
@@ -128,6 +129,13 @@ impl Models {
     }
 }
 
+/// How a provider commits to its answers.
+struct Commits {
+    every: Duration,
+    /// As to faults that it planted.
+    plants: bool,
+}
+
 /// Everything that runs.
 struct World {
     models: Models,
@@ -159,6 +167,7 @@ impl World {
             audits["share_min"] = json!(1_000_000);
             audits["commit_ms"] = json!(60_000);
             audits["reveal_ms"] = json!(60_000);
+            audits["seal_ms"] = json!(3_000);
         });
         for node in &mut network.nodes {
             validate(node, &models, &[]).await;
@@ -180,7 +189,7 @@ impl World {
         world.calibrate().await;
         for number in 0..PROVIDERS {
             let cheats = if number == CHEAT { Arc::clone(&world.cheats) } else { Arc::default() };
-            world.provide(number, cheats, COMMIT_EVERY).await;
+            world.provide(number, cheats, Commits { every: COMMIT_EVERY, plants: false }).await;
         }
         world
     }
@@ -201,7 +210,7 @@ impl World {
         sender.send(Action::PublishCalibration { model, backend, calibration }).await.unwrap();
     }
 
-    async fn provide(&mut self, number: usize, cheats: Arc<AtomicBool>, commit_every: Duration) {
+    async fn provide(&mut self, number: usize, cheats: Arc<AtomicBool>, commits: Commits) {
         let seed = [u8::try_from(100 + number).unwrap(); 32];
         let operator = Arc::new(SecretKey::from_seed(seed));
         let account = operator.address();
@@ -246,7 +255,8 @@ impl World {
         };
         config.redeem.threshold_nusd = Nusd(100_000);
         config.redeem.interval_ms = 2_000;
-        config.commit_interval = commit_every;
+        config.commit_interval = commits.every;
+        config.plants = commits.plants;
         self.providers.push(Provider::start(config).await.unwrap());
         self.homes.push(home);
         self.accounts.push(account);
@@ -288,10 +298,21 @@ impl World {
         Some((id, answer["usage"]["completion_tokens"].as_u64()?))
     }
 
-    /// A provider that cheats, and commits to none of its answers, joins.
-    async fn hide(&mut self) {
-        let cheats = Arc::new(AtomicBool::new(true));
-        self.provide(HIDER, cheats, NEVER).await;
+    /// Two providers that always cheat join: one commits to none of its answers, one does it on purpose and will say so.
+    async fn join_cheats(&mut self) {
+        let cheats = || Arc::new(AtomicBool::new(true));
+        self.provide(HIDER, cheats(), Commits { every: NEVER, plants: false }).await;
+        self.provide(PLANTER, cheats(), Commits { every: COMMIT_EVERY, plants: true }).await;
+    }
+
+    /// Asks the one that plants faults until a round over them is closed.
+    async fn until_planted(&self) -> ClosedRound {
+        let n = AtomicU32::new(0);
+        until("a round over planted faults", async || {
+            self.ask(PLANTER, n.fetch_add(1, Ordering::SeqCst)).await;
+            self.closed_of(PLANTER).await.into_iter().find(|round| round.planted)
+        })
+        .await
     }
 
     /// Has an answer of it audited, as its payer.
@@ -377,6 +398,19 @@ impl World {
         let Gateway { base_url, api_key, .. } = &self.gateway;
         let canary = ["--canary-gateway", base_url, "--canary-key", api_key, "--canary-every", "1"];
         validate(node, &self.models, &canary).await;
+    }
+
+    /// All events of a kind.
+    async fn events(&self, kind: &str) -> Vec<Event> {
+        let (mut from, mut found) = (Height(1), Vec::new());
+        loop {
+            let page = self.network.nodes[0].chain.events(from, 1_000).await.unwrap();
+            found.extend(page.events.into_iter().map(|it| it.event).filter(|it| it.kind == kind));
+            if page.next_height == from {
+                return found;
+            }
+            from = page.next_height;
+        }
     }
 
     /// Waits until a canary found this of a provider.
@@ -570,7 +604,7 @@ async fn in_the_shadow_the_same_is_seen_and_nobody_loses_anything() {
     // Where nothing may be disclosed no round sees it, and a canary does.
     world.until_canary(CHEAT, "fail").await;
     // One that commits to nothing has no rounds, unless its payer wants one.
-    world.hide().await;
+    world.join_cheats().await;
     let closed = world.demand().await;
     assert_eq!(closed.outcome, AuditOutcome::Fail, "{}", world.explain().await);
     assert_eq!(closed.receipts.count, 1);
@@ -579,5 +613,15 @@ async fn in_the_shadow_the_same_is_seen_and_nobody_loses_anything() {
     let recomputed = world.recompute(HIDER, &closed).await;
     assert_eq!(recomputed["outcome"], "fail", "{recomputed}");
     assert_eq!(recomputed["identified"]["worth"], "cheaper", "{recomputed}");
+    // Faults that were planted say something of the verifiers alone: both looked.
+    let planted = world.until_planted().await;
+    assert_eq!(planted.outcome, AuditOutcome::Fail, "{}", world.explain().await);
+    assert_eq!((planted.would_be, planted.sanction), (Sanction::None, Sanction::None));
+    let standing = world.network.nodes[2].chain.audits_of(world.accounts[PLANTER]).await.unwrap();
+    assert_eq!((standing.standing.bad, standing.models.len()), (0, 0), "{standing:?}");
+    let graded = world.events("audit.graded").await;
+    let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let right = graded.iter().filter(|event| event.fields.contains(&field("right", "true")));
+    assert!(right.count() >= 2 && !graded.is_empty(), "{graded:?}");
     world.stop().await;
 }

@@ -15,6 +15,7 @@ use types::{
     Address, Hash32,
     audit::{CommitmentId, Demand, seal},
     params::AuditMode,
+    sha256,
     tx::Action,
 };
 use wire::{
@@ -56,6 +57,8 @@ pub(crate) enum AuditingError {
     Commit { answers: usize, source: SendError },
     #[error("there is no randomness for a seal")]
     Random,
+    #[error("cannot say that the faults of {commitment} are planted")]
+    Seal { commitment: CommitmentId, source: SendError },
     #[error("the verifier {verifier} of {commitment} says nowhere where it is reached")]
     Nowhere { verifier: Address, commitment: CommitmentId },
     #[error("the auditor of {verifier} is not reached")]
@@ -85,8 +88,11 @@ pub(crate) async fn commit(shared: &Shared) -> Result<(), AuditingError> {
         if let Some(last) = last {
             shared.books.sync(last).await?;
         }
-        // They are no planted faults, and nobody sees that they are not.
-        let seal = seal(&salt()?, false);
+        // Whether they are planted faults nobody sees.
+        let seal = match shared.config.plants {
+            true => seal(&planting_salt(shared, &root), true),
+            false => seal(&salt()?, false),
+        };
         match shared.sender.send(Action::CommitReceipts { receipts, seal }).await {
             Ok(applied) => {
                 tracing::info!(answers, model = %batch.model, tx = %applied.id, "provider.committed");
@@ -118,6 +124,13 @@ fn salt() -> Result<Hash32, AuditingError> {
     Ok(Hash32(salt))
 }
 
+/// The salt of a seal that will be broken: nobody else can make it, and it need not be kept.
+fn planting_salt(shared: &Shared, root: &Hash32) -> Hash32 {
+    let chain_id = shared.config.chain_id.to_string();
+    let message = [b"peerwatt/planting\0", chain_id.as_bytes(), &root.0].concat();
+    sha256(&[&shared.config.operator.sign(&message).0])
+}
+
 /// What was opened to whom, and when. Lost with the process: an auditor says what it has already.
 #[derive(Debug, Default)]
 pub(crate) struct Opener {
@@ -143,8 +156,13 @@ impl Opener {
             // Whom it drew must be proven, or a node could have our prompts told to anybody.
             let Some(round) = chain.round(round.commitment).await.map_err(read)? else { continue };
             self.open(shared, &round).await;
+            if let Err(error) = break_seal(shared, &round).await {
+                shared.failed(&error);
+            }
         }
-        Ok(Duration::from_millis(wait))
+        // A round whose verifiers have committed is soon over.
+        let plants = shared.config.plants && !open.is_empty();
+        Ok(Duration::from_millis(if plants { LOOK_MS_MIN } else { wait }))
     }
 
     /// Whether a verifier has what it needs, unless it has been started again since.
@@ -176,6 +194,22 @@ impl Opener {
             }
         }
     }
+}
+
+/// Says of planted faults that they are, when all verifiers have committed to what they say.
+async fn break_seal(shared: &Shared, round: &RoundView) -> Result<(), AuditingError> {
+    let is_own = round.demand.is_none() && !round.is_appeal;
+    let is_due = is_own && round.is_revealing(shared.now()) && !round.planted;
+    if !shared.config.plants || !is_due {
+        return Ok(());
+    }
+    let commitment = round.commitment;
+    let salt = planting_salt(shared, &round.receipts.root);
+    match shared.sender.send(Action::RevealPlanted { commitment, salt }).await {
+        Ok(applied) => tracing::info!(%commitment, tx = %applied.id, "provider.planted"),
+        Err(source) => return Err(AuditingError::Seal { commitment, source }),
+    }
+    Ok(())
 }
 
 /// Opens to one verifier what it wants of a batch. Returns how many answers that were.

@@ -40,6 +40,8 @@ pub struct ProviderConfig {
     pub receipts_retention_ms: u64,
     /// How often is committed to what can be audited.
     pub commit_interval: Duration,
+    /// Whether its answers are wrong on purpose: it commits to them as planted faults, and says so once verifiers have committed.
+    pub plants: bool,
     /// How long prompts and answers are kept for auditors.
     pub openings_retention_ms: u64,
     pub clock: Arc<dyn Clock>,
@@ -83,6 +85,7 @@ impl ProviderConfig {
             drain_ms: 10_000,
             receipts_retention_ms: 30 * DAY_MS,
             commit_interval: Duration::from_secs(60 * 60),
+            plants: false,
             openings_retention_ms: DAY_MS,
             clock: Arc::new(SystemClock),
             random: system_random(),

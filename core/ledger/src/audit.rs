@@ -211,6 +211,10 @@ pub(crate) fn commit_verdict(
         return Err(TxError::VerdictLate { commitment, due });
     }
     *said = Said::Committed { hash };
+    // Nobody is left who could: from now on the round is over as soon as all have revealed, and a seal had its time.
+    if !round.seats.iter().any(|seat| seat.said == Said::Nothing) {
+        round.commit_by = context.time;
+    }
     state.put_round(commitment, Some(round));
     context.events.push(Event::VerdictCommitted { commitment, verifier });
     Ok(())
@@ -245,9 +249,10 @@ pub(crate) fn reveal_verdict(
         return Err(TxError::VerdictLate { commitment, due });
     }
     *said = Said::Revealed { verdict: verdict.clone() };
-    // When nothing more can come, the end of this block closes the round.
+    // When no verdict can come any more, the end of this block closes the round, or of the one in which its seal had its time.
     if !round.seats.iter().any(|seat| matches!(seat.said, Said::Committed { .. })) {
-        round.closes_at = context.time;
+        let sealed_until = round.commit_by.plus_ms(state.params().audits.seal_ms);
+        round.closes_at = sealed_until.max(context.time).min(round.reveal_by);
     }
     state.put_round(commitment, Some(round));
     let outcome = verdict.outcome;

@@ -289,6 +289,7 @@ impl Params {
                 open_max: 32,
                 commit_ms: 10 * MINUTE_MS,
                 reveal_ms: 10 * MINUTE_MS,
+                seal_ms: 30_000,
                 share_max: ppm(200_000),
                 share_min: ppm(10_000),
                 halving_passes: 20,
@@ -519,6 +520,7 @@ pub const BOUNDS: &[Bounds] = bounds! {
     audits.open_max: "commitments", 1, 1_024;
     audits.commit_ms: "ms", 1, YEARS_10_MS;
     audits.reveal_ms: "ms", 1, YEARS_10_MS;
+    audits.seal_ms: "ms", 0, YEARS_10_MS;
     audits.share_max: "ppm", 0, 1_000_000;
     audits.share_min: "ppm", 0, 1_000_000;
     audits.halving_passes: "passes", 1, 1_000_000;

@@ -14,6 +14,7 @@ mod active;
 mod events;
 mod lines;
 mod plain;
+mod planted;
 mod remote;
 mod scoring;
 mod stop;
@@ -36,6 +37,7 @@ pub use embedded::{EmbeddedEngine, EmbeddedOptions};
 pub use events::Events;
 pub use ollama::{OllamaEngine, OllamaOptions};
 pub use openai::{ApiKey, OpenAiEngine, OpenAiOptions};
+pub use planted::PlantedEngine;
 pub use scoring::{LOGITS_AHEAD_MAX, LogitsStream, Vocabulary};
 
 /// Events an engine may be ahead of its consumer. Small: a consumer that stops reading must stop

@@ -43,6 +43,11 @@ pub(crate) enum AuditCommand {
     ///
     /// The provider may be running. Says what a verifier finds that computes as this machine does.
     Recompute(AuditRecomputeArgs),
+    /// List the auditors of validators: where they are reached, and what they did
+    Auditors {
+        #[command(flatten)]
+        at: AtArgs,
+    },
     /// Show what validators have audited, and what came of it
     List {
         #[command(flatten)]

@@ -17,14 +17,14 @@ use types::{
     ModelId, Ppm, RequestId, TimeMs,
     audit::{
         AuditOutcome, Calibration, ClosedRound, CommitmentId, HONEST_MEAN_PPM_MIN, MilliNats,
-        ReceiptsCommitment,
+        ReceiptsCommitment, VerifierRecord,
     },
     receipt::{Receipt, report_hash},
     tx::Action,
 };
 use verify::{audit::Means, eprocess::HonestMean};
 use wire::{
-    chain::{ProviderAuditsView, RoundView, TxSender},
+    chain::{AuditorView, ProviderAuditsView, RoundView, TxSender},
     serve::Opening,
 };
 
@@ -58,6 +58,7 @@ pub(crate) async fn run(common: Common, args: AuditArgs, output: Output) -> anyh
             demand(&common, receipt, &tx, output).await
         }
         AuditCommand::Recompute(args) => recompute::run(&common, args, output).await,
+        AuditCommand::Auditors { at } => auditors(&common, &at, output).await,
         AuditCommand::List { at } => list(&common, &at, output).await,
     }
 }
@@ -310,6 +311,22 @@ fn show(common: &Common, args: &AuditShowArgs, output: Output) -> anyhow::Result
         format!("the model {} explains the answers by {} nats more", it.model, nats(it.ratio))
     }));
     output.result(&report, lines.join("\n"))
+}
+
+async fn auditors(common: &Common, at: &AtArgs, output: Output) -> anyhow::Result<()> {
+    let auditors = connect(&Home::open(common)?, at)?.auditors().await?;
+    let line = |auditor: &AuditorView| {
+        let VerifierRecord { rounds, missed, planted_right, planted_wrong } =
+            auditor.record.unwrap_or_default();
+        format!(
+            "{} at {}: {rounds} rounds, {missed} without its verdict; of planted faults {planted_right} found, \
+             {planted_wrong} not",
+            auditor.operator,
+            auditor.addrs.join(", ")
+        )
+    };
+    let lines: Vec<String> = auditors.iter().map(line).collect();
+    output.result(&auditors, lines.join("\n"))
 }
 
 async fn list(common: &Common, at: &AtArgs, output: Output) -> anyhow::Result<()> {

@@ -6,7 +6,7 @@ use std::{path::Path, sync::Arc};
 use anyhow::Context;
 use engine::{
     ApiKey, DiscoverOptions, EmbeddedEngine, EmbeddedOptions, OllamaEngine, OllamaOptions,
-    OpenAiEngine, OpenAiOptions, SharedEngine,
+    OpenAiEngine, OpenAiOptions, PlantedEngine, SharedEngine,
     dummy::{DummyEngine, DummyOptions},
 };
 use types::price::Price;
@@ -85,6 +85,18 @@ pub(crate) async fn open(args: &EngineArgs, output: Output) -> anyhow::Result<Ve
         output.progress(format_args!("using the built-in model {BUILT_IN_NAME}"));
     }
     Ok(engines)
+}
+
+/// One engine that has `path` answer for the one that is offered.
+pub(crate) async fn planted(
+    mut offered: Vec<SharedEngine>,
+    path: std::path::PathBuf,
+) -> anyhow::Result<SharedEngine> {
+    let (Some(one), true) = (offered.pop(), offered.is_empty()) else {
+        anyhow::bail!("faults are planted with one model; name it with --model or --embedded")
+    };
+    let answering: SharedEngine = Arc::new(load(path).await?);
+    Ok(Arc::new(PlantedEngine::new(one, answering).await?))
 }
 
 pub(crate) async fn load(path: std::path::PathBuf) -> anyhow::Result<EmbeddedEngine> {

@@ -30,6 +30,8 @@ pub(crate) struct ProviderPlan {
     pub(crate) peer_listen: SocketAddr,
     pub(crate) redeem_at: Nusd,
     pub(crate) commit_every: Duration,
+    /// Whether its answers are wrong on purpose, as planted faults.
+    pub(crate) plants: bool,
 }
 
 /// Starts the provider of `home`.
@@ -65,6 +67,7 @@ pub(crate) async fn start(
     config.bond = plan.bond;
     config.redeem.threshold_nusd = plan.redeem_at;
     config.commit_interval = plan.commit_every;
+    config.plants = plan.plants;
     Ok(Provider::start(config).await?)
 }
 
@@ -72,8 +75,15 @@ pub(crate) async fn run(common: Common, args: ProvideArgs, output: Output) -> an
     let home = Home::open(&common)?;
     let stop = stop::on_signal(output)?;
     let (joined, genesis) = gateway::join(&home, &args.chain, output).await?;
+    let mut engines = engines::open(&args.engines, output).await?;
+    if let Some(path) = &args.plant {
+        engines = vec![engines::planted(engines, path.clone()).await?];
+        output.progress(
+            "answers are wrong on purpose and will be said to be; what they earn is given back where audits are enforced",
+        );
+    }
     let plan = ProviderPlan {
-        engines: engines::open(&args.engines, output).await?,
+        engines,
         price: engines::price(&args.engines),
         bond: args.bond,
         moniker: args.moniker,
@@ -82,6 +92,7 @@ pub(crate) async fn run(common: Common, args: ProvideArgs, output: Output) -> an
         peer_listen: args.peer_listen.unwrap_or_else(|| leave_from(joined.node.url())),
         redeem_at: args.redeem_at,
         commit_every: Duration::from_secs(args.commit_every),
+        plants: args.plant.is_some(),
     };
     let handle = start(&home, joined.chain, &genesis, plan).await?;
     let operator = home.key("provider")?.address();

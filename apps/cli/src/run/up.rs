@@ -93,6 +93,7 @@ pub(crate) async fn run(common: Common, args: UpArgs, output: Output) -> anyhow:
             peer_listen: SocketAddr::new(LOOPBACK, 0),
             redeem_at: types::Nusd(10_000_000),
             commit_every: COMMIT_EVERY,
+            plants: false,
         };
         let provider = provide::start(&home, chain, &ledger.genesis, plan).await?;
         let ready = tokio::time::timeout(READY_TIMEOUT, gateway.handle.ready());

@@ -123,7 +123,7 @@ pub(super) async fn auditors(
     let after = query.after()?;
     let state = api.state.read().await;
     let entries = state.auditors().map(|(operator, entry)| (*operator, entry));
-    let view = |operator, entry: &AuditorEntry| AuditorView::of(operator, entry.clone());
+    let view = |operator, entry: &AuditorEntry| with_record(&state, operator, entry);
     Ok(Json(page(entries, after, query.limit(), view)))
 }
 
@@ -132,7 +132,12 @@ pub(super) async fn auditor(Live(api): Live, Path(operator): Path<String>) -> An
     let state = api.state.read().await;
     let missing = || ApiError::not_found(format!("auditor {operator}"));
     let entry = state.auditor(&operator).ok_or_else(missing)?;
-    Ok(Json(AuditorView::of(operator, entry.clone())))
+    Ok(Json(with_record(&state, operator, entry)))
+}
+
+fn with_record(state: &ledger::State, operator: Address, entry: &AuditorEntry) -> AuditorView {
+    let record = Some(state.verifier_record(&operator));
+    AuditorView { record, ..AuditorView::of(operator, entry.clone()) }
 }
 
 pub(super) async fn beacon(Live(api): Live) -> Answer<Beacon> {

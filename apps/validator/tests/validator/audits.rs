@@ -6,7 +6,7 @@ use types::{
     Hash32, ModelId, PublicKey, Watt,
     audit::{
         AuditOutcome, Backend, Calibration, CommitmentId, ReceiptsCommitment, Round, Sanction,
-        Verdict, verdict_commitment,
+        Verdict, VerifierRecord, verdict_commitment,
     },
     stake::{CommissionTerms, price_commitment},
     state::{ProviderProfile, StateKey},
@@ -52,7 +52,7 @@ async fn an_audit_is_read_from_its_commitment_to_its_end() {
     assert_eq!(chain.auditor(operator).await.unwrap(), None);
     let register = Action::RegisterAuditor { node_key, addrs: addrs.clone() };
     auditor.send(register).await.unwrap();
-    let view = AuditorView { operator, node_key, addrs };
+    let view = AuditorView { operator, node_key, addrs, record: Some(VerifierRecord::default()) };
     assert_eq!(chain.auditor(operator).await.unwrap(), Some(view.clone()));
     assert_eq!(chain.auditors().await.unwrap(), [view]);
     let proof = chain.prove(StateKey::Auditor { operator }).await.unwrap();

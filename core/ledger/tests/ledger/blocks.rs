@@ -120,7 +120,7 @@ fn the_digest_of_a_known_history_is_known() {
     world.apply("paul", redeem(vec![claim("gina", channel, 0, usd, usd)]));
     world.apply("paul", Action::UnbondProvider);
     world.apply("paul", Action::CloseChannel { channel });
-    expect!["596e871f21b06fe83dd8482ef1441666b264798accb3f6987513c01f7b51a9c4"]
+    expect!["046b255e6ef3fe606f7881aa830a75612d0b1f47a2b13960279622b9e5585fef"]
         .assert_eq(&world.state.app_hash().to_string());
 }
 

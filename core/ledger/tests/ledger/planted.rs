@@ -191,3 +191,27 @@ fn nobody_is_wrong_on_the_word_of_one() {
         assert_eq!(refunded, name != "shadow", "{name}");
     }
 }
+
+/// Verifiers reveal as soon as they may, and whoever planted faults has to see that before it can say so.
+#[test]
+fn a_seal_has_its_time_before_the_round_is_over() {
+    let mut world = three(|genesis| genesis.params.audits.seal_ms = MINUTE_MS);
+    let (id, round) = open_sealed(&mut world, planted());
+    let names = verifiers(&round);
+    for name in &names {
+        world.apply(name, commit_to(&world, name, id, &pass(0)));
+    }
+    let committed = world.now;
+    assert_eq!(world.state.round(&id).unwrap().commit_by, committed);
+    for name in &names {
+        world.apply(name, reveal(id, &pass(0)));
+    }
+    world.apply("paul", break_seal(id));
+    let round = world.state.round(&id).unwrap();
+    assert!(round.planted);
+    assert_eq!(round.closes_at, committed.plus_ms(MINUTE_MS));
+    world.now = round.closes_at;
+    world.block(&[]);
+    assert_eq!(world.state.round(&id), None);
+    assert!(world.state.closed_rounds().next().unwrap().planted);
+}

@@ -463,6 +463,7 @@ fn draw_genesis(seed: u64, rng: &mut Rng, genesis: &mut Genesis) {
     params.audits.verifiers = 2 + (seed % 2) as u32;
     params.audits.commit_ms = HOUR_MS;
     params.audits.reveal_ms = HOUR_MS;
+    params.audits.seal_ms = [0, 2 * MINUTE_MS][(seed / 4 % 2) as usize];
     params.audits.quality_weight = ppm(200_000);
     params.audits.halving_passes = 2;
     params.audits.escalate_ms = HOUR_MS;

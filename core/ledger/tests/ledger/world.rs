@@ -101,6 +101,7 @@ pub(crate) fn genesis() -> Genesis {
     };
     let mut params = Params::standard();
     params.channels.holdback_ms = 0;
+    params.audits.seal_ms = 0;
     params.oracle.max_age_ms = 400 * DAY_MS;
     Genesis {
         chain_id: "peerwatt-test".parse().unwrap(),

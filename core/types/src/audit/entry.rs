@@ -138,10 +138,10 @@ pub struct Round {
     pub beacon: Beacon,
     pub share: Ppm,
     pub opened_at: TimeMs,
-    /// Verdicts are committed to no later than this, and revealed no later than that.
+    /// Verdicts are committed to no later than this, the time at which the last verifier did, and revealed no later than that.
     pub commit_by: TimeMs,
     pub reveal_by: TimeMs,
-    /// When the round is closed: `reveal_by`, or as soon as nothing more can come.
+    /// When the round is closed: `reveal_by`, or as soon as no verdict can come and its seal had its time.
     pub closes_at: TimeMs,
     /// Who audits, in the order in which they were drawn. Distinct.
     pub seats: Vec<Seat>,

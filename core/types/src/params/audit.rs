@@ -36,6 +36,8 @@ pub struct AuditParams {
     /// From the opening of a round: for committing to verdicts, and after that for revealing them.
     pub commit_ms: u64,
     pub reveal_ms: u64,
+    /// How long a round stays open after the last verifier committed, so that a provider can break the seal of planted faults.
+    pub seal_ms: u64,
     /// Share of the receipts that is audited: of a newcomer, and at least. It halves with every so many passes.
     pub share_max: Ppm,
     pub share_min: Ppm,

@@ -6,7 +6,7 @@ use types::{
     Address, Hash32, Height, ModelId, Ppm, PublicKey, TimeMs,
     audit::{
         AuditOutcome, Backend, Beacon, ClosedRound, CommitmentId, Demand, KeptEvidence,
-        ReceiptsCommitment, Round, Said, Standing,
+        ReceiptsCommitment, Round, Said, Standing, VerifierRecord,
     },
     state::AuditorEntry,
 };
@@ -26,12 +26,14 @@ pub struct AuditorView {
     pub node_key: PublicKey,
     /// Socket addresses, host and port.
     pub addrs: Vec<String>,
+    /// What it did as a verifier, as the node says; not where the rest is proven.
+    pub record: Option<VerifierRecord>,
 }
 
 impl AuditorView {
     pub fn of(operator: Address, entry: AuditorEntry) -> AuditorView {
         let AuditorEntry { node_key, addrs } = entry;
-        AuditorView { operator, node_key, addrs }
+        AuditorView { operator, node_key, addrs, record: None }
     }
 }
 

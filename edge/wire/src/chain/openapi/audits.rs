@@ -5,7 +5,7 @@ use types::{
     audit::{
         AuditOutcome, Backend, Beacon, ClosedRound, CommitmentId, Demand, Effect, Evidence,
         Identified, KeptEvidence, MilliNats, ReceiptsCommitment, ReplayCounts, Responses, Sanction,
-        Standing, Worth,
+        Standing, VerifierRecord, Worth,
     },
     inference::{CountMethod, FinishReason},
     price::Price,
@@ -165,7 +165,8 @@ fn kept() -> KeptEvidence {
 }
 
 pub(super) fn auditor() -> AuditorView {
-    AuditorView { operator: ADDRESS, node_key: KEY, addrs: vec![name()] }
+    let record = VerifierRecord { rounds: 1, missed: 0, planted_right: 0, planted_wrong: 0 };
+    AuditorView { operator: ADDRESS, node_key: KEY, addrs: vec![name()], record: Some(record) }
 }
 
 pub(super) fn exclusion() -> ExclusionView {

@@ -481,7 +481,12 @@ impl Chain for Double {
 
     async fn auditor(&self, operator: Address) -> Result<Option<AuditorView>, ChainError> {
         let node_key = PublicKey([66; 32]);
-        Ok(Some(AuditorView { operator, node_key, addrs: vec!["198.51.100.1:1".to_owned()] }))
+        Ok(Some(AuditorView {
+            operator,
+            node_key,
+            addrs: vec!["198.51.100.1:1".to_owned()],
+            record: None,
+        }))
     }
 
     async fn rounds_of(&self, _: Address) -> Result<Vec<RoundView>, ChainError> {
