@@ -52,6 +52,8 @@ Commands:
     --out FILE   replace the figures in FILE, between its two `verify figures` comments, and the
                  curves in figures/verify-roc.svg beside it
     --dump DIR   the scores of each token there, as CSV
+  bench scoring  what scoring an answer costs beside making it; needs cmake and libclang
+    --check, --out FILE as above, between its two `scoring figures` comments
 ";
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -65,6 +67,7 @@ fn main() -> anyhow::Result<ExitCode> {
         ["bench", "ledger", options @ ..] => bench::ledger::ledger(options),
         ["bench", "replica", options @ ..] => bench::replica::run(options),
         ["bench", "verify", options @ ..] => bench::verify::run(options),
+        ["bench", "scoring", options @ ..] => bench::verify::scoring::run(options),
         ["chaos", "gateway", options @ ..] => chaos::gateway(options),
         ["fuzz", options @ ..] => fuzz::run(options),
         ["bench-upstream"] => bench::upstream::serve(),

@@ -50,7 +50,7 @@ pub(crate) fn run(scope: Scope) -> anyhow::Result<ExitCode> {
     let report = Report::new();
     let mut counts = Counts::default();
     let root = walls::repository_root();
-    let phases = [
+    let mut phases = vec![
         phase("format", || succeeds(&mut cargo(&["fmt", "--all", "--check"])))?,
         phase("walls", || {
             let findings = walls::findings(&root)?;
@@ -80,12 +80,46 @@ pub(crate) fn run(scope: Scope) -> anyhow::Result<ExitCode> {
             counts_of(&mut command, &mut counts)
         })?,
     ];
+    let mut skipped = report.lines()?;
+    match llama_is_left_out(scope) {
+        Some(reason) => skipped.push(format!("llama: {reason}")),
+        None => phases.push(phase("llama", || llama(&mut counts))?),
+    }
     for file in walls::long_files(&root)? {
         println!("long, split it before it must be: {file}");
     }
-    summary(&phases, &counts, &report.lines()?);
+    summary(&phases, &counts, &skipped);
     let passed = phases.iter().all(|phase| phase.passed);
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// llama.cpp in process, in a step of its own: with its feature all that links the engine is built once more, so only what it
+/// is about. The build of llama.cpp itself stays in the target folder.
+fn llama(counts: &mut Counts) -> anyhow::Result<bool> {
+    let features = ["--workspace", "--features", "engine/llama,audit-lab/llama"];
+    let mut clippy = cargo(&["clippy"]);
+    clippy.args(features).args(["--test", "llama", "--example", "scoring", "--", "-D", "warnings"]);
+    let is_clean = succeeds(&mut clippy)?;
+    let mut tests = cargo(&["test"]);
+    tests.args(features).args(["--no-fail-fast", "--test", "llama"]);
+    Ok(counts_of(&mut tests, counts)? && is_clean)
+}
+
+/// Why that step cannot be made here.
+fn llama_is_left_out(scope: Scope) -> Option<&'static str> {
+    let starts = |program: &str| {
+        let mut command = Command::new(program);
+        let command = command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    if scope == Scope::Quick {
+        return Some("left out of a quick run");
+    }
+    let has_libclang = std::env::var_os("LIBCLANG_PATH").is_some() || starts("clang");
+    let missing = !(starts("cmake") && has_libclang);
+    missing.then_some(
+        "building llama.cpp needs cmake and libclang (Debian: cmake, clang, libclang-dev)",
+    )
 }
 
 fn phase(name: &'static str, run: impl FnOnce() -> anyhow::Result<bool>) -> anyhow::Result<Phase> {

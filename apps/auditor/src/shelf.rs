@@ -11,7 +11,7 @@ use std::{
     time::SystemTime,
 };
 
-use engine::{EmbeddedEngine, EmbeddedOptions, EngineError, SharedEngine};
+use engine::{EmbeddedEngine, EmbeddedOptions, EngineError, Library, SharedEngine};
 use types::ModelId;
 
 /// Files of a folder that are looked at.
@@ -137,7 +137,8 @@ impl Shelf {
         {
             return Ok(Some(engine));
         }
-        let options = EmbeddedOptions { slots: 1, ..EmbeddedOptions::standard() };
+        let library = Library::for_scoring();
+        let options = EmbeddedOptions { library, slots: 1, ..EmbeddedOptions::standard() };
         let engine = EmbeddedEngine::load(&path, options)?;
         // It may have been changed since its name was learned.
         if engine.model().id != model {

@@ -115,12 +115,23 @@ pub(crate) enum Command {
     Ledger(LedgerArgs),
 }
 
+/// Libraries of the embedded engine.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum EmbeddedWith {
+    Candle,
+    /// llama.cpp, in programs that were built with `--features llama`
+    Llama,
+}
+
 /// Which engines a provider uses, and what it asks for.
 #[derive(Args, Clone)]
 pub(crate) struct EngineArgs {
-    /// Serve this GGUF file with the embedded engine (llama architecture)
+    /// Serve this GGUF file with the embedded engine (llama architecture; any that llama.cpp knows, where it is built in)
     #[arg(long, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
+    /// What the embedded engine computes with [default: candle, or llama.cpp for a file that candle cannot load]
+    #[arg(long, value_enum, value_name = "LIBRARY")]
+    pub(crate) embedded_with: Option<EmbeddedWith>,
     /// Use the Ollama at this address instead of looking for one at http://127.0.0.1:11434
     #[arg(long, value_name = "URL")]
     pub(crate) ollama_url: Option<String>,

@@ -91,9 +91,9 @@ pub(crate) fn start_tracing(verbose: u8, json: bool) {
         1 => "info",
         _ => "debug",
     };
-    // What the transport says to itself is of interest to its developers only.
-    let quiet =
-        "iroh=error,noq=error,noq_proto=error,noq_udp=error,netwatch=error,portmapper=error";
+    // What the transport and llama.cpp say to themselves is of interest to its developers only.
+    let quiet = "iroh=error,noq=error,noq_proto=error,noq_udp=error,netwatch=error,portmapper=error,\
+         llama-cpp-2=error";
     let filter = if verbose > 2 { "trace".to_owned() } else { format!("{ours},{quiet}") };
     let registry = tracing_subscriber::registry().with(EnvFilter::new(filter));
     let layer = fmt::layer().with_writer(io::stderr).with_target(false);

@@ -42,6 +42,19 @@ const CONSTANT: f64 = 3.0;
 const BYTE_BIAS: f64 = -9.0;
 const END_BIAS: f64 = -0.3;
 
+/// How large a model is.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    pub width: usize,
+    pub feed_forward: usize,
+    pub layers: u32,
+}
+
+impl Size {
+    /// 1.4 million weights: of this size are all models whose audits are measured.
+    pub const LAB: Size = Size { width: WIDTH, feed_forward: FEED_FORWARD, layers: LAYERS };
+}
+
 /// What a provider may serve.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Quantization {
@@ -81,24 +94,30 @@ impl Quantization {
 
 /// The model of a seed in F16.
 pub fn generate(seed: u32) -> Result<Vec<u8>> {
+    generate_sized(seed, Size::LAB)
+}
+
+/// The same in another size, to see what computing it costs.
+pub fn generate_sized(seed: u32, size: Size) -> Result<Vec<u8>> {
+    let Size { width, feed_forward, layers } = size;
     let mut tensors = vec![
-        ("token_embd.weight".to_owned(), embedding(seed)?),
-        ("output.weight".to_owned(), output(seed)?),
-        ("output_norm.weight".to_owned(), norm()?),
+        ("token_embd.weight".to_owned(), embedding(seed, width)?),
+        ("output.weight".to_owned(), output(seed, width)?),
+        ("output_norm.weight".to_owned(), norm(width)?),
     ];
     let parts = [
-        ("attn_q", WIDTH, WIDTH, 1.0),
-        ("attn_k", WIDTH / 2, WIDTH, 1.0),
-        ("attn_v", WIDTH / 2, WIDTH, 1.0),
-        ("attn_output", WIDTH, WIDTH, LAYER_SCALE),
-        ("ffn_gate", FEED_FORWARD, WIDTH, 1.0),
-        ("ffn_up", FEED_FORWARD, WIDTH, 1.0),
-        ("ffn_down", WIDTH, FEED_FORWARD, LAYER_SCALE),
+        ("attn_q", width, width, 1.0),
+        ("attn_k", width / 2, width, 1.0),
+        ("attn_v", width / 2, width, 1.0),
+        ("attn_output", width, width, LAYER_SCALE),
+        ("ffn_gate", feed_forward, width, 1.0),
+        ("ffn_up", feed_forward, width, 1.0),
+        ("ffn_down", width, feed_forward, LAYER_SCALE),
     ];
     let mut stream = 10;
-    for layer in 0..LAYERS {
+    for layer in 0..layers {
         for name in ["attn_norm", "ffn_norm"] {
-            tensors.push((format!("blk.{layer}.{name}.weight"), norm()?));
+            tensors.push((format!("blk.{layer}.{name}.weight"), norm(width)?));
         }
         for (name, rows, columns, scale) in parts {
             stream += 1;
@@ -108,7 +127,7 @@ pub fn generate(seed: u32) -> Result<Vec<u8>> {
             tensors.push((format!("blk.{layer}.{name}.weight"), matrix));
         }
     }
-    write(&metadata(), &tensors)
+    write(&metadata(size), &tensors)
 }
 
 /// The same model with all its matrices quantized.
@@ -161,22 +180,22 @@ fn matrix(
     QTensor::quantize(&tensor, GgmlDType::F16)
 }
 
-fn norm() -> Result<QTensor> {
-    QTensor::quantize(&Tensor::ones(WIDTH, candle_core::DType::F32, &Device::Cpu)?, GgmlDType::F32)
+fn norm(width: usize) -> Result<QTensor> {
+    QTensor::quantize(&Tensor::ones(width, candle_core::DType::F32, &Device::Cpu)?, GgmlDType::F32)
 }
 
-fn embedding(seed: u32) -> Result<QTensor> {
+fn embedding(seed: u32, width: usize) -> Result<QTensor> {
     let mut random = Random::new(seed, 1);
-    matrix(VOCABULARY, WIDTH, |_, column| match column {
+    matrix(VOCABULARY, width, |_, column| match column {
         0 => CONSTANT,
         _ => random.heavy(),
     })
 }
 
-fn output(seed: u32) -> Result<QTensor> {
+fn output(seed: u32, width: usize) -> Result<QTensor> {
     let mut random = Random::new(seed, 2);
-    let deviation = LOGIT_SCALE / (WIDTH as f64).sqrt();
-    matrix(VOCABULARY, WIDTH, |row, column| match (column, row as u32) {
+    let deviation = LOGIT_SCALE / (width as f64).sqrt();
+    matrix(VOCABULARY, width, |row, column| match (column, row as u32) {
         (0, END) => END_BIAS,
         (0, id) if id < WORDS_FROM => BYTE_BIAS,
         (0, _) => 0.0,
@@ -185,7 +204,7 @@ fn output(seed: u32) -> Result<QTensor> {
 }
 
 /// As llama.cpp's own converter writes it; the vocabulary has made-up words of three letters.
-fn metadata() -> Vec<(String, Value)> {
+fn metadata(size: Size) -> Vec<(String, Value)> {
     let text = |text: &str| Value::String(text.to_owned());
     let letter = |n: usize| char::from(b'a' + (n % 26) as u8);
     let word = |n: usize| format!("▁{}{}{}", letter(n), letter(n / 26 + 3), letter(n * 7 + 1));
@@ -205,13 +224,13 @@ fn metadata() -> Vec<(String, Value)> {
     let mut metadata = vec![
         ("general.architecture".to_owned(), text("llama")),
         ("general.name".to_owned(), text("lab")),
-        number("block_count", LAYERS),
+        number("block_count", size.layers),
         number("context_length", CONTEXT_TOKENS),
-        number("embedding_length", WIDTH as u32),
-        number("feed_forward_length", FEED_FORWARD as u32),
+        number("embedding_length", size.width as u32),
+        number("feed_forward_length", size.feed_forward as u32),
         number("attention.head_count", HEADS),
         number("attention.head_count_kv", KEY_HEADS),
-        number("rope.dimension_count", WIDTH as u32 / HEADS),
+        number("rope.dimension_count", size.width as u32 / HEADS),
         number("vocab_size", VOCABULARY as u32),
     ];
     let rest = [

@@ -1,10 +1,12 @@
-//! The embedded engine: a GGUF model of the Llama family, run in this process by candle.
+//! The embedded engine: a GGUF model, run in this process by candle (the Llama family) or by llama.cpp (all it knows).
 //!
 //! A request runs from its first to its last token on one of the engine's own threads, with its own
-//! attention cache over shared weights; the model file decides nothing else about the process.
+//! attention cache over shared weights; the model file decides nothing else about the process. Which library computes
+//! changes the last digits of logits and nothing else: prompts, draws, ends and what is told of a token are the same code.
 
 mod bpe;
 mod chat;
+mod compute;
 mod gguf;
 mod run;
 mod sample;
@@ -23,7 +25,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use candle_transformers::models::quantized_llama::ModelWeights;
 use futures::stream;
 use tokio::{
     runtime::Handle,
@@ -41,25 +42,70 @@ use types::{
 pub(crate) use self::tokenizer::END_TEXTS;
 use self::{
     chat::ChatTemplate,
+    compute::{Slot, Weights},
     gguf::{Header, LoadError, first_line, panic_text},
     run::{Outlet, Run, RunError},
     tokenizer::Tokenizer,
 };
+#[cfg(feature = "llama")]
+use crate::llama;
 use crate::{
     Engine, EngineError, EngineEvent, EngineModel, Generation, LOGITS_AHEAD_MAX, Load,
     LogitsStream, STREAM_EVENTS_MAX, Vocabulary, bounded_name, scoring::check_from,
 };
 
 /// The loader has no constant that says it; a test compares it with `Cargo.lock`.
-const VERSION: &str = "embedded candle 0.11.1";
+const CANDLE_VERSION: &str = "embedded candle 0.11.1";
 
 /// Below this size of its file a model is computed by one thread per request: sharing a matrix of a
 /// few thousand weights among threads costs more than it saves (measured: a tenth of the speed).
 const SMALL_MODEL_BYTES: u64 = 64 * 1024 * 1024;
 
+/// What computes in an [`EmbeddedEngine`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Library {
+    Candle,
+    /// Only where it is built in.
+    Llama(LlamaOptions),
+}
+
+impl Library {
+    /// Whether llama.cpp is built in.
+    pub const HAS_LLAMA: bool = cfg!(feature = "llama");
+
+    /// What scores given texts with the least work here: llama.cpp, where it is built in.
+    pub fn for_scoring() -> Option<Library> {
+        Library::HAS_LLAMA.then(|| Library::Llama(LlamaOptions::standard()))
+    }
+}
+
+/// How llama.cpp computes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LlamaOptions {
+    /// How the keys and values of tokens that were read are kept.
+    pub cache: CacheType,
+}
+
+impl LlamaOptions {
+    /// As other engines do.
+    pub const fn standard() -> LlamaOptions {
+        LlamaOptions { cache: CacheType::F16 }
+    }
+}
+
+/// Numbers in the attention cache.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CacheType {
+    F16,
+    Q8_0,
+    Q4_0,
+}
+
 /// How an [`EmbeddedEngine`] is set up.
 #[derive(Clone, Copy, Debug)]
 pub struct EmbeddedOptions {
+    /// `None`: candle, or llama.cpp for a file that candle cannot load.
+    pub library: Option<Library>,
     /// Requests that run at once, each on its own thread. At least 1.
     pub slots: u32,
     /// Requests that wait for a slot. One more is [`EngineError::Busy`].
@@ -69,22 +115,23 @@ pub struct EmbeddedOptions {
 }
 
 impl EmbeddedOptions {
-    /// 4 slots, 16 waiting, as much context as the model has.
+    /// Any library, 4 slots, 16 waiting, as much context as the model has.
     pub fn standard() -> EmbeddedOptions {
-        EmbeddedOptions { slots: 4, waiting_max: 16, context_tokens_max: u32::MAX }
+        EmbeddedOptions { library: None, slots: 4, waiting_max: 16, context_tokens_max: u32::MAX }
     }
 }
 
 /// What a model file holds.
 #[derive(Debug)]
 struct Loaded {
-    weights: ModelWeights,
+    weights: Weights,
     tokenizer: Tokenizer,
     /// Tokens that deliver no text and end nothing.
     silent: Vec<u32>,
     template: ChatTemplate,
     context_tokens: u32,
     small: bool,
+    version: &'static str,
 }
 
 /// Runs one model in this process.
@@ -128,29 +175,23 @@ impl EmbeddedEngine {
     /// Loads a GGUF file. Blocks; a file of gigabytes takes seconds.
     pub fn load(path: &Path, options: EmbeddedOptions) -> Result<EmbeddedEngine, EngineError> {
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        let opened = File::open(path).and_then(|file| {
-            let bytes = file.metadata()?.len();
-            Ok((BufReader::new(file), bytes))
-        });
-        let loaded = opened.map_err(LoadError::from).and_then(|(mut reader, bytes)| {
-            let weights = digest(&mut reader)?;
-            reader.rewind()?;
-            read_model(&mut reader, bytes).map(|loaded| (weights, loaded))
-        });
+        let loaded = read_file(path, &options);
         EmbeddedEngine::start(loaded, &path.display().to_string(), name, options)
     }
 
     /// The id of the model in a GGUF file, without its weights. Blocks while it reads the whole file.
     pub fn model_id(path: &Path) -> Result<ModelId, EngineError> {
         let read = || {
-            let file = File::open(path)?;
-            let bytes = file.metadata()?.len();
-            let mut reader = BufReader::new(file);
+            let (mut reader, bytes) = open(path)?;
             let weights = digest(&mut reader)?;
             reader.rewind()?;
-            let header = Header::read(&mut reader, bytes)?;
-            let tokenizer = Tokenizer::from_gguf(&header)?;
-            Ok((weights, template(&header, &tokenizer)?))
+            let template = Header::read(&mut reader, bytes).and_then(|header| {
+                let tokenizer = Tokenizer::from_gguf(&header)?;
+                template(&header, &tokenizer)
+            });
+            #[cfg(feature = "llama")]
+            let template = template.or_else(|error| llama_template(path).map_err(|_| error));
+            Ok((weights, template?))
         };
         let id = read().map(|(weights, template): (Hash32, ChatTemplate)| {
             ModelId::of(&weights, &template.digest())
@@ -158,7 +199,7 @@ impl EmbeddedEngine {
         id.map_err(|error: LoadError| not_a_model(&path.display().to_string(), &error))
     }
 
-    /// Loads a GGUF file that is part of the program, to be known as `name`.
+    /// Loads a GGUF file that is part of the program, to be known as `name`, with candle: llama.cpp reads files alone.
     pub fn from_bytes(
         bytes: &'static [u8],
         name: &str,
@@ -166,7 +207,12 @@ impl EmbeddedEngine {
     ) -> Result<EmbeddedEngine, EngineError> {
         let mut hash = StreamHash::default();
         hash.update(bytes);
-        let loaded = read_model(&mut Cursor::new(bytes), bytes.len() as u64);
+        let loaded = match options.library {
+            None | Some(Library::Candle) => read_model(&mut Cursor::new(bytes), bytes.len() as u64),
+            Some(Library::Llama(_)) => Err(LoadError::Library {
+                reason: "llama.cpp loads models from files alone".to_owned(),
+            }),
+        };
         let loaded = loaded.map(|loaded| (hash.finish(), loaded));
         EmbeddedEngine::start(loaded, name, Some(name.to_owned()), options)
     }
@@ -279,7 +325,7 @@ impl Engine for EmbeddedEngine {
     }
 
     fn version(&self) -> String {
-        VERSION.to_owned()
+        self.loaded.version.to_owned()
     }
 
     async fn models(&self) -> Result<Vec<EngineModel>, EngineError> {
@@ -434,14 +480,15 @@ impl Worker {
             .loaded
             .small
             .then(|| rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build());
+        let mut slot = self.loaded.weights.slot();
         loop {
             let job = self.queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(Job { task, place }) = job else { return };
             match task {
-                Task::Generate { run, last } => generate(run, place, last),
+                Task::Generate { run, last } => generate(run, &mut slot, place, last),
                 Task::Score { tokens, reply } => {
                     let is_over = || reply.is_closed();
-                    let scores = guarded(|| run::score(&self.loaded, &tokens, is_over));
+                    let scores = guarded(|| run::score(&mut slot, &tokens, is_over));
                     drop(place);
                     // Whoever asked may have left.
                     let _ = reply.send(scores);
@@ -449,7 +496,7 @@ impl Worker {
                 Task::Logits { tokens, from, outlet } => {
                     let give = |logits| outlet.send(Ok(logits));
                     let is_over = || outlet.is_over();
-                    let done = guarded(|| run::logits(&self.loaded, &tokens, from, give, is_over));
+                    let done = guarded(|| run::logits(&mut slot, &tokens, from, give, is_over));
                     drop(place);
                     if let Err(error) = done {
                         // Of no interest to who has left, and the engine's end shows without it.
@@ -461,8 +508,13 @@ impl Worker {
     }
 }
 
-fn generate(mut run: Box<Run>, place: OwnedSemaphorePermit, last: mpsc::OwnedPermit<EngineEvent>) {
-    let answer = catch_unwind(AssertUnwindSafe(|| run.answer()));
+fn generate(
+    mut run: Box<Run>,
+    slot: &mut Slot<'_>,
+    place: OwnedSemaphorePermit,
+    last: mpsc::OwnedPermit<EngineEvent>,
+) {
+    let answer = catch_unwind(AssertUnwindSafe(|| run.answer(slot)));
     // A panic of the library on one request must not take the slot with it.
     let event = answer.unwrap_or_else(|panic| EngineEvent::Failed {
         reason: first_line(panic_text(panic.as_ref())),
@@ -490,15 +542,86 @@ fn template(header: &Header, tokenizer: &Tokenizer) -> Result<ChatTemplate, Load
     ChatTemplate::new(source, tokenizer.bos_text(), tokenizer.eos_text())
 }
 
+fn open(path: &Path) -> std::io::Result<(BufReader<File>, u64)> {
+    let file = File::open(path)?;
+    let bytes = file.metadata()?.len();
+    Ok((BufReader::new(file), bytes))
+}
+
+/// The model in a file, and the digest of it.
+fn read_file(path: &Path, options: &EmbeddedOptions) -> Result<(Hash32, Loaded), LoadError> {
+    let (mut reader, bytes) = open(path)?;
+    let weights = digest(&mut reader)?;
+    reader.rewind()?;
+    let loaded = match options.library {
+        Some(Library::Llama(how)) => read_with_llama(path, bytes, how, options.slots),
+        Some(Library::Candle) => read_model(&mut reader, bytes),
+        None => read_model(&mut reader, bytes).or_else(|error| {
+            let how = LlamaOptions::standard();
+            // The first to try says more of what is wrong with the file.
+            read_with_llama(path, bytes, how, options.slots).map_err(|_| error)
+        }),
+    };
+    Ok((weights, loaded?))
+}
+
 fn read_model<R: Read + Seek>(reader: &mut R, bytes: u64) -> Result<Loaded, LoadError> {
     let header = Header::read(reader, bytes)?;
     let shape = header.check()?;
     let tokenizer = Tokenizer::from_gguf(&header)?;
     let template = template(&header, &tokenizer)?;
-    let weights = header.load(shape, reader)?;
+    let weights = Weights::Candle(Box::new(header.load(shape, reader)?));
     let small = bytes < SMALL_MODEL_BYTES;
     let silent = tokenizer.silent().collect();
-    Ok(Loaded { weights, tokenizer, silent, template, context_tokens: shape.context_tokens, small })
+    let context_tokens = shape.context_tokens;
+    let version = CANDLE_VERSION;
+    Ok(Loaded { weights, tokenizer, silent, template, context_tokens, small, version })
+}
+
+#[cfg(feature = "llama")]
+fn read_with_llama(
+    path: &Path,
+    bytes: u64,
+    how: LlamaOptions,
+    slots: u32,
+) -> Result<Loaded, LoadError> {
+    let small = bytes < SMALL_MODEL_BYTES;
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    // More threads than cores wait for each other, spinning.
+    let threads = if small { 1 } else { cores / slots.max(1) as usize };
+    let load = || {
+        let model = Arc::new(llama::Model::load(path, how, threads)?);
+        let weights = Weights::Llama(Arc::clone(&model));
+        // What cannot be run is found now and not in a request.
+        let tried = weights.slot().begin(2).and_then(|mut text| text.read(&[0, 0]));
+        let tokenizer = Tokenizer::from_llama(Arc::clone(&model))?;
+        let (bos, eos) = (tokenizer.bos_text(), tokenizer.eos_text());
+        let template = ChatTemplate::new(model.template().as_deref(), bos, eos)?;
+        tried.map_err(|error| LoadError::Library { reason: error.to_string() })?;
+        Ok((weights, tokenizer, template, model.context_tokens()))
+    };
+    let loaded = catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|panic| {
+        Err(LoadError::Library { reason: first_line(panic_text(panic.as_ref())) })
+    });
+    let (weights, tokenizer, template, context_tokens) = loaded?;
+    let silent = tokenizer.silent().collect();
+    let version = llama::VERSION;
+    Ok(Loaded { weights, tokenizer, silent, template, context_tokens, small, version })
+}
+
+#[cfg(not(feature = "llama"))]
+fn read_with_llama(_: &Path, _: u64, _: LlamaOptions, _: u32) -> Result<Loaded, LoadError> {
+    let reason = "llama.cpp is to run it, and this program was built without; build it with \
+                  `--features llama`";
+    Err(LoadError::Library { reason: reason.to_owned() })
+}
+
+/// The chat template of a file that only llama.cpp reads.
+#[cfg(feature = "llama")]
+fn llama_template(path: &Path) -> Result<ChatTemplate, LoadError> {
+    let template = llama::Model::template_in(path)?;
+    // Its texts are of no matter to the model's id.
+    ChatTemplate::new(template.as_deref(), String::new(), String::new())
 }
 
 fn digest<R: Read>(reader: &mut R) -> std::io::Result<Hash32> {

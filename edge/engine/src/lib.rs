@@ -1,10 +1,12 @@
-//! Inference engines behind one trait: the embedded one (candle), Ollama, any OpenAI-compatible
+//! Inference engines behind one trait: the embedded one (candle, or llama.cpp), Ollama, any OpenAI-compatible
 //! server or service, and a dummy whose model names are behaviours.
 //!
 //! An engine makes tokens, or vectors of texts. It knows nothing of prices, channels or peers.
 
 mod discover;
 mod embedded;
+#[cfg(feature = "llama")]
+mod llama;
 mod ollama;
 mod openai;
 
@@ -33,7 +35,7 @@ use types::{
 };
 
 pub use discover::{DiscoverOptions, Found, discover};
-pub use embedded::{EmbeddedEngine, EmbeddedOptions};
+pub use embedded::{CacheType, EmbeddedEngine, EmbeddedOptions, Library, LlamaOptions};
 pub use events::Events;
 pub use ollama::{OllamaEngine, OllamaOptions};
 pub use openai::{ApiKey, OpenAiEngine, OpenAiOptions};
@@ -89,7 +91,8 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     }
 
     /// The raw logits after each of the prefixes `tokens[..count]`, `count` from `from`, at least 1, to all of them,
-    /// in order. The first `from` are read as a prompt, the others one by one, as they are when an answer is made.
+    /// in order. The first `from` are a prompt; the others are read one by one, as they are when an answer is made, or where that
+    /// is cheaper many at once, which changes the last digits.
     async fn logits(
         &self,
         model: ModelId,

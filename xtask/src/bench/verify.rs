@@ -4,6 +4,8 @@
 //! not, and candle reads how many threads to use from the environment. Here its figures are held against the
 //! bars ([`bars`]) and put into tables ([`tables`]) and a picture ([`picture`]).
 
+pub(crate) mod scoring;
+
 mod bars;
 mod picture;
 mod tables;
@@ -57,7 +59,7 @@ impl Options {
 /// Measures, prints, and writes tables and picture if asked to.
 pub(crate) fn run(arguments: &[&str]) -> anyhow::Result<ExitCode> {
     let options = Options::parse(arguments)?;
-    let figures = measure(options.dump.as_deref())?;
+    let figures = example("measure", &[], options.dump.as_deref())?;
     let bars = bars::of(&figures);
     let tables = tables::of(&figures, &bars);
     if options.json {
@@ -81,11 +83,12 @@ pub(crate) fn run(arguments: &[&str]) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-fn measure(dump: Option<&Path>) -> anyhow::Result<Value> {
-    let name = format!("peerwatt-measured-{}.json", std::process::id());
-    let measured = std::env::temp_dir().join(name);
+/// What an example of `audit-lab` measures, with one thread for candle.
+fn example(name: &str, features: &[&str], dump: Option<&Path>) -> anyhow::Result<Value> {
+    let measured = format!("peerwatt-measured-{}.json", std::process::id());
+    let measured = std::env::temp_dir().join(measured);
     let mut command = crate::test::cargo(&["run", "--release", "--package", "audit-lab"]);
-    command.args(["--example", "measure", "--"]).arg(&measured).args(dump);
+    command.args(features).args(["--example", name, "--"]).arg(&measured).args(dump);
     command.env("CANDLE_NUM_THREADS", "1").env("RAYON_NUM_THREADS", "1");
     let status = command.status().context("start cargo run")?;
     ensure!(status.success(), "the measurement failed");

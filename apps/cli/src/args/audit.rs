@@ -100,7 +100,7 @@ pub(crate) struct AuditCalibrateArgs {
     /// The GGUF file of the model [default: the built-in model]
     #[arg(long, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
-    /// A server with OpenAI's API that is known to run just this model [default: the embedded engine itself]
+    /// A server with OpenAI's API that is known to run just this model [default: the embedded engine, with candle]
     #[arg(long, value_name = "URL")]
     pub(crate) engine_url: Option<String>,
     /// Answers that are measured

@@ -1,17 +1,20 @@
 //! Which engines a provider runs: the ones that were named, else the ones that are found, else the
 //! built-in model.
 
-use std::{path::Path, sync::Arc};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use anyhow::Context;
 use engine::{
-    ApiKey, DiscoverOptions, EmbeddedEngine, EmbeddedOptions, OllamaEngine, OllamaOptions,
-    OpenAiEngine, OpenAiOptions, PlantedEngine, SharedEngine,
+    ApiKey, DiscoverOptions, EmbeddedEngine, EmbeddedOptions, Library, LlamaOptions, OllamaEngine,
+    OllamaOptions, OpenAiEngine, OpenAiOptions, PlantedEngine, SharedEngine,
     dummy::{DummyEngine, DummyOptions},
 };
 use types::price::Price;
 
-use crate::{args::EngineArgs, output::Output};
+use crate::{
+    args::{EmbeddedWith, EngineArgs},
+    output::Output,
+};
 
 /// The model that ships with the binary, see `models/README.md`.
 pub(crate) const BUILT_IN_MODEL: &[u8] = include_bytes!("../../../../models/ember-1m-f16.gguf");
@@ -40,6 +43,10 @@ pub(crate) fn price(args: &EngineArgs) -> Price {
 /// The engines that the arguments name, or those that are found.
 pub(crate) async fn open(args: &EngineArgs, output: Output) -> anyhow::Result<Vec<SharedEngine>> {
     let mut engines: Vec<SharedEngine> = Vec::new();
+    let library = args.embedded_with.map(|library| match library {
+        EmbeddedWith::Candle => Library::Candle,
+        EmbeddedWith::Llama => Library::Llama(LlamaOptions::standard()),
+    });
     if args.dummy_engine {
         let mut options = DummyOptions { slots: SLOTS_MAX, ..DummyOptions::all() };
         options.models.extend(args.dummy_model.iter().cloned());
@@ -64,7 +71,7 @@ pub(crate) async fn open(args: &EngineArgs, output: Output) -> anyhow::Result<Ve
     }
     if let Some(path) = &args.model {
         output.progress(format_args!("loading {} …", path.display()));
-        engines.push(Arc::new(load(path.clone()).await?));
+        engines.push(Arc::new(load(path.clone(), library).await?));
     }
     if engines.is_empty() && !args.embedded {
         for found in engine::discover(&DiscoverOptions::standard()).await {
@@ -81,7 +88,7 @@ pub(crate) async fn open(args: &EngineArgs, output: Output) -> anyhow::Result<Ve
         }
     }
     if engines.is_empty() {
-        engines.push(Arc::new(built_in().await?));
+        engines.push(Arc::new(built_in(library).await?));
         output.progress(format_args!("using the built-in model {BUILT_IN_NAME}"));
     }
     Ok(engines)
@@ -90,23 +97,37 @@ pub(crate) async fn open(args: &EngineArgs, output: Output) -> anyhow::Result<Ve
 /// One engine that has `path` answer for the one that is offered.
 pub(crate) async fn planted(
     mut offered: Vec<SharedEngine>,
-    path: std::path::PathBuf,
+    path: PathBuf,
 ) -> anyhow::Result<SharedEngine> {
     let (Some(one), true) = (offered.pop(), offered.is_empty()) else {
         anyhow::bail!("faults are planted with one model; name it with --model or --embedded")
     };
-    let answering: SharedEngine = Arc::new(load(path).await?);
+    let answering: SharedEngine = Arc::new(load(path, None).await?);
     Ok(Arc::new(PlantedEngine::new(one, answering).await?))
 }
 
-pub(crate) async fn load(path: std::path::PathBuf) -> anyhow::Result<EmbeddedEngine> {
-    let load = move |path: &Path| EmbeddedEngine::load(path, EmbeddedOptions::standard());
-    let loaded = tokio::task::spawn_blocking(move || load(&path));
+pub(crate) async fn load(
+    path: PathBuf,
+    library: Option<Library>,
+) -> anyhow::Result<EmbeddedEngine> {
+    let options = EmbeddedOptions { library, ..EmbeddedOptions::standard() };
+    let loaded = tokio::task::spawn_blocking(move || EmbeddedEngine::load(&path, options));
     Ok(loaded.await.context("loading the model")??)
 }
 
-pub(crate) async fn built_in() -> anyhow::Result<EmbeddedEngine> {
-    let load =
-        || EmbeddedEngine::from_bytes(BUILT_IN_MODEL, BUILT_IN_NAME, EmbeddedOptions::standard());
-    Ok(tokio::task::spawn_blocking(load).await.context("loading the built-in model")??)
+pub(crate) async fn built_in(library: Option<Library>) -> anyhow::Result<EmbeddedEngine> {
+    let loaded = tokio::task::spawn_blocking(move || load_built_in(library));
+    loaded.await.context("loading the built-in model")?
+}
+
+fn load_built_in(library: Option<Library>) -> anyhow::Result<EmbeddedEngine> {
+    let options = EmbeddedOptions { library, ..EmbeddedOptions::standard() };
+    if let Some(Library::Llama(_)) = library {
+        // It loads files alone, and needs no name for one that it has open.
+        let folder = tempfile::tempdir().context("making a folder for the built-in model")?;
+        let path = folder.path().join(BUILT_IN_NAME).with_extension("gguf");
+        fs::write(&path, BUILT_IN_MODEL).with_context(|| format!("writing {}", path.display()))?;
+        return Ok(EmbeddedEngine::load(&path, options)?);
+    }
+    Ok(EmbeddedEngine::from_bytes(BUILT_IN_MODEL, BUILT_IN_NAME, options)?)
 }

@@ -169,7 +169,7 @@ mod tests {
         let error = Bpe::from_gguf(&Header::of(metadata), &[]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "it uses the pre-tokenizer `tekken`, which is not supported here; serve it with Ollama or llama-server"
+            "it uses the pre-tokenizer `tekken`, which candle does not support; serve it with a program that has llama.cpp built in, Ollama or llama-server"
         );
     }
 }

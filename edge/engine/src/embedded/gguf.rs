@@ -30,17 +30,28 @@ pub(super) enum LoadError {
     #[error("it is not a complete GGUF file: {reason}")]
     NotGguf { reason: String },
     #[error(
-        "it is a model of the family `{found}`, only `llama` is run here; serve it with Ollama or llama-server"
+        "it is a model of the family `{found}`, candle runs only `llama`; serve it with a program that has llama.cpp built in, Ollama or llama-server"
     )]
     Architecture { found: String },
     #[error("its field `{key}` {problem}")]
     Field { key: &'static str, problem: String },
-    #[error("it uses {what}, which is not supported here; serve it with Ollama or llama-server")]
+    #[error(
+        "it uses {what}, which candle does not support; serve it with a program that has llama.cpp built in, Ollama or llama-server"
+    )]
     Unsupported { what: String },
     #[error("its tensors do not make a model: {reason}")]
     Tensors { reason: String },
     #[error("its chat template is not valid: {reason}")]
     Template { reason: String },
+    #[error("{reason}")]
+    Library { reason: String },
+}
+
+#[cfg(feature = "llama")]
+impl From<crate::llama::ComputeError> for LoadError {
+    fn from(error: crate::llama::ComputeError) -> LoadError {
+        LoadError::Library { reason: error.to_string() }
+    }
 }
 
 /// A parsed header.

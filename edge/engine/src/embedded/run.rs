@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
-use candle_transformers::models::quantized_llama::ModelWeights;
 use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 use types::inference::{
@@ -12,16 +10,13 @@ use types::inference::{
 
 use super::{
     Loaded,
-    gguf::first_line,
+    compute::Slot,
     sample::{Distribution, Sampler},
 };
 use crate::{
     EngineEvent, Usage,
     stop::{Step, StopMachine},
 };
-
-/// Prompt tokens per forward pass. Between two passes a cancelled request ends.
-const PREFILL_TOKENS: usize = 64;
 
 /// Why a run broke off.
 #[derive(Debug, thiserror::Error)]
@@ -64,29 +59,6 @@ impl<T> Outlet<T> {
     }
 }
 
-/// A model with the tokens it has read. Its attention cache is its own, the weights are shared.
-struct Sequence {
-    weights: ModelWeights,
-    read: usize,
-}
-
-impl Sequence {
-    fn new(loaded: &Loaded) -> Sequence {
-        // The clone has no cache yet, and frees what it caches with the request.
-        Sequence { weights: loaded.weights.clone(), read: 0 }
-    }
-
-    /// Reads `tokens`, which are not empty; the logits after the last.
-    fn read(&mut self, tokens: &[u32]) -> Result<Vec<f32>, RunError> {
-        let logits = Tensor::new(tokens, &Device::Cpu)
-            .and_then(|input| input.unsqueeze(0))
-            .and_then(|input| self.weights.forward(&input, self.read))
-            .and_then(|logits| logits.squeeze(0)?.to_vec1());
-        self.read += tokens.len();
-        logits.map_err(|error| RunError::Compute { reason: first_line(&error.to_string()) })
-    }
-}
-
 /// A request that is being answered.
 pub(super) struct Run {
     pub(super) loaded: Arc<Loaded>,
@@ -101,8 +73,8 @@ pub(super) struct Run {
 
 impl Run {
     /// Delivers tokens until the answer ends; the last event.
-    pub(super) fn answer(&mut self) -> EngineEvent {
-        let finish = match self.tokens() {
+    pub(super) fn answer(&mut self, slot: &mut Slot<'_>) -> EngineEvent {
+        let finish = match self.tokens(slot) {
             Ok(finish) => finish,
             Err(RunError::Cancelled) => FinishReason::Cancelled,
             Err(error) => return EngineEvent::Failed { reason: error.to_string() },
@@ -115,10 +87,10 @@ impl Run {
         EngineEvent::Done { finish, usage }
     }
 
-    fn tokens(&mut self) -> Result<FinishReason, RunError> {
-        let mut sequence = Sequence::new(&self.loaded);
+    fn tokens(&mut self, slot: &mut Slot<'_>) -> Result<FinishReason, RunError> {
+        let mut sequence = slot.begin(self.tokens_max())?;
         let mut logits = Vec::new();
-        for chunk in self.prompt.chunks(PREFILL_TOKENS) {
+        for chunk in self.prompt.chunks(sequence.prompt_batch()) {
             self.check_over()?;
             logits = sequence.read(chunk)?;
         }
@@ -154,13 +126,21 @@ impl Run {
                 }
             }
             if self.request.tokens_max == Some(drawn)
-                || sequence.read >= self.loaded.context_tokens as usize
+                || sequence.read_tokens() >= self.loaded.context_tokens as usize
             {
                 self.deliver(stops.finish())?;
                 return Ok(FinishReason::Length);
             }
             logits = sequence.read(&[token])?;
         }
+    }
+
+    /// Tokens that prompt and answer have at most, together.
+    fn tokens_max(&self) -> usize {
+        let context_tokens = self.loaded.context_tokens as usize;
+        let given = self.prompt.len().saturating_add(self.begun.len());
+        let drawn = self.request.tokens_max.map_or(context_tokens, |tokens| tokens as usize);
+        given.saturating_add(drawn).min(context_tokens)
     }
 
     fn check_over(&self) -> Result<(), RunError> {
@@ -196,48 +176,51 @@ impl Run {
     }
 }
 
-/// The logits after the first `from` tokens, which are read as a prompt, and after each further one; `give` takes them
-/// or breaks off.
+/// The logits after the first `from` tokens, at least one and read as a prompt, and after each further one; `give` takes
+/// them or breaks off.
 pub(super) fn logits(
-    loaded: &Loaded,
+    slot: &mut Slot<'_>,
     tokens: &[u32],
     from: usize,
-    give: impl Fn(Vec<f32>) -> Result<(), RunError>,
+    mut give: impl FnMut(Vec<f32>) -> Result<(), RunError>,
     is_over: impl Fn() -> bool,
 ) -> Result<(), RunError> {
-    let check = || if is_over() { Err(RunError::Cancelled) } else { Ok(()) };
-    let mut sequence = Sequence::new(loaded);
-    let (prompt, answer) = tokens.split_at_checked(from).unwrap_or((tokens, &[]));
-    let mut logits = Vec::new();
-    for chunk in prompt.chunks(PREFILL_TOKENS) {
-        check()?;
-        logits = sequence.read(chunk)?;
-    }
-    give(logits)?;
-    for token in answer {
-        check()?;
-        give(sequence.read(&[*token])?)?;
+    let mut sequence = slot.begin(tokens.len())?;
+    let mut rest = tokens;
+    while !rest.is_empty() {
+        if is_over() {
+            return Err(RunError::Cancelled);
+        }
+        let read = sequence.read_tokens();
+        // A library that gives all logits of a pass reads the end of the prompt with what follows.
+        let batch = match sequence.scored_batch() {
+            1 if read < from => sequence.prompt_batch().min(from - read),
+            batch => batch,
+        };
+        let part;
+        (part, rest) = rest.split_at_checked(batch).unwrap_or((rest, &[]));
+        let wanted = from.saturating_sub(1).saturating_sub(read);
+        sequence.read_scored(part, wanted, &mut give)?;
     }
     Ok(())
 }
 
-/// The log-probability of each token after those before it, read one by one as in an answer.
-/// Breaks off when `is_over` says so.
+/// The log-probability of each token after those before it. Breaks off when `is_over` says so.
 pub(super) fn score(
-    loaded: &Loaded,
+    slot: &mut Slot<'_>,
     tokens: &[u32],
     is_over: impl Fn() -> bool,
 ) -> Result<Vec<i32>, RunError> {
-    let mut sequence = Sequence::new(loaded);
     let mut scores = Vec::with_capacity(tokens.len());
-    for pair in tokens.windows(2) {
-        let [token, next] = pair else { continue };
-        if is_over() {
-            return Err(RunError::Cancelled);
-        }
-        let logits = sequence.read(&[*token])?;
+    let (read, mut next) = match tokens {
+        [] => return Ok(scores),
+        [_, next @ ..] => (tokens.get(..next.len()).unwrap_or_default(), next.iter()),
+    };
+    let score = |logits: Vec<f32>| {
         let distribution = Distribution::of(&logits).ok_or(RunError::NotANumber)?;
-        scores.push(distribution.logprob_micros(*next));
-    }
+        scores.extend(next.next().map(|next| distribution.logprob_micros(*next)));
+        Ok(())
+    };
+    logits(slot, read, 1, score, is_over)?;
     Ok(scores)
 }

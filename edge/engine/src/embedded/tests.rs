@@ -391,7 +391,7 @@ fn the_version_is_that_of_the_library() {
     let lock = include_str!("../../../../Cargo.lock");
     let after = lock.split_once("name = \"candle-transformers\"\nversion = \"").unwrap().1;
     let version = after.split_once('"').unwrap().0;
-    assert_eq!(VERSION, format!("embedded candle {version}"));
+    assert_eq!(CANDLE_VERSION, format!("embedded candle {version}"));
 }
 
 proptest! {

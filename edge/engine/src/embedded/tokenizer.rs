@@ -13,6 +13,8 @@ use super::{
     spm::Spm,
 };
 use crate::Vocabulary;
+#[cfg(feature = "llama")]
+use crate::llama;
 
 /// Texts that end an answer in some vocabulary although the file may not say so; llama.cpp's list.
 pub(crate) const END_TEXTS: [&str; 10] = [
@@ -51,6 +53,9 @@ struct Token {
 enum Algorithm {
     Spm(Spm),
     Bpe(Box<Bpe>),
+    /// llama.cpp's own, which finds the special tokens too: the text goes to it as one part.
+    #[cfg(feature = "llama")]
+    Llama(std::sync::Arc<llama::Model>),
 }
 
 /// A vocabulary and its algorithm.
@@ -83,35 +88,69 @@ impl Tokenizer {
                 return Err(LoadError::Unsupported { what });
             }
         };
+        let is_spm = matches!(algorithm, Algorithm::Spm(_));
         let token = |(name, kind): (&&str, &Kind)| Token {
             kind: *kind,
-            bytes: match (kind, &algorithm) {
-                (Kind::Special, _) => name.as_bytes().to_vec(),
-                (Kind::Byte, _) => byte_of(name).map_or(name.as_bytes().to_vec(), |b| vec![b]),
-                (Kind::Text | Kind::UserDefined, Algorithm::Spm(_)) => Spm::decode(name),
-                (Kind::Text, Algorithm::Bpe(_)) => Bpe::decode(name),
-                (Kind::UserDefined, Algorithm::Bpe(_)) => name.as_bytes().to_vec(),
+            bytes: match kind {
+                Kind::Special => name.as_bytes().to_vec(),
+                Kind::Byte => byte_of(name).map_or(name.as_bytes().to_vec(), |b| vec![b]),
+                Kind::Text | Kind::UserDefined if is_spm => Spm::decode(name),
+                Kind::Text => Bpe::decode(name),
+                Kind::UserDefined => name.as_bytes().to_vec(),
             },
         };
-        let tokens: Vec<Token> = names.iter().zip(&kinds).map(token).collect();
-        let token_bytes_max = tokens.iter().map(|token| token.bytes.len()).max().unwrap_or(0);
-        if token_bytes_max > limits::TOKEN_BYTES_MAX {
-            return field("tokenizer.ggml.tokens", "has a token that is too long");
-        }
         let id = |key: &str| {
             let id = header.number(key).and_then(|id| u32::try_from(id).ok());
             id.filter(|id| (*id as usize) < names.len())
         };
-        Ok(Tokenizer {
+        Tokenizer {
             whole: whole(&names, &kinds),
             ends: ends(header, &names),
             bos: id("tokenizer.ggml.bos_token_id"),
             eos: id("tokenizer.ggml.eos_token_id"),
             add_bos: header.flag("tokenizer.ggml.add_bos_token").unwrap_or(add_bos),
-            tokens,
+            tokens: names.iter().zip(&kinds).map(token).collect(),
             algorithm,
-            token_bytes_max,
-        })
+            token_bytes_max: 0,
+        }
+        .measured()
+    }
+
+    /// As llama.cpp reads it, in a model that it has loaded.
+    #[cfg(feature = "llama")]
+    pub(super) fn from_llama(model: std::sync::Arc<llama::Model>) -> Result<Tokenizer, LoadError> {
+        let infos = model.tokens();
+        let ends = (0u32..).zip(&infos).filter(|(_, info)| info.ends).map(|(id, _)| id).collect();
+        let token = |info: llama::TokenInfo| Token {
+            kind: match info {
+                llama::TokenInfo { is_special: true, .. } => Kind::Special,
+                llama::TokenInfo { is_user_defined: true, .. } => Kind::UserDefined,
+                llama::TokenInfo { is_byte: true, .. } => Kind::Byte,
+                _ => Kind::Text,
+            },
+            bytes: info.bytes,
+        };
+        let tokens: Vec<Token> = infos.into_iter().map(token).collect();
+        let (bos, eos, add_bos) = model.bos_eos();
+        Tokenizer {
+            whole: HashMap::new(),
+            ends,
+            bos,
+            eos,
+            add_bos,
+            tokens,
+            algorithm: Algorithm::Llama(model),
+            token_bytes_max: 0,
+        }
+        .measured()
+    }
+
+    fn measured(self) -> Result<Tokenizer, LoadError> {
+        let token_bytes_max = self.tokens.iter().map(|token| token.bytes.len()).max().unwrap_or(0);
+        if token_bytes_max > limits::TOKEN_BYTES_MAX {
+            return field("tokenizer.ggml.tokens", "has a token that is too long");
+        }
+        Ok(Tokenizer { token_bytes_max, ..self })
     }
 
     /// The tokens of a prompt, begun as the model expects it: with its first token, unless `text`
@@ -125,6 +164,8 @@ impl Tokenizer {
                 Part::Text(text) => match &self.algorithm {
                     Algorithm::Spm(spm) => spm.encode(text, after_special, &mut ids),
                     Algorithm::Bpe(bpe) => bpe.encode(text, &mut ids),
+                    #[cfg(feature = "llama")]
+                    Algorithm::Llama(model) => ids.extend(model.encode(text)),
                 },
             }
             after_special = matches!(part, Part::Whole(_));

@@ -36,8 +36,8 @@ fn held_against(bars: &[Bar]) -> String {
     text
 }
 
-/// What checking costs beside generating. Whether scoring keeps within a quarter is said and not demanded: an engine that
-/// reads an answer in one pass and keeps the logits of all positions would be needed.
+/// What checking costs beside generating. Whether scoring keeps within a quarter is said and not demanded of candle; what llama.cpp needs,
+/// which keeps the logits of all positions, `bench scoring` measures.
 fn costs(costs: &Value) -> String {
     let generating = number(&costs["generate_us"]);
     let ratio = |key: &str| number(&costs[key]) / generating;
