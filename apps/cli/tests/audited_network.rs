@@ -233,7 +233,7 @@ impl World {
             cheats,
             cheated: Arc::clone(&self.cheated),
         };
-        let chain = self.chain(number);
+        let chain = self.chain(number % self.network.nodes.len());
         let chain_id = chain.status().await.unwrap().chain_id;
         let mut config = ProviderConfig::new(
             home.path().join("provider"),
