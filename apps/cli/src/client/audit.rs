@@ -10,7 +10,7 @@ use auditor::{
     judge::{JudgeError, Judged, Level, Reference, Sample, backend, judge},
     picture,
 };
-use engine::{EmbeddedEngine, Library, OpenAiEngine, OpenAiOptions, SharedEngine};
+use engine::{EmbeddedEngine, EmbeddedOptions, Library, OpenAiEngine, OpenAiOptions, SharedEngine};
 use types::{
     ModelId, Ppm, RequestId, TimeMs,
     audit::{
@@ -59,7 +59,7 @@ async fn check(common: &Common, args: AuditCheckArgs, output: Output) -> anyhow:
     let report = stored.receipt.report.as_ref().map(report_hash);
     let report = report.context("the receipt has no report of its provider")?;
     let answer = Answer::open(&stored.receipt, opening, &keys::Ed25519)?;
-    let claimed = open(args.model, Library::for_scoring()).await?;
+    let claimed = open(args.model, EmbeddedOptions::scoring()).await?;
     if claimed.model().id != answer.model {
         bail!(
             "the answer was sold as the model {}, and this file is {}; give the model's GGUF file with --model",
@@ -69,7 +69,7 @@ async fn check(common: &Common, args: AuditCheckArgs, output: Output) -> anyhow:
     }
     let mut others = Vec::new();
     for path in args.cheaper {
-        others.push(open(Some(path), Library::for_scoring()).await?);
+        others.push(open(Some(path), EmbeddedOptions::scoring()).await?);
     }
     let others: Vec<Reference<'_>> = others.iter().map(reference).collect();
     let mean = |ppm| HonestMean::of_ppm(ppm).context("a mean is 1 to 999 999 millionths");
@@ -94,10 +94,10 @@ fn reference(engine: &EmbeddedEngine) -> Reference<'_> {
     Reference { engine, model: engine.model().id }
 }
 
-async fn open(path: Option<PathBuf>, library: Option<Library>) -> anyhow::Result<EmbeddedEngine> {
+async fn open(path: Option<PathBuf>, options: EmbeddedOptions) -> anyhow::Result<EmbeddedEngine> {
     match path {
-        Some(path) => engines::load(path, library).await,
-        None => engines::built_in(library).await,
+        Some(path) => engines::load(path, options).await,
+        None => engines::built_in(options).await,
     }
 }
 
@@ -146,11 +146,13 @@ async fn calibrate(
     args: AuditCalibrateArgs,
     output: Output,
 ) -> anyhow::Result<()> {
-    let reference_engine = open(args.model.clone(), Library::for_scoring()).await?;
+    let reference_engine = open(args.model.clone(), EmbeddedOptions::scoring()).await?;
     let served: Option<SharedEngine> = match &args.engine_url {
         // The farthest of what is honest: candle answers, and llama.cpp scores.
         None if Library::HAS_LLAMA => {
-            let candle = open(args.model, Some(Library::Candle)).await;
+            let library = Some(Library::Candle);
+            let options = EmbeddedOptions { library, ..EmbeddedOptions::standard() };
+            let candle = open(args.model, options).await;
             candle.ok().map(|engine| Arc::new(engine) as SharedEngine)
         }
         None => None,
