@@ -11,7 +11,7 @@ use std::{
     time::SystemTime,
 };
 
-use engine::{EmbeddedEngine, EmbeddedOptions, EngineError, Library, SharedEngine};
+use engine::{EmbeddedEngine, EmbeddedOptions, EngineError, SharedEngine};
 use types::ModelId;
 
 /// Files of a folder that are looked at.
@@ -137,9 +137,7 @@ impl Shelf {
         {
             return Ok(Some(engine));
         }
-        let library = Library::for_scoring();
-        let options = EmbeddedOptions { library, slots: 1, ..EmbeddedOptions::standard() };
-        let engine = EmbeddedEngine::load(&path, options)?;
+        let engine = EmbeddedEngine::load(&path, EmbeddedOptions::scoring())?;
         // It may have been changed since its name was learned.
         if engine.model().id != model {
             return Ok(None);

@@ -73,6 +73,7 @@ mod tests {
     fn engines_are_known_by_their_versions() {
         let known = |version| Drawing::of(version).map_or(0, |drawing| drawing.samplers.len());
         assert_eq!(known("embedded candle 0.11.1"), 1);
+        assert_eq!(known("embedded llama.cpp (llama-cpp-sys-2 0.1.161)"), 1);
         assert_eq!(known("llama.cpp b6730"), 2);
         assert_eq!(known("vllm 0.11"), 0);
         assert_eq!(known("dummy 1"), 0);

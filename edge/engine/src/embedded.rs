@@ -72,11 +72,6 @@ pub enum Library {
 impl Library {
     /// Whether llama.cpp is built in.
     pub const HAS_LLAMA: bool = cfg!(feature = "llama");
-
-    /// What scores given texts with the least work here: llama.cpp, where it is built in.
-    pub fn for_scoring() -> Option<Library> {
-        Library::HAS_LLAMA.then(|| Library::Llama(LlamaOptions::standard()))
-    }
 }
 
 /// How llama.cpp computes.
@@ -115,9 +110,17 @@ pub struct EmbeddedOptions {
 }
 
 impl EmbeddedOptions {
-    /// Any library, 4 slots, 16 waiting, as much context as the model has.
+    /// Any library, 4 slots, 16 waiting, 8 192 tokens of context at most: of an answer without a limit llama.cpp reserves memory
+    /// for all of them.
     pub fn standard() -> EmbeddedOptions {
-        EmbeddedOptions { library: None, slots: 4, waiting_max: 16, context_tokens_max: u32::MAX }
+        EmbeddedOptions { library: None, slots: 4, waiting_max: 16, context_tokens_max: 8_192 }
+    }
+
+    /// For whoever scores given texts, one after the other: by llama.cpp where it is built in, which has least work with that, and
+    /// as long as the model reads.
+    pub fn scoring() -> EmbeddedOptions {
+        let library = Library::HAS_LLAMA.then(|| Library::Llama(LlamaOptions::standard()));
+        EmbeddedOptions { library, slots: 1, waiting_max: 16, context_tokens_max: u32::MAX }
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) const VERSION: &str = "embedded llama.cpp (llama-cpp-sys-2 0.1.161)";
 
 /// Tokens that one pass reads at most: more makes it hardly faster on a CPU.
 const BATCH_TOKENS_MAX: usize = 512;
+/// Of a prompt that somebody waits for: between two passes a cancelled request ends.
+const PROMPT_TOKENS_MAX: usize = 128;
 /// Logits that one pass may give. Whatever their number, a slot keeps room for as many again while it computes.
 const BATCH_LOGITS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Attention caches grow in steps of this many tokens, so that a slot is set up anew for few requests.
@@ -212,6 +214,11 @@ impl Text<'_, '_> {
     /// Tokens that one pass reads at most.
     pub(crate) fn batch_tokens(&self) -> usize {
         self.batch_tokens
+    }
+
+    /// The same, of a prompt.
+    pub(crate) fn prompt_tokens(&self) -> usize {
+        self.batch_tokens.min(PROMPT_TOKENS_MAX)
     }
 
     /// Reads tokens of the vocabulary, at most a batch, after the first `read`; keeps the logits after `tokens[from]` and

@@ -12,7 +12,7 @@ use auditor::{
     judge::{JudgeError, Judged, Level, Reference, Sample, backend, judge},
     picture,
 };
-use engine::{EmbeddedEngine, Library, OpenAiEngine, OpenAiOptions, SharedEngine};
+use engine::{EmbeddedEngine, EmbeddedOptions, Library, OpenAiEngine, OpenAiOptions, SharedEngine};
 use types::{
     ModelId, Ppm, RequestId, TimeMs,
     audit::{
@@ -107,10 +107,10 @@ struct Judging {
 
 impl Judging {
     async fn open(args: JudgeArgs) -> anyhow::Result<Judging> {
-        let claimed = open(args.model, Library::for_scoring()).await?;
+        let claimed = open(args.model, EmbeddedOptions::scoring()).await?;
         let mut cheaper = Vec::new();
         for path in args.cheaper {
-            cheaper.push(open(Some(path), Library::for_scoring()).await?);
+            cheaper.push(open(Some(path), EmbeddedOptions::scoring()).await?);
         }
         let mean = |ppm| HonestMean::of_ppm(ppm).context("a mean is 1 to 999 999 millionths");
         let means = Means { l1: mean(args.l1_mean)?, l2: mean(args.l2_mean)? };
@@ -152,10 +152,10 @@ fn reference(engine: &EmbeddedEngine) -> Reference<'_> {
     Reference { engine, model: engine.model().id }
 }
 
-async fn open(path: Option<PathBuf>, library: Option<Library>) -> anyhow::Result<EmbeddedEngine> {
+async fn open(path: Option<PathBuf>, options: EmbeddedOptions) -> anyhow::Result<EmbeddedEngine> {
     match path {
-        Some(path) => engines::load(path, library).await,
-        None => engines::built_in(library).await,
+        Some(path) => engines::load(path, options).await,
+        None => engines::built_in(options).await,
     }
 }
 
@@ -204,11 +204,13 @@ async fn calibrate(
     args: AuditCalibrateArgs,
     output: Output,
 ) -> anyhow::Result<()> {
-    let reference_engine = open(args.model.clone(), Library::for_scoring()).await?;
+    let reference_engine = open(args.model.clone(), EmbeddedOptions::scoring()).await?;
     let served: Option<SharedEngine> = match &args.engine_url {
         // The farthest of what is honest: candle answers, and llama.cpp scores.
         None if Library::HAS_LLAMA => {
-            let candle = open(args.model, Some(Library::Candle)).await;
+            let library = Some(Library::Candle);
+            let options = EmbeddedOptions { library, ..EmbeddedOptions::standard() };
+            let candle = open(args.model, options).await;
             candle.ok().map(|engine| Arc::new(engine) as SharedEngine)
         }
         None => None,

@@ -9,7 +9,7 @@ use auditor::{
     run::{AuditorConfig, AuditorHandle},
     shelf::{Held, Shelf},
 };
-use engine::{Engine, Library, OpenAiEngine, OpenAiOptions, SharedEngine};
+use engine::{EmbeddedOptions, Engine, OpenAiEngine, OpenAiOptions, SharedEngine};
 use net::IrohConfig;
 use types::genesis::Genesis;
 use wire::chain::HttpChain;
@@ -84,7 +84,7 @@ fn canary(args: &AuditorArgs) -> Option<CanaryConfig> {
 
 /// The built-in model, and those of servers.
 async fn held(urls: &[String]) -> anyhow::Result<Vec<Held>> {
-    let built_in = engines::built_in(Library::for_scoring()).await?;
+    let built_in = engines::built_in(EmbeddedOptions::scoring()).await?;
     let bytes = engines::BUILT_IN_MODEL.len() as u64;
     let id = built_in.model().id;
     let mut held = vec![Held { id, bytes: Some(bytes), engine: Arc::new(built_in) }];

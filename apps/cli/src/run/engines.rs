@@ -47,6 +47,7 @@ pub(crate) async fn open(args: &EngineArgs, output: Output) -> anyhow::Result<Ve
         EmbeddedWith::Candle => Library::Candle,
         EmbeddedWith::Llama => Library::Llama(LlamaOptions::standard()),
     });
+    let options = EmbeddedOptions { library, ..EmbeddedOptions::standard() };
     if args.dummy_engine {
         let mut options = DummyOptions { slots: SLOTS_MAX, ..DummyOptions::all() };
         options.models.extend(args.dummy_model.iter().cloned());
@@ -71,7 +72,7 @@ pub(crate) async fn open(args: &EngineArgs, output: Output) -> anyhow::Result<Ve
     }
     if let Some(path) = &args.model {
         output.progress(format_args!("loading {} …", path.display()));
-        engines.push(Arc::new(load(path.clone(), library).await?));
+        engines.push(Arc::new(load(path.clone(), options).await?));
     }
     if engines.is_empty() && !args.embedded {
         for found in engine::discover(&DiscoverOptions::standard()).await {
@@ -88,7 +89,7 @@ pub(crate) async fn open(args: &EngineArgs, output: Output) -> anyhow::Result<Ve
         }
     }
     if engines.is_empty() {
-        engines.push(Arc::new(built_in(library).await?));
+        engines.push(Arc::new(built_in(options).await?));
         output.progress(format_args!("using the built-in model {BUILT_IN_NAME}"));
     }
     Ok(engines)
@@ -102,27 +103,25 @@ pub(crate) async fn planted(
     let (Some(one), true) = (offered.pop(), offered.is_empty()) else {
         anyhow::bail!("faults are planted with one model; name it with --model or --embedded")
     };
-    let answering: SharedEngine = Arc::new(load(path, None).await?);
+    let answering: SharedEngine = Arc::new(load(path, EmbeddedOptions::standard()).await?);
     Ok(Arc::new(PlantedEngine::new(one, answering).await?))
 }
 
 pub(crate) async fn load(
     path: PathBuf,
-    library: Option<Library>,
+    options: EmbeddedOptions,
 ) -> anyhow::Result<EmbeddedEngine> {
-    let options = EmbeddedOptions { library, ..EmbeddedOptions::standard() };
     let loaded = tokio::task::spawn_blocking(move || EmbeddedEngine::load(&path, options));
     Ok(loaded.await.context("loading the model")??)
 }
 
-pub(crate) async fn built_in(library: Option<Library>) -> anyhow::Result<EmbeddedEngine> {
-    let loaded = tokio::task::spawn_blocking(move || load_built_in(library));
+pub(crate) async fn built_in(options: EmbeddedOptions) -> anyhow::Result<EmbeddedEngine> {
+    let loaded = tokio::task::spawn_blocking(move || load_built_in(options));
     loaded.await.context("loading the built-in model")?
 }
 
-fn load_built_in(library: Option<Library>) -> anyhow::Result<EmbeddedEngine> {
-    let options = EmbeddedOptions { library, ..EmbeddedOptions::standard() };
-    if let Some(Library::Llama(_)) = library {
+fn load_built_in(options: EmbeddedOptions) -> anyhow::Result<EmbeddedEngine> {
+    if let Some(Library::Llama(_)) = options.library {
         // It loads files alone, and needs no name for one that it has open.
         let folder = tempfile::tempdir().context("making a folder for the built-in model")?;
         let path = folder.path().join(BUILT_IN_NAME).with_extension("gguf");

@@ -1,7 +1,8 @@
 //! Every provider against every sampler: what an audit finds, and how soon. Figures go to the output of the test
 //! (`cargo test -p audit-lab -- --nocapture`).
 //!
-//! Of the plan, providers with flash attention and with other batch sizes are missing: candle has neither.
+//! Of the plan, providers with flash attention and with other batch sizes are missing: candle has neither. What llama.cpp adds is in
+//! `tests/llama.rs`.
 
 mod counted;
 mod drawn;

@@ -151,7 +151,7 @@ impl Text for ModelWeights {
 #[cfg(feature = "llama")]
 impl Text for llama::Text<'_, '_> {
     fn prompt_batch(&self) -> usize {
-        self.batch_tokens()
+        self.prompt_tokens()
     }
 
     fn scored_batch(&self) -> usize {
