@@ -22,7 +22,7 @@ pub struct ServiceReport {
     pub provider: Address,
     pub model: ModelId,
     pub engine_version: String,
-    /// How tokens were drawn; `free` until a replayable profile is agreed.
+    /// How tokens were drawn, and so what can be audited: `np1`, `np1-l1` or `free` (`docs/spec/verification.md`).
     pub profile: String,
     pub seed: Option<u64>,
     pub prompt_hash: Hash32,
