@@ -11,6 +11,7 @@ mod sample;
 mod spm;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod tokenizer;
 
 use std::{
@@ -38,13 +39,13 @@ use types::{
     offer::EngineKind,
 };
 
-pub(crate) use self::tokenizer::END_TEXTS;
 use self::{
     chat::ChatTemplate,
     gguf::{Header, LoadError, first_line, panic_text},
     run::{Outlet, Run, RunError},
     tokenizer::Tokenizer,
 };
+pub(crate) use self::{texts::Texts, tokenizer::END_TEXTS};
 use crate::{
     Engine, EngineError, EngineEvent, EngineModel, Generation, LOGITS_AHEAD_MAX, Load,
     LogitsStream, STREAM_EVENTS_MAX, Vocabulary, bounded_name, scoring::check_from,
