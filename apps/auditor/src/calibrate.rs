@@ -5,7 +5,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use types::{
     ModelId,
-    inference::{FinishReason, InferenceRequest, Prompt, Sampling},
+    inference::{FinishReason, InferenceRequest, Prompt},
     limits,
 };
 use verify::{
@@ -137,16 +137,7 @@ pub(crate) async fn answer(
         return Err(CalibrateError::Engine { version });
     };
     request.logprobs = Some(limits::TOP_LOGPROBS_MAX);
-    request.sampling = Sampling {
-        temperature_micros: Some(profile.temperature_micros),
-        top_p_micros: Some(profile.top_p_micros),
-        seed: Some(seed.into()),
-        presence_penalty_micros: Some(0),
-        frequency_penalty_micros: Some(0),
-        top_k: Some(profile.top_k.into()),
-        min_p_micros: Some(0),
-        repeat_penalty_micros: Some(1_000_000),
-    };
+    request.sampling = profile.sampling();
     let generation = engine.generate(model, request, CancellationToken::new()).await?;
     let (mut tokens, mut text, mut events) = (Vec::new(), Vec::new(), generation.events);
     let finish = loop {
@@ -165,7 +156,7 @@ pub(crate) async fn answer(
         model,
         engine_version: version,
         drawing,
-        profile,
+        profile: Some(profile),
         prompt,
         text,
         tokens,

@@ -175,7 +175,7 @@ impl Consumer {
             model: plan.model,
             engine_version: version,
             drawing,
-            profile,
+            profile: Some(profile),
             prompt: Prompt::Chat(vec![message]),
             stated_tokens: report.value.completion_tokens,
             finish: report.value.finish,

@@ -35,6 +35,9 @@ pub struct Report {
     pub chosen: u32,
     pub opened: u32,
     pub scored: u32,
+    /// Of these, the answers of which only the log-probabilities were compared.
+    #[serde(default)]
+    pub l1_only: u32,
     pub verdict: Verdict,
     pub salt: Hash32,
     pub l1: Option<Level>,
@@ -80,7 +83,10 @@ impl Docket {
         self.put(&path, &bytes)?;
         match report.trace.is_empty() {
             true => Ok(()),
-            false => self.put(&path.with_extension("svg"), picture::svg(&report.trace).as_bytes()),
+            false => self.put(
+                &path.with_extension("svg"),
+                picture::svg(&report.trace, report.l1_only).as_bytes(),
+            ),
         }
     }
 
@@ -170,6 +176,7 @@ mod tests {
             chosen: 1,
             opened: 0,
             scored: 0,
+            l1_only: 0,
             verdict: Verdict { outcome: AuditOutcome::Missing, evidence: None },
             salt: Hash32([9; 32]),
             l1: None,

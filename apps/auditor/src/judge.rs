@@ -10,6 +10,7 @@ use types::{
 use verify::{
     audit::{Audit, Findings, Means, Point, identified},
     l0::{Check, Concatenation, Counts, Ending, Finding, Report},
+    leaf::{ID_UNTOLD, LeafToken},
     logits::Logits,
     verdict,
 };
@@ -46,6 +47,8 @@ pub struct Judged {
     pub outcome: AuditOutcome,
     /// Tokens that were scored.
     pub tokens: u32,
+    /// Answers of which only the log-probabilities were compared.
+    pub l1_only: u32,
     pub replay: Counted,
     /// The worst that replay, count, text and ending of an answer say together.
     pub finding: &'static str,
@@ -201,6 +204,7 @@ fn judged(
     Judged {
         outcome,
         tokens: findings.tokens,
+        l1_only: count(samples.iter().filter(|it| it.answer.profile.is_none()).count()),
         replay: Counted { matched, excused, unexplained, unreported },
         finding: match run.finding {
             Finding::Clean => "clean",
@@ -215,6 +219,10 @@ fn judged(
         trace: run.audit.trace().iter().map(step).collect(),
         evidence,
     }
+}
+
+fn count(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// Whether it is said to have ended for want of context: how much its provider has is not seen from here, and whoever cuts an
@@ -252,12 +260,24 @@ async fn run(
         let mut alone = Audit::new(samplers, means);
         let (text, ending) = add(&mut [&mut audit, &mut alone], answer, reference).await?;
         let alone = alone.findings();
-        let tokens = u32::try_from(answer.tokens.len()).unwrap_or(u32::MAX);
-        let report = Report::new(alone.replay, answer.stated_tokens, tokens, text, ending);
+        let mut replay = alone.replay;
+        if answer.profile.is_some() {
+            let untold = answer.tokens.len().saturating_sub(told(answer).len());
+            replay.unreported = replay.unreported.saturating_add(count(untold));
+        }
+        let tokens = count(answer.tokens.len());
+        let report = Report::new(replay, answer.stated_tokens, tokens, text, ending);
         finding = finding.max(report.finding());
         each.push(alone.ln_e());
     }
     Ok(Run { findings: audit.findings(), audit, each, finding })
+}
+
+/// The tokens before the first one whose id was not told: what comes after that nobody can run again, and it is held against
+/// nobody. An engine that lost the id of a token in its own stream tells none.
+fn told(answer: &Answer) -> &[LeafToken] {
+    let count = answer.tokens.iter().take_while(|token| token.id() != ID_UNTOLD).count();
+    answer.tokens.get(..count).unwrap_or_default()
 }
 
 /// Runs one model over one answer alone.
@@ -283,7 +303,8 @@ async fn add(
     let mut tokens = engine.tokenize(model, &answer.prompt).await?;
     let from = tokens.len();
     let mut rest = &answer.text[..];
-    for token in &answer.tokens {
+    let told = told(answer);
+    for token in told {
         let id = token.id();
         let bytes = vocabulary.bytes(id).ok_or(JudgeError::ForeignToken { id })?;
         tokens.push(id);
@@ -293,28 +314,33 @@ async fn add(
         rest = after;
         text.push_text(part);
     }
+    let is_whole = told.len() == answer.tokens.len();
+    if !is_whole {
+        text.push_token(None);
+    }
     text.push_text(rest);
     // An answer that ended otherwise has all that a stop sequence held back.
     let stops = answer.stop.iter().filter(|_| answer.finish == FinishReason::Stop);
     let stops: Vec<&[u8]> = stops.map(|stop| stop.as_bytes()).collect();
     let (concatenation, (text, cut)) = (&text, text.finish(&stops));
-    let ended_by_model = answer.finish == FinishReason::Stop && !cut;
+    let ended_by_model = answer.finish == FinishReason::Stop && !cut && is_whole;
     // What comes after the last token is asked for only where that is the question: the context may be full.
-    if !ended_by_model && !answer.tokens.is_empty() {
+    if !ended_by_model && !told.is_empty() {
         tokens.pop();
     }
     let mut logits = engine.logits(model, &tokens, from).await?;
     let silent = silent(answer, &vocabulary);
     for audit in audits.iter_mut() {
-        audit.begin(Some(&answer.profile));
+        audit.begin(answer.profile.as_ref());
     }
-    for token in &answer.tokens {
+    for token in told {
         let position = position(&mut logits, &silent).await?;
         for audit in audits.iter_mut() {
             audit.push(token, Logits::new(&position).as_ref());
         }
     }
     let ending = match answer.finish {
+        _ if !is_whole => Ending::Interrupted,
         FinishReason::Stop if !ended_by_model => Ending::StopSequence { cut },
         FinishReason::Stop => {
             let position = position(&mut logits, &silent).await?;
@@ -404,9 +430,9 @@ mod tests {
         assert_eq!(check(&engine, &honest).await, (AuditOutcome::Pass, "clean"));
         // Of one short text that the model is sure of, every sampler draws most tokens: enough not to pass.
         let mut hot = honest.clone();
-        hot.profile.temperature_micros = 2_000_000;
+        hot.profile.as_mut().unwrap().temperature_micros = 2_000_000;
         let mut cached = honest.clone();
-        cached.profile.seed ^= 1;
+        cached.profile.as_mut().unwrap().seed ^= 1;
         for drawn_otherwise in [hot, cached] {
             let (outcome, finding) = check(&engine, &drawn_otherwise).await;
             assert!(outcome != AuditOutcome::Pass && finding != "clean", "{outcome:?} {finding}");
@@ -416,6 +442,60 @@ mod tests {
         assert_eq!(check(&engine, &edited).await, (AuditOutcome::Inconclusive, "audit"));
         let inflated = Answer { stated_tokens: honest.stated_tokens + 1, ..honest };
         assert_eq!(check(&engine, &inflated).await, (AuditOutcome::Inconclusive, "audit"));
+    }
+
+    async fn judged(engine: &EmbeddedEngine, answers: &[Answer]) -> Judged {
+        let mean = |ppm| HonestMean::of_ppm(ppm).unwrap();
+        let means = Means { l1: mean(70_000), l2: mean(21_000) };
+        let reference = Reference { engine, model: engine.model().id };
+        let sample = |(n, answer)| Sample { answer, receipt: Hash32([n; 32]) };
+        let samples: Vec<Sample<'_>> = (1..).zip(answers).map(sample).collect();
+        judge(&samples, reference, &[], means).await.unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn of_an_answer_that_cannot_be_drawn_again_the_log_probabilities_are_compared() {
+        let engine = engine(u32::MAX);
+        let drawn = long(&engine).await;
+        let compared = Answer { profile: None, ..drawn.clone() };
+        let alone = judged(&engine, std::slice::from_ref(&compared)).await;
+        assert_eq!((alone.outcome, alone.finding), (AuditOutcome::Inconclusive, "clean"));
+        assert!(alone.l2.is_none() && alone.evidence.replay == Counts::default());
+        assert!(alone.l1.unwrap().ln_e < MilliNats(0), "{alone:?}");
+        assert_eq!((alone.l1_only, alone.tokens as usize), (1, compared.tokens.len()));
+        // Beside one that can be, each is judged in its own way.
+        let both = judged(&engine, &[compared, drawn.clone()]).await;
+        assert_eq!((both.outcome, both.l1_only), (AuditOutcome::Pass, 1));
+        assert_eq!(both.replay.unexplained, 0);
+        let once = judged(&engine, &[drawn]).await;
+        assert_eq!((both.replay, both.l2), (once.replay, once.l2));
+        assert!(both.l1.unwrap().ln_e < once.l1.unwrap().ln_e);
+    }
+
+    /// Engines lose the ids of tokens in their own streams.
+    #[tokio::test]
+    async fn after_a_token_that_was_not_told_nothing_is_scored_and_nobody_accused() {
+        let engine = engine(u32::MAX);
+        let whole = long(&engine).await;
+        let untold = |at: usize| {
+            let mut answer = whole.clone();
+            for token in &mut answer.tokens[at..] {
+                *token = LeafToken::new(ID_UNTOLD, &[]).unwrap();
+            }
+            answer
+        };
+        let count = whole.tokens.len();
+        let last = judged(&engine, &[untold(count - 1)]).await;
+        assert_eq!((last.outcome, last.finding), (AuditOutcome::Pass, "clean"));
+        assert_eq!(last.tokens as usize, count - 1);
+        for at in [0, 1, count / 2] {
+            let judged = judged(&engine, &[untold(at)]).await;
+            assert_eq!((judged.outcome, judged.finding), (AuditOutcome::Inconclusive, "audit"));
+            assert_eq!((judged.tokens as usize, judged.replay.unexplained), (at, 0));
+        }
+        let compared = Answer { profile: None, ..untold(10) };
+        let judged = judged(&engine, &[compared]).await;
+        assert_eq!((judged.outcome, judged.finding), (AuditOutcome::Inconclusive, "clean"));
     }
 
     #[tokio::test]

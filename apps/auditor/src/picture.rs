@@ -10,8 +10,9 @@ const WIDTH: i64 = 640;
 const HEIGHT: i64 = 320;
 const MARGIN: i64 = 40;
 
-/// `ln E` of L1 and L2 after each token, with what escalates and what is enough alone.
-pub fn svg(trace: &[Step]) -> String {
+/// `ln E` of L1 and L2 after each token, with what escalates and what is enough alone; `l1_only`: answers of which only the
+/// log-probabilities were compared.
+pub fn svg(trace: &[Step], l1_only: u32) -> String {
     let last = trace.last().map_or(1, |step| i64::from(step.token)).max(1);
     let values = trace.iter().flat_map(|step| [step.l1.0, step.l2.0]);
     let low = values.clone().min().unwrap_or(0).min(-5_000);
@@ -55,6 +56,12 @@ pub fn svg(trace: &[Step]) -> String {
         );
     }
     let foot = HEIGHT - 12;
+    if l1_only > 0 {
+        let _ = writeln!(
+            out,
+            "<text x=\"{MARGIN}\" y=\"20\" fill=\"#333\">answers by log-probabilities alone: {l1_only}</text>"
+        );
+    }
     let _ = writeln!(
         out,
         "<text x=\"{MARGIN}\" y=\"{foot}\" fill=\"#06c\">by log-probabilities (L1)</text>\
@@ -77,10 +84,12 @@ mod tests {
             l2: MilliNats(i64::from(token) * 400),
         };
         let trace: Vec<Step> = (1..=100).map(step).collect();
-        let picture = svg(&trace);
+        let picture = svg(&trace, 0);
         assert_eq!(picture.matches("<polyline").count(), 2);
         assert_eq!(picture.matches(',').count(), 200);
         assert!(picture.contains("100 tokens") && picture.ends_with("</svg>\n"));
-        assert!(svg(&[]).ends_with("</svg>\n"));
+        assert!(!picture.contains("log-probabilities alone"));
+        assert!(svg(&trace, 3).contains("log-probabilities alone: 3<"));
+        assert!(svg(&[], 0).ends_with("</svg>\n"));
     }
 }

@@ -398,6 +398,7 @@ fn blank(shared: &Shared, commitment: CommitmentId, verdict: Verdict) -> Result<
         chosen: 0,
         opened: 0,
         scored: 0,
+        l1_only: 0,
         verdict,
         salt: salt()?,
         l1: None,

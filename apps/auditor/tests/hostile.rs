@@ -8,7 +8,7 @@ use proptest::{prelude::*, sample::Index};
 use types::{
     Address, ChannelId, Hash32, Lane, ModelId, Nusd, PublicKey, RequestId, Signature, TimeMs,
     hash::{merkle_leaf, merkle_root},
-    inference::{CountMethod, FinishReason, InferenceRequest, Prompt, Sampling},
+    inference::{CountMethod, FinishReason, InferenceRequest, Prompt},
     price::Price,
     receipt::{Acknowledgement, Receipt, ServiceReport, report_hash},
     sha256,
@@ -16,7 +16,7 @@ use types::{
 };
 use verify::{
     leaf::{self, LeafToken},
-    profile,
+    profile::{self, Profile},
 };
 use wire::serve::{Opening, Order, request_hash};
 
@@ -42,13 +42,17 @@ fn signed<T>(value: T, signer: PublicKey) -> Signed<T> {
     Signed { value, signer, signature: Signature([0; 64]) }
 }
 
+fn settings(seed: u32) -> Profile {
+    Profile { temperature_micros: 800_000, top_k: 20, top_p_micros: 900_000, seed }
+}
+
 fn request(salt: [u8; 16], provider: &Address) -> InferenceRequest {
     let seed = profile::seed(&profile::NO_BEACON, &salt, provider, &RequestId([1; 16]));
     InferenceRequest {
         logprobs: Some(20),
         tokens_max: Some(TOKENS),
         stop: vec!["\n".to_owned()],
-        sampling: Sampling { seed: Some(seed.into()), ..Sampling::default() },
+        sampling: settings(seed).sampling(),
         ..InferenceRequest::of(Prompt::Text("Once upon".to_owned()))
     }
 }
@@ -157,7 +161,13 @@ fn what_is_whole_opens() {
     let answer = Answer::open(&receipt, opening.clone(), &AcceptAll).unwrap();
     assert_eq!((answer.tokens.len(), answer.stated_tokens), (TOKENS as usize, TOKENS));
     assert_eq!((answer.text, answer.stop), (opening.text, opening.request.stop));
-    assert_eq!(answer.profile.temperature_micros, profile::TEMPERATURE_MICROS_DEFAULT);
+    let seed = profile::seed(
+        &profile::NO_BEACON,
+        &[7; 16],
+        &Address::of_key(&PROVIDER),
+        &RequestId([1; 16]),
+    );
+    assert_eq!(answer.profile, Some(settings(seed)));
 }
 
 proptest! {

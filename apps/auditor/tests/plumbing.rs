@@ -90,7 +90,7 @@ fn ask(engine: &EmbeddedEngine, number: u32, tokens_max: u32, stop: Vec<String>)
         model,
         drawing: Drawing::of(&engine_version).unwrap(),
         engine_version,
-        profile,
+        profile: Some(profile),
         prompt,
         text,
         stated_tokens: tokens.len() as u32,

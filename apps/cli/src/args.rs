@@ -135,6 +135,9 @@ pub(crate) struct EngineArgs {
     /// Use the Ollama at this address instead of looking for one at http://127.0.0.1:11434
     #[arg(long, value_name = "URL")]
     pub(crate) ollama_url: Option<String>,
+    /// The folder of models of --ollama-url, so that its answers can be audited
+    #[arg(long, value_name = "FOLDER", requires = "ollama_url")]
+    pub(crate) ollama_models: Option<PathBuf>,
     /// Use the OpenAI-compatible server at this address: llama-server, vLLM, LM Studio …
     #[arg(long, value_name = "URL")]
     pub(crate) engine_url: Option<String>,

@@ -48,8 +48,24 @@ async fn an_honest_answer_passes_and_only_its_buyer_can_have_it_audited() {
     }
     assert!(outcomes.contains(&"pass"), "{outcomes:?}");
 
-    // With a client's own seed there is nothing that was committed to.
+    // With a client's own seed nothing can be drawn again, but what was reported is compared.
     let id = ask(json!({ "seed": 7 })).await;
+    let judged = json(&["--data-dir", home, "audit", "check", &id]).await;
+    assert_eq!((&judged["l1_only"], &judged["l2"]), (&json!(1), &json!(null)), "{judged}");
+    assert_eq!((&judged["outcome"], &judged["finding"]), (&json!("inconclusive"), &json!("clean")));
+    assert!(judged["ln_e"].as_i64().unwrap() < 0, "{judged}");
+    // Of what may not be disclosed nothing is kept, whoever chose the seed and whatever was reported.
+    let body = json!({
+        "model": MODEL,
+        "messages": [{ "role": "user", "content": "Hello" }],
+        "seed": 7,
+        "logprobs": true,
+        "top_logprobs": 20,
+    });
+    let response = consumer.ask_with(&body, &[("x-peerwatt-disclose", "false")]).await;
+    let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
+    assert!(response.status().is_success());
+    drop(response.bytes().await);
     let refused = peerwatt(["--data-dir", home, "audit", "check", &id]).output().await.unwrap();
     let problem = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && problem.contains("keeps none"), "{problem}");

@@ -45,7 +45,7 @@ async fn every_token_of_the_embedded_engine_is_drawn_again() {
     let (_, other) = ask(9, own).await;
     assert_eq!(one["choices"][0]["message"], other["choices"][0]["message"]);
     let receipt = consumer.get(&format!("receipts/{id}")).await.unwrap();
-    assert_eq!(receipt["receipt"]["report"]["value"]["profile"], "free", "{receipt}");
+    assert_eq!(receipt["receipt"]["report"]["value"]["profile"], "np1-l1", "{receipt}");
     assert_eq!(figures::replays(&metrics).await["clean"], 8);
     up.stop_and_check().await;
 }

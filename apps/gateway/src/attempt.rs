@@ -461,7 +461,9 @@ impl Inner {
         };
         // Of an answer that broke off the two counts may differ by what was on its way.
         let stated = stated.filter(|_| finish.is_some());
-        let (counts, finding) = replay.end(stated, terms.tokens_max, finish);
+        let Some((counts, finding)) = replay.end(stated, terms.tokens_max, finish) else {
+            return Finding::Clean;
+        };
         self.shared.metrics.replayed(&counts, finding);
         if finding != Finding::Clean {
             tracing::warn!(

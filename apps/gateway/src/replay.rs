@@ -1,8 +1,9 @@
 //! L0: whether the tokens of an answer are those that its seed draws from what was reported with them
-//! (`docs/spec/verification.md`). Of every answer that can be replayed, while it streams, without a model.
+//! (`docs/spec/verification.md`). Of every answer that can be replayed, while it streams, without a model. Others are asked
+//! for with all candidates too if auditors can compare those later.
 
 use types::{
-    inference::{FinishReason, InferenceRequest, Sampling, TokenPiece},
+    inference::{FinishReason, InferenceRequest, TokenPiece},
     limits,
     offer::ModelOffer,
 };
@@ -13,48 +14,59 @@ use verify::{
     profile::{Drafting, Profile, Standing, standing},
 };
 
-/// No penalty.
-const ONE: u32 = 1_000_000;
-/// How a request is asked so that its answer can be replayed.
+/// How a request is asked so that its answer can be checked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
-    profile: Profile,
+    way: Way,
     drawing: Drawing,
     /// Alternatives that the client itself wants to see.
     wanted: Option<u8>,
 }
 
+/// What is checked of an answer.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// How it is drawn, here; and all else, later.
+    Replayed(Profile),
+    /// What is reported, later. The seed is for a client that chose none.
+    Compared { seed: u32 },
+}
+
 impl Plan {
-    /// `None` if the answer cannot be replayed: the client asks for what decides otherwise, or the engine's draws are
-    /// not known. `seed` is nobody's choice.
-    pub(crate) fn of(request: &InferenceRequest, offer: &ModelOffer, seed: u32) -> Option<Plan> {
+    /// `None` if nothing can be checked: the client asks for what nobody can run again, or it may not be disclosed and not be
+    /// replayed, or the engine's draws are not known. `seed` is nobody's choice.
+    pub(crate) fn of(
+        request: &InferenceRequest,
+        offer: &ModelOffer,
+        seed: u32,
+        discloses: bool,
+    ) -> Option<Plan> {
         let drawing = Drawing::of(&offer.engine_version)?;
         let can = offer.abilities.logprobs && offer.abilities.samplers;
         // The rest of an answer begins in the middle of its draws.
         if !can || request.begun.is_some() {
             return None;
         }
-        match standing(request, seed, Drafting::None) {
-            Standing::Replayable(profile) => {
-                Some(Plan { profile, drawing, wanted: request.logprobs })
+        let way = match standing(request, seed, Drafting::None) {
+            Standing::Replayable(profile) => Way::Replayed(profile),
+            Standing::Unreplayable(reasons) => {
+                let is_hidden = reasons.iter().any(|it| it.hides_logprobs());
+                let compares = discloses && drawing.tells_ids && !request.prompt.has_calls();
+                (compares && !is_hidden).then_some(Way::Compared { seed })?
             }
-            Standing::Unreplayable(_) | Standing::Unscorable => None,
-        }
+            Standing::Unscorable => return None,
+        };
+        Some(Plan { way, drawing, wanted: request.logprobs })
     }
 
-    /// Says all that decides, so that no default of an engine does.
+    /// Asks for what is checked.
     pub(crate) fn apply(&self, request: &mut InferenceRequest) {
-        let Profile { temperature_micros, top_k, top_p_micros, seed } = self.profile;
-        request.sampling = Sampling {
-            temperature_micros: Some(temperature_micros),
-            top_p_micros: Some(top_p_micros),
-            seed: Some(seed.into()),
-            presence_penalty_micros: Some(0),
-            frequency_penalty_micros: Some(0),
-            top_k: Some(top_k.into()),
-            min_p_micros: Some(0),
-            repeat_penalty_micros: Some(ONE),
-        };
+        match self.way {
+            Way::Replayed(profile) => request.sampling = profile.sampling(),
+            Way::Compared { seed } => {
+                request.sampling.seed.get_or_insert(seed.into());
+            }
+        }
         request.logprobs = Some(limits::TOP_LOGPROBS_MAX);
     }
 }
@@ -62,7 +74,8 @@ impl Plan {
 /// A replay that goes on while its answer streams.
 #[derive(Debug)]
 pub(crate) struct Replaying {
-    replay: Replay,
+    /// `None`: the answer is compared later.
+    replay: Option<Replay>,
     wanted: Option<u8>,
     is_proven: bool,
     tokens: u32,
@@ -70,17 +83,21 @@ pub(crate) struct Replaying {
 
 impl Replaying {
     pub(crate) fn begin(plan: &Plan) -> Replaying {
-        let settings = plan.profile.settings();
         let Drawing { samplers, is_proven, .. } = plan.drawing;
-        let replay = Replay::new(samplers, settings, plan.profile.seed);
+        let replay = match plan.way {
+            Way::Replayed(profile) => Some(Replay::new(samplers, profile.settings(), profile.seed)),
+            Way::Compared { .. } => None,
+        };
         Replaying { replay, wanted: plan.wanted, is_proven, tokens: 0 }
     }
 
     /// Takes what has come, and leaves of it what the client wants to see.
     pub(crate) fn take(&mut self, pieces: &mut [TokenPiece]) {
         for piece in pieces {
-            let (id, candidates) = step(piece);
-            self.replay.push(id, &candidates);
+            if let Some(replay) = &mut self.replay {
+                let (id, candidates) = step(piece);
+                replay.push(id, &candidates);
+            }
             self.tokens = self.tokens.saturating_add(1);
             match self.wanted {
                 Some(count) => piece.alternatives.truncate(count.into()),
@@ -97,14 +114,14 @@ impl Replaying {
         self.is_proven
     }
 
-    /// What came of it. `stated`: the tokens that the provider bills, if it said; `tokens_max`: those that were asked
+    /// What came of it; `None` if nothing was drawn again. `stated`: the tokens that the provider bills, if it said; `tokens_max`: those that were asked
     /// for.
     pub(crate) fn end(
         &self,
         stated: Option<u32>,
         tokens_max: u32,
         finish: Option<FinishReason>,
-    ) -> (Counts, Finding) {
+    ) -> Option<(Counts, Finding)> {
         let ending = match finish {
             Some(FinishReason::Stop) => Ending::EndOfGeneration(Check::Unknown),
             // Fewer: the context was full, which is not seen from here.
@@ -113,9 +130,9 @@ impl Replaying {
             }
             _ => Ending::Interrupted,
         };
-        let (counts, tokens) = (self.replay.counts(), self.tokens);
+        let (counts, tokens) = (self.replay.as_ref()?.counts(), self.tokens);
         let report = Report::new(counts, stated.unwrap_or(tokens), tokens, Check::Unknown, ending);
-        (counts, report.finding())
+        Some((counts, report.finding()))
     }
 }
 
@@ -143,7 +160,7 @@ fn step(piece: &TokenPiece) -> (u32, Candidates) {
 mod tests {
     use types::{
         ModelId, Nusd, ability::Abilities, inference::Alternative, inference::Prompt,
-        offer::EngineKind, price::Price,
+        inference::Sampling, offer::EngineKind, price::Price,
     };
 
     use super::*;
@@ -167,12 +184,36 @@ mod tests {
     #[test]
     fn only_engines_whose_draws_are_known_are_replayed() {
         let request = InferenceRequest::of(Prompt::Text("x".into()));
-        let plan = |offer: &ModelOffer| Plan::of(&request, offer, 7).map(|plan| plan.profile.seed);
-        assert_eq!(plan(&offer("embedded candle 0.11.1")), Some(7));
-        assert_eq!(plan(&offer("dummy 1")), None);
+        let is_planned = |offer: &ModelOffer| Plan::of(&request, offer, 7, true).is_some();
+        assert!(is_planned(&offer("embedded candle 0.11.1")));
+        assert!(!is_planned(&offer("dummy 1")));
         let blind =
             ModelOffer { abilities: Abilities::default(), ..offer("embedded candle 0.11.1") };
-        assert_eq!(plan(&blind), None);
+        assert!(!is_planned(&blind));
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_drawn_again_is_asked_for_with_all_candidates() {
+        let plain = InferenceRequest::of(Prompt::Text("x".into()));
+        let check = |sampling: Sampling, version, discloses, expected: Option<u64>| {
+            let mut request = InferenceRequest { sampling, ..plain.clone() };
+            let plan = Plan::of(&request, &offer(version), 7, discloses);
+            let asked = plan.map(|plan| {
+                assert!(Replaying::begin(&plan).end(None, 1, None).is_none());
+                plan.apply(&mut request);
+                assert_eq!(request.logprobs, Some(20));
+                request.sampling.seed.unwrap()
+            });
+            assert_eq!(asked, expected, "{version} {discloses}");
+        };
+        let (own, many) = (
+            || Sampling { seed: Some(5), ..Sampling::default() },
+            || Sampling { top_k: Some(40), ..Sampling::default() },
+        );
+        check(own(), "embedded candle 0.11.1", true, Some(5));
+        check(many(), "llama.cpp b1", true, Some(7));
+        check(own(), "llama.cpp b1", false, None);
+        check(own(), "ollama 0.30.0", true, None);
     }
 
     #[test]
@@ -181,7 +222,7 @@ mod tests {
             logprobs: Some(1),
             ..InferenceRequest::of(Prompt::Text("x".into()))
         };
-        let plan = Plan::of(&request, &offer("embedded candle 0.11.1"), 7).unwrap();
+        let plan = Plan::of(&request, &offer("embedded candle 0.11.1"), 7, true).unwrap();
         let mut asked = request.clone();
         plan.apply(&mut asked);
         assert_eq!((asked.logprobs, asked.sampling.seed), (Some(20), Some(7)));

@@ -1,7 +1,7 @@
 //! What of our work can be audited, and what of that we have committed to on the ledger. Part of the books: every change
 //! is a record of the journal.
 //!
-//! An answer can be audited if its report names the profile NP-1, its payer has acknowledged it, and its opening is kept.
+//! An answer can be audited if its report names a profile that is, its payer has acknowledged it, and its opening is kept.
 //! It is in one batch at most, and a batch is one commitment.
 
 use std::collections::BTreeMap;
@@ -80,7 +80,7 @@ pub(crate) struct Audits {
 impl Audits {
     pub(crate) fn ended(&mut self, report: &Signed<ServiceReport>) {
         let ServiceReport { request_id, attempt: number, model, ended_at, .. } = report.value;
-        if report.value.profile != profile::NAME {
+        if !profile::is_audited(&report.value.profile) {
             return;
         }
         let attempt = Attempt { request_id, number };
@@ -209,7 +209,7 @@ mod tests {
     fn what_can_be_audited_is_committed_to_once_by_model_and_oldest_first() {
         let mut audits = Audits::default();
         for (number, model, profile) in
-            [(1, 7, "np1"), (2, 7, "np1"), (3, 8, "np1"), (4, 7, "free"), (5, 7, "np1")]
+            [(1, 7, "np1"), (2, 7, "np1-l1"), (3, 8, "np1"), (4, 7, "free"), (5, 7, "np1")]
         {
             audits.ended(&report(number, model, profile));
         }

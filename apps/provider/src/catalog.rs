@@ -98,13 +98,16 @@ impl Catalog {
         offers
     }
 
-    /// An engine for the model: the first with a free slot.
+    /// An engine for the model: the first with a free slot of those that are what the offer says, which the report names.
     pub(crate) fn engine<'a>(
         &self,
         model: ModelId,
         engines: &'a [SharedEngine],
     ) -> Option<&'a SharedEngine> {
-        let running = self.models.iter().filter(|offered| offered.offer.model == model);
+        let version = &self.offer(model)?.engine_version;
+        let is_offered =
+            |offer: &ModelOffer| offer.model == model && offer.engine_version == *version;
+        let running = self.models.iter().filter(|offered| is_offered(&offered.offer));
         running.filter_map(|offered| engines.get(offered.engine)).find(|engine| {
             let load = engine.load();
             load.active < load.slots
@@ -120,7 +123,7 @@ fn describe(engine: &SharedEngine, model: EngineModel, pricing: &Pricing) -> Mod
         alias,
         context_tokens,
         engine: engine.kind(),
-        engine_version: engine.version(),
+        engine_version: engine.version_of(id),
         abilities,
     }
 }

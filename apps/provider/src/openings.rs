@@ -1,4 +1,4 @@
-//! What auditors may ask for: the openings of answers that can be replayed, kept in a journal of their own for a while.
+//! What auditors may ask for: the openings of answers in a profile, kept in a journal of their own for a while.
 //!
 //! They hold prompts and answers, so they are kept no longer than they can be asked for, and nothing of them is logged.
 //! An answer of which nothing is kept any more cannot be audited, which is the provider's fault; one that could

@@ -249,8 +249,8 @@ async fn try_admit(shared: &Shared, open: Open) -> Result<Admitted<'_>, Refusal>
     let (order, request, salt) = (signed_order.value.clone(), open.request, open.salt);
     let seed = profile::seed(&profile::NO_BEACON, &salt, &shared.operator, &order.request_id);
     let engine_version = engine_version.unwrap_or_default();
-    let profile = profile_of(&request, seed, &engine_version);
-    let disclosing = (profile == profile::NAME).then(|| Disclosing {
+    let profile = profile_of(&request, seed, open.discloses, &engine_version);
+    let disclosing = profile::is_audited(profile).then(|| Disclosing {
         order: signed_order,
         salt,
         request: request.clone(),

@@ -31,6 +31,7 @@ use types::{
     sign::Signed,
     vector::Vectors,
 };
+use verify::profile;
 use wire::serve::{Order, Refusal};
 
 use crate::record::Record;
@@ -210,6 +211,8 @@ pub(crate) struct Session {
     queue: VecDeque<TokenPiece>,
     transcript: Transcript,
     before_delta: Option<Point>,
+    /// Tokens that the engine says it made, without one that ended the answer.
+    engine_made: Option<u32>,
     /// The prompt's length as the engine told it, and whether the peer knows.
     prompt_told: Option<u32>,
     prompt_news: bool,
@@ -240,6 +243,7 @@ impl Session {
             queue: VecDeque::new(),
             transcript: Transcript::of(opening.profile),
             before_delta: None,
+            engine_made: None,
             prompt_told: None,
             prompt_news: false,
             prompt_paid: opening.prompt_tokens_estimate,
@@ -274,9 +278,13 @@ impl Session {
         self.transcript.delivered()
     }
 
-    /// What an auditor may ask for of what was delivered: its bytes and the leaves. `None`: the answer is in no profile.
+    /// What an auditor may ask for of what was delivered: its bytes and the leaves. `None`: the answer is in no profile; or it
+    /// can only be compared, and the engine has made more than was delivered. Servers that cut white space
+    /// off a chat's JSON do so without a word, and whoever ran the model over the rest would accuse us.
     pub(crate) fn disclosed(&self) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
-        self.transcript.disclosed()
+        let is_compared = self.opening.profile == profile::L1_NAME;
+        let is_whole = !is_compared || self.engine_made.is_none_or(|made| made <= self.delivered());
+        is_whole.then(|| self.transcript.disclosed())?
     }
 
     /// When the next [`Input::Tick`] is due.
@@ -414,6 +422,8 @@ impl Session {
                 EngineEvent::Token(piece) => self.token(now, piece, effects),
                 EngineEvent::Done { finish, usage } => {
                     self.note_prompt(usage.prompt_tokens);
+                    let last = u32::from(finish == FinishReason::Stop);
+                    self.engine_made = usage.completion_tokens.map(|it| it.saturating_sub(last));
                     self.engine_ended(finish);
                 }
                 EngineEvent::Failed { reason: _ } => self.engine_ended(FinishReason::Failed),

@@ -25,7 +25,7 @@ pub struct ServiceReport {
     pub provider: Address,
     pub model: ModelId,
     pub engine_version: String,
-    /// How tokens were drawn: the name of a profile, or [`FREE_PROFILE`].
+    /// How tokens were drawn, and so what can be audited: `np1`, `np1-l1` or [`FREE_PROFILE`] (`docs/spec/verification.md`).
     pub profile: String,
     pub seed: Option<u64>,
     pub prompt_hash: Hash32,

@@ -1,7 +1,7 @@
 //! What was delivered, in the form that a receipt's `transcript_root` digests: both sides write it, token by token.
 //!
-//! Of a response in profile NP-1 these are the leaves of a [`Transcript`], so that a provider has committed to all it
-//! reported. Of any other it is one leaf per token, [`TokenPiece::transcript_leaf`].
+//! Of a response in profile NP-1, or that is audited by its log-probabilities, these are the leaves of a [`Transcript`], so
+//! that a provider has committed to all it reported. Of any other it is one leaf per token, [`TokenPiece::transcript_leaf`].
 
 use types::{
     Hash32,
@@ -10,7 +10,11 @@ use types::{
 };
 
 use crate::{
-    engines::Drawing, leaf::LeafToken, logits::CANDIDATES_MAX, profile, transcript::Transcript,
+    engines::Drawing,
+    leaf::LeafToken,
+    logits::CANDIDATES_MAX,
+    profile::{self, Drafting, Standing, standing},
+    transcript::Transcript,
 };
 
 /// See the module.
@@ -24,7 +28,7 @@ impl Delivered {
     /// Nothing yet, of a response whose report names this profile.
     pub fn of(profile: &str) -> Delivered {
         match profile {
-            profile::NAME => Delivered::Leaves(Transcript::default()),
+            name if profile::is_audited(name) => Delivered::Leaves(Transcript::default()),
             _ => Delivered::Tokens(Vec::new()),
         }
     }
@@ -64,21 +68,48 @@ impl Delivered {
     }
 }
 
-/// The profile that the report of an answer to `request` names: NP-1 if its seed is the derived one, nothing was
-/// begun before, all candidates are to be reported, and the engine tells ids. Otherwise it is none.
-pub fn profile_of(request: &InferenceRequest, seed: u32, engine_version: &str) -> &'static str {
-    let tells_ids = Drawing::of(engine_version).is_some_and(|drawing| drawing.tells_ids);
+/// The profile that the report of an answer to `request` names, if its client lets it be disclosed and the engine tells ids
+/// and is asked for all candidates: NP-1 if every setting is said as the profile has it and answers of such an engine were
+/// drawn again; audited by log-probabilities if these can be compared; otherwise none.
+///
+/// None too where the answer or its prompt has what a verifier cannot read as the engine does: the rest of an answer that was
+/// begun elsewhere, calls of tools.
+pub fn profile_of(
+    request: &InferenceRequest,
+    seed: u32,
+    discloses: bool,
+    engine_version: &str,
+) -> &'static str {
     let is_reported = request.logprobs.is_some_and(|count| usize::from(count) >= CANDIDATES_MAX);
-    let is_derived = request.sampling.seed == Some(seed.into());
-    let is_np1 = tells_ids && is_reported && is_derived && request.begun.is_none();
-    if is_np1 { profile::NAME } else { profile::NO_NAME }
+    let is_readable = request.begun.is_none() && !request.prompt.has_calls();
+    let drawing = Drawing::of(engine_version).filter(|drawing| drawing.tells_ids);
+    let Some(drawing) = drawing.filter(|_| discloses && is_reported && is_readable) else {
+        return profile::NO_NAME;
+    };
+    match standing(request, seed, Drafting::None) {
+        Standing::Replayable(profile)
+            if drawing.is_proven && request.sampling == profile.sampling() =>
+        {
+            profile::NAME
+        }
+        Standing::Replayable(_) => profile::L1_NAME,
+        Standing::Unreplayable(reasons) if reasons.iter().any(|it| it.hides_logprobs()) => {
+            profile::NO_NAME
+        }
+        Standing::Unreplayable(_) => profile::L1_NAME,
+        Standing::Unscorable => profile::NO_NAME,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use types::inference::{Alternative, Begun, Prompt, Sampling};
+    use types::{
+        inference::{Alternative, AnswerForm, Begun, ChatMessage, Prompt, Role},
+        tools::{ToolChoice, Tools},
+    };
 
     use super::*;
+    use crate::profile::Profile;
 
     fn piece(id: u32) -> TokenPiece {
         let alternative =
@@ -93,7 +124,7 @@ mod tests {
 
     #[test]
     fn what_is_taken_back_leaves_no_trace() {
-        for profile in [profile::NAME, profile::NO_NAME] {
+        for profile in [profile::NAME, profile::L1_NAME, profile::NO_NAME] {
             let mut all = Delivered::of(profile);
             let mut roots = vec![all.clone()];
             for id in 0..70 {
@@ -108,23 +139,64 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_profile_needs_everything() {
-        let request = InferenceRequest {
-            sampling: Sampling { seed: Some(7), ..Sampling::default() },
+    fn request() -> InferenceRequest {
+        let profile =
+            Profile { temperature_micros: 800_000, top_k: 20, top_p_micros: 900_000, seed: 7 };
+        InferenceRequest {
+            sampling: profile.sampling(),
             logprobs: Some(20),
             ..InferenceRequest::of(Prompt::Text("x".into()))
-        };
+        }
+    }
+
+    fn check(request: &InferenceRequest, version: &str, expected: &str) {
+        assert_eq!(profile_of(request, 7, true, version), expected, "{version} {request:?}");
+        assert_eq!(profile_of(request, 7, false, version), profile::NO_NAME, "{version}");
+    }
+
+    #[test]
+    fn a_profile_needs_everything() {
+        let llama = "llama.cpp b1";
+        check(&request(), llama, profile::NAME);
+        check(&request(), "ollama 0.30.0", profile::NO_NAME);
+        // Nobody has drawn answers of a real one again yet.
+        check(&request(), "ollama 0.30.0 ids", profile::L1_NAME);
+        let few = InferenceRequest { logprobs: Some(19), ..request() };
+        check(&few, llama, profile::NO_NAME);
         let begun = Begun { text: "y".into(), ids: Vec::new() };
-        let check = |request: &InferenceRequest, seed, version, expected| {
-            assert_eq!(profile_of(request, seed, version), expected, "{version}");
+        let rest = InferenceRequest { begun: Some(begun), ..request() };
+        check(&rest, llama, profile::NO_NAME);
+        let call = ChatMessage {
+            call_id: Some("c1".into()),
+            ..ChatMessage::text(Role::Tool, "42".into())
         };
-        check(&request, 7, "llama.cpp b1", profile::NAME);
-        check(&request, 8, "llama.cpp b1", profile::NO_NAME);
-        check(&request, 7, "ollama 0.30.0", profile::NO_NAME);
-        let few = InferenceRequest { logprobs: Some(19), ..request.clone() };
-        check(&few, 7, "llama.cpp b1", profile::NO_NAME);
-        let rest = InferenceRequest { begun: Some(begun), ..request };
-        check(&rest, 7, "llama.cpp b1", profile::NO_NAME);
+        let called = InferenceRequest { prompt: Prompt::Chat(vec![call]), ..request() };
+        check(&called, llama, profile::NO_NAME);
+    }
+
+    #[test]
+    fn what_cannot_be_drawn_again_is_audited_by_its_log_probabilities() {
+        let changed = |change: fn(&mut InferenceRequest)| {
+            let mut request = request();
+            change(&mut request);
+            request
+        };
+        let changes: [fn(&mut InferenceRequest); 7] = [
+            |it| it.sampling.seed = Some(8),
+            |it| it.sampling.top_k = Some(40),
+            |it| it.sampling.min_p_micros = Some(50_000),
+            |it| it.sampling.presence_penalty_micros = Some(1),
+            |it| it.form = Some(AnswerForm::Json),
+            // What is not said, the engine decides.
+            |it| it.sampling.top_k = None,
+            |it| it.sampling.seed = None,
+        ];
+        for change in changes {
+            check(&changed(change), "embedded candle 0.11.1", profile::L1_NAME);
+        }
+        let tools = changed(|it| {
+            it.tools = Some(Tools { list: Vec::new(), choice: ToolChoice::Auto, parallel: true });
+        });
+        check(&tools, "llama.cpp b1", profile::NO_NAME);
     }
 }

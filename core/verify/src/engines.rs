@@ -5,6 +5,8 @@ use crate::draw::{OneCandidate, Sampler};
 /// Ollama reports candidates from the first on, and runs llama.cpp's server from the second.
 const OLLAMA_REPORTS: [u32; 3] = [0, 12, 11];
 const OLLAMA_RUNS_LLAMA: [u32; 3] = [0, 30, 0];
+/// Ends the version where a provider finds the ids of Ollama's tokens by their bytes.
+const IDS_FOUND: &str = " ids";
 
 /// How an engine draws, and what it tells of that.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,7 +51,7 @@ impl Drawing {
                 let drawing = Drawing {
                     samplers,
                     is_proven: false,
-                    tells_ids: false,
+                    tells_ids: rest.ends_with(IDS_FOUND),
                     draws_text_only: false,
                 };
                 (version >= OLLAMA_REPORTS).then_some(drawing)
@@ -80,6 +82,9 @@ mod tests {
         assert_eq!(known("ollama 0.12.10"), 0);
         assert_eq!(known("ollama 0.12.11-rc1"), 3);
         assert_eq!(known("ollama 0.30.0"), 2);
+        assert_eq!(known("ollama 0.30.0 ids"), 2);
+        let tells_ids = |version| Drawing::of(version).is_some_and(|drawing| drawing.tells_ids);
+        assert!(tells_ids("ollama 0.30.0 ids") && !tells_ids("ollama 0.30.0"));
         assert_eq!(known("ollama nonsense"), 0);
         assert_eq!(known(""), 0);
     }

@@ -14,6 +14,9 @@ use crate::{draw::Settings, logits::CANDIDATES_MAX};
 
 /// The name of the profile on a service report.
 pub const NAME: &str = "np1";
+/// Its name where only log-probabilities are audited ([`crate::l1`]): something else than the profile decides what is drawn,
+/// or no answer of such an engine was drawn again yet.
+pub const L1_NAME: &str = "np1-l1";
 /// The name of no profile: tokens are drawn as the client or the engine likes.
 pub const NO_NAME: &str = types::receipt::FREE_PROFILE;
 /// What it sets where a client says nothing: Ollama's defaults, in millionths.
@@ -21,6 +24,11 @@ pub const TEMPERATURE_MICROS_DEFAULT: u32 = 800_000;
 pub const TOP_P_MICROS_DEFAULT: u32 = 900_000;
 /// `top_k` is at most this: then all that is drawn from can be reported.
 pub const TOP_K_MAX: u8 = CANDIDATES_MAX as u8;
+
+/// Whether answers whose report names this profile have leaves, are kept, committed to and audited.
+pub fn is_audited(name: &str) -> bool {
+    matches!(name, NAME | L1_NAME)
+}
 
 /// Servers read a seed as a signed or an unsigned number of 32 bits, and the highest as "a random one": these bits mean
 /// the same to all.
@@ -48,6 +56,21 @@ impl Profile {
             temperature: unit(self.temperature_micros),
             top_k: usize::from(self.top_k),
             top_p: unit(self.top_p_micros),
+        }
+    }
+
+    /// What a request says: all that decides, so that no default of an engine does.
+    pub fn sampling(&self) -> Sampling {
+        let Profile { temperature_micros, top_k, top_p_micros, seed } = *self;
+        Sampling {
+            temperature_micros: Some(temperature_micros),
+            top_p_micros: Some(top_p_micros),
+            seed: Some(seed.into()),
+            presence_penalty_micros: Some(0),
+            frequency_penalty_micros: Some(0),
+            top_k: Some(top_k.into()),
+            min_p_micros: Some(0),
+            repeat_penalty_micros: Some(MILLION),
         }
     }
 }
@@ -82,6 +105,22 @@ pub enum Reason {
     Draft,
 }
 
+impl Reason {
+    /// Whether it keeps the log-probabilities from being compared too.
+    pub fn hides_logprobs(self) -> bool {
+        match self {
+            // They are in the prompt as the engine's template writes them, which a verifier's does not; calls have no ids.
+            Reason::Tools => true,
+            // Of tokens that a draft proposed nothing is reported.
+            Reason::Draft => true,
+            // What is reported is from before all of these.
+            Reason::ClientSeed | Reason::Penalty | Reason::TopK | Reason::MinP | Reason::Form => {
+                false
+            }
+        }
+    }
+}
+
 /// What is known of the engine beside its sampler.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Drafting {
@@ -90,7 +129,7 @@ pub enum Drafting {
     Some,
 }
 
-/// How a request stands to the profile; `seed` is what [`seed`] gives.
+/// How a request stands to the profile; `seed` is what [`seed`] gives. A request that names it is of one who chose none.
 pub fn standing(request: &InferenceRequest, seed: u32, drafting: Drafting) -> Standing {
     if request.prompt.vectors().is_some() {
         return Standing::Unscorable;
@@ -114,7 +153,10 @@ pub fn standing(request: &InferenceRequest, seed: u32, drafting: Drafting) -> St
         || repeat_penalty_micros.unwrap_or(MILLION) != MILLION;
     let reasons = [
         // At temperature 0 a seed decides nothing.
-        (client_seed.is_some() && temperature_micros != 0, Reason::ClientSeed),
+        (
+            client_seed.is_some_and(|it| it != seed.into()) && temperature_micros != 0,
+            Reason::ClientSeed,
+        ),
         (penalised, Reason::Penalty),
         (top_k.is_none(), Reason::TopK),
         (min_p_micros.unwrap_or(0) != 0, Reason::MinP),

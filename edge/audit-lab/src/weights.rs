@@ -236,6 +236,14 @@ fn metadata(size: Size) -> Vec<(String, Value)> {
     let rest = [
         ("llama.attention.layer_norm_rms_epsilon", Value::F32(NORM_EPSILON)),
         ("llama.rope.freq_base", Value::F32(ROPE_BASE)),
+        // The embedded engine's for a file without one; llama.cpp has another.
+        (
+            "tokenizer.chat_template",
+            text(
+                "{% for message in messages %}{{ message.role | capitalize }}: \
+                 {{ message.content }}\n{% endfor %}Assistant:",
+            ),
+        ),
         ("tokenizer.ggml.model", text("llama")),
         ("tokenizer.ggml.tokens", Value::Array(names.iter().map(|name| text(name)).collect())),
         ("tokenizer.ggml.scores", Value::Array(scores)),

@@ -13,6 +13,7 @@ mod sample;
 mod spm;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod tokenizer;
 
 use std::{
@@ -39,7 +40,6 @@ use types::{
     offer::EngineKind,
 };
 
-pub(crate) use self::tokenizer::END_TEXTS;
 use self::{
     chat::ChatTemplate,
     compute::{Slot, Weights},
@@ -47,6 +47,7 @@ use self::{
     run::{Outlet, Run, RunError},
     tokenizer::Tokenizer,
 };
+pub(crate) use self::{texts::Texts, tokenizer::END_TEXTS};
 #[cfg(feature = "llama")]
 use crate::llama;
 use crate::{

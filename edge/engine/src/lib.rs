@@ -54,6 +54,12 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     /// Name and version, e.g. `ollama 0.12.11`. At most 96 bytes.
     fn version(&self) -> String;
 
+    /// The same as it is said of one of its models: with what it tells of that one alone.
+    fn version_of(&self, model: ModelId) -> String {
+        let _ = model;
+        self.version()
+    }
+
     /// The models it can run now.
     async fn models(&self) -> Result<Vec<EngineModel>, EngineError>;
 

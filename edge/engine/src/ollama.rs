@@ -2,9 +2,15 @@
 //!
 //! What Ollama does silently unless told otherwise is told otherwise: the context is always set,
 //! prompts are never cut and answers always end. What a version cannot be told is refused.
+//!
+//! Ollama tells no token ids. With its folder of models ([`OllamaOptions::models`]) they are found by their bytes, and answers
+//! can be audited.
+
+mod file;
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU32, atomic::Ordering},
     time::Duration,
 };
@@ -31,6 +37,7 @@ use wire::upstream::ollama::{
     Version,
 };
 
+use self::file::{ModelFile, Reading};
 use crate::{
     Engine, EngineError, EngineModel, Generation, Load, bounded_name,
     lines::Lines,
@@ -44,6 +51,8 @@ const NEVER_CUTS: [u32; 3] = [0, 12, 6];
 const HAS_LOGPROBS: [u32; 3] = [0, 12, 11];
 /// The first version that is told of how many dimensions vectors are to be.
 const HAS_DIMENSIONS: [u32; 3] = [0, 11, 11];
+/// What its version ends with where ids are told (`verify::engines`).
+const OLLAMA_IDS: &str = " ids";
 /// Descriptions of models asked for at once.
 const SHOWS_AT_ONCE: usize = 4;
 
@@ -56,13 +65,24 @@ pub struct OllamaOptions {
     pub context_tokens_max: u32,
     /// Requests that it runs at once, which the server does not tell (`OLLAMA_NUM_PARALLEL`).
     pub slots: u32,
+    /// Its folder of models, with `blobs` in it. A model whose file there has a chat template is known by the file, like the
+    /// same file in other engines: its chats are rendered by that template and sent as they stand, and its tokens get ids.
+    pub models: Option<PathBuf>,
 }
 
 impl OllamaOptions {
     /// 8192 tokens of context, 1 slot: what the server does unless it was set up otherwise.
     pub fn at(base_url: &str) -> OllamaOptions {
-        OllamaOptions { base_url: base_url.to_owned(), context_tokens_max: 8_192, slots: 1 }
+        let base_url = base_url.to_owned();
+        OllamaOptions { base_url, context_tokens_max: 8_192, slots: 1, models: None }
     }
+}
+
+/// A model, and its file if that can be read here.
+#[derive(Clone, Debug)]
+struct Described {
+    model: EngineModel,
+    file: Option<Arc<ModelFile>>,
 }
 
 /// Runs the models of an Ollama server.
@@ -74,7 +94,7 @@ pub struct OllamaEngine {
     version: String,
     numbers: [u32; 3],
     /// By manifest digest, which changes with the model: each is described once.
-    described: Mutex<HashMap<String, EngineModel>>,
+    described: Mutex<HashMap<String, Described>>,
     active: Arc<AtomicU32>,
 }
 
@@ -103,28 +123,52 @@ impl OllamaEngine {
         })
     }
 
-    async fn describe(&self, tagged: TaggedModel) -> Result<Option<EngineModel>, EngineError> {
+    async fn describe(&self, tagged: TaggedModel) -> Result<Option<Described>, EngineError> {
         if tagged.remote_host.is_some() {
             return Ok(None);
         }
         let known = self.lock().get(&tagged.digest).cloned();
-        if let Some(known) = known.filter(|known| known.alias == bounded_name(&tagged.name)) {
+        if let Some(known) = known.filter(|known| known.model.alias == bounded_name(&tagged.name)) {
             return Ok(Some(known));
         }
         let request = self.client.post(format!("{}/api/show", self.base));
         let request = request.json(&ShowRequest { model: &tagged.name });
         let show: Show = remote::ask(&self.base, request, QUESTION_TIMEOUT).await?;
-        let abilities = abilities(&show.capabilities, self.numbers);
-        let describe =
-            |abilities| model(&tagged, &show, self.options.context_tokens_max, abilities);
-        Ok(abilities.map(describe))
+        let Some(abilities) = abilities(&show.capabilities, self.numbers) else { return Ok(None) };
+        let mut model = model(&tagged, &show, self.options.context_tokens_max, abilities);
+        let file = match abilities.completions && abilities.logprobs && model.weights_known {
+            true => self.file(model.weights).await,
+            false => None,
+        };
+        if let Some(file) = &file {
+            model.id = ModelId::of(&model.weights, &file.texts.template_digest());
+        }
+        Ok(Some(Described { model, file }))
+    }
+
+    /// The file of these weights. What cannot be read is served as if there were no folder.
+    async fn file(&self, weights: Hash32) -> Option<Arc<ModelFile>> {
+        let folder = self.options.models.clone()?;
+        let found = tokio::task::spawn_blocking(move || ModelFile::find(&folder, &weights));
+        match found.await {
+            Ok(Ok(file)) => Some(Arc::new(file)),
+            Ok(Err(error)) => {
+                tracing::info!(%error, "ollama.model is served without ids");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    fn found(&self, model: ModelId) -> Option<Described> {
+        self.lock().values().find(|described| described.model.id == model).cloned()
     }
 
     fn has_logprobs(&self) -> bool {
         self.numbers >= HAS_LOGPROBS
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, EngineModel>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Described>> {
         self.described.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -152,9 +196,14 @@ impl OllamaEngine {
         &self,
         model: &EngineModel,
         request: &InferenceRequest,
+        raw: Option<&str>,
     ) -> Result<RequestBuilder, EngineError> {
         let common = common(model, request)?;
         let model = model.alias.as_str();
+        if let Some(prompt) = raw {
+            let body = GenerateRequest { model, prompt, raw: true, common };
+            return Ok(self.client.post(format!("{}/api/generate", self.base)).json(&body));
+        }
         Ok(match &request.prompt {
             Prompt::Chat(messages) => {
                 let mut sent = chat(messages)?;
@@ -198,6 +247,13 @@ impl Engine for OllamaEngine {
         self.version.clone()
     }
 
+    fn version_of(&self, model: ModelId) -> String {
+        match self.found(model).and_then(|described| described.file) {
+            Some(_) => bounded_name(&format!("{}{OLLAMA_IDS}", self.version)),
+            None => self.version.clone(),
+        }
+    }
+
     /// The models that are stored at the server and run there, at most as many as an offer holds.
     async fn models(&self) -> Result<Vec<EngineModel>, EngineError> {
         let request = self.client.get(format!("{}/api/tags", self.base));
@@ -211,7 +267,7 @@ impl Engine for OllamaEngine {
         let models = models.into_iter().collect::<Result<Vec<_>, _>>()?;
         let described = digests.into_iter().zip(&models);
         *self.lock() = described.filter_map(|(d, model)| Some((d, model.clone()?))).collect();
-        Ok(models.into_iter().flatten().collect())
+        Ok(models.into_iter().flatten().map(|described| described.model).collect())
     }
 
     async fn generate(
@@ -220,10 +276,14 @@ impl Engine for OllamaEngine {
         request: InferenceRequest,
         cancel: CancellationToken,
     ) -> Result<Generation, EngineError> {
-        let found = self.lock().values().find(|described| described.id == model).cloned();
-        let found = found.ok_or(EngineError::UnknownModel { model })?;
-        self.check(&found, &request)?;
-        let sent = self.request(&found, &request)?;
+        let found = self.found(model).ok_or(EngineError::UnknownModel { model })?;
+        let Described { model, file } = found;
+        self.check(&model, &request)?;
+        let raw = match &file {
+            Some(file) => file.prompt(&request)?,
+            None => None,
+        };
+        let sent = self.request(&model, &request, raw.as_deref())?;
         if let Prompt::Inputs(inputs) = &request.prompt {
             let made = |answer: Embeddings| {
                 Some(Made {
@@ -233,9 +293,18 @@ impl Engine for OllamaEngine {
             };
             return vectors::ask(&self.base, sent, inputs, cancel, &self.active, made).await;
         }
+        let reading = match (file, raw) {
+            (Some(file), Some(prompt)) if request.logprobs.is_some() => {
+                // A prompt of megabytes takes a while to tokenize.
+                let reading = tokio::task::spawn_blocking(move || file.reading(&prompt));
+                reading.await.ok()
+            }
+            _ => None,
+        };
         let decode = OllamaStream {
             lines: Lines::default(),
             logprobs: request.logprobs,
+            reading,
             calls_left: match &request.tools {
                 Some(tools) if !tools.parallel => 1,
                 _ => limits::TOOL_CALLS_MAX,
@@ -369,6 +438,8 @@ fn common<'a>(
 struct OllamaStream {
     lines: Lines,
     logprobs: Option<u8>,
+    /// If ids can be told.
+    reading: Option<Reading>,
     /// It cannot be told to make only one; the others are left out.
     calls_left: usize,
 }
@@ -428,6 +499,9 @@ impl OllamaStream {
                 _ => FinishReason::Stop,
             };
             parts.push(Part::Finish(finish));
+            if let (Some(reading), Some(tokens)) = (&self.reading, chunk.prompt_eval_count) {
+                reading.prompt_had(tokens);
+            }
             let (prompt_tokens, completion_tokens) = (chunk.prompt_eval_count, chunk.eval_count);
             parts.push(Part::Usage { prompt_tokens, completion_tokens });
             parts.push(Part::End);
@@ -435,31 +509,41 @@ impl OllamaStream {
         Ok(())
     }
 
-    /// A piece per token where the tokens are the text, else the text as it came. Never with ids,
-    /// which Ollama does not tell.
-    fn pieces(&self, text: &[u8], logprobs: &[Logprob]) -> Vec<TokenPiece> {
-        let bytes = |logprob: &Logprob| match &logprob.bytes {
-            Some(bytes) => bytes.clone(),
-            None => logprob.token.clone().into_bytes(),
-        };
-        let tokens: Vec<Vec<u8>> = logprobs.iter().map(bytes).collect();
-        let Some(count) = self.logprobs.filter(|_| tokens.concat() == text) else {
+    /// A piece per token where the tokens are the text, else the text as it came. With ids if they are known of the text so
+    /// far.
+    fn pieces(&mut self, text: &[u8], logprobs: &[Logprob]) -> Vec<TokenPiece> {
+        let said: Vec<&[u8]> = logprobs.iter().map(Logprob::bytes).collect();
+        let Some(count) = self.logprobs.filter(|_| said.concat() == text) else {
+            if let Some(reading) = &mut self.reading {
+                reading.lose();
+            }
             return chunk_pieces(text).collect();
         };
-        let alternative = |logprob: &Logprob| Alternative {
-            id: None,
-            bytes: bytes(logprob),
+        let pieces = logprobs.iter().map(|logprob| self.piece(logprob, count.into()));
+        let pieces: Vec<TokenPiece> = pieces.collect();
+        let is_piece = |it: &TokenPiece| (1..=limits::TOKEN_BYTES_MAX).contains(&it.bytes.len());
+        pieces.into_iter().filter(is_piece).collect()
+    }
+
+    fn piece(&mut self, logprob: &Logprob, alternatives: usize) -> TokenPiece {
+        let told = logprob.top_logprobs.get(..alternatives).unwrap_or(&logprob.top_logprobs);
+        let id = self.reading.as_mut().and_then(|reading| reading.token(logprob.bytes()));
+        let ids = match &self.reading {
+            Some(reading) => reading.alternatives(told),
+            None => vec![None; told.len()],
+        };
+        let alternative = |(logprob, id): (&Logprob, Option<u32>)| Alternative {
+            id,
+            bytes: logprob.bytes().to_vec(),
             logprob_micros: remote::to_micros(logprob.logprob),
         };
-        let piece = |(logprob, bytes): (&Logprob, Vec<u8>)| TokenPiece {
+        TokenPiece {
             span: Span::Text,
-            id: None,
-            bytes,
+            id,
+            bytes: logprob.bytes().to_vec(),
             logprob_micros: Some(remote::to_micros(logprob.logprob)),
-            alternatives: logprob.top_logprobs.iter().take(count.into()).map(alternative).collect(),
-        };
-        let pieces = logprobs.iter().zip(tokens).map(piece);
-        pieces.filter(|piece| (1..=limits::TOKEN_BYTES_MAX).contains(&piece.bytes.len())).collect()
+            alternatives: told.iter().zip(ids).map(alternative).collect(),
+        }
     }
 }
 

@@ -225,11 +225,18 @@ pub(crate) fn to_provider_seeds() -> Vec<Vec<u8>> {
         order: order.clone(),
         salt,
         request: InferenceRequest::of(inputs()),
+        discloses: false,
         voucher: voucher(),
     };
     let acknowledgement = signed(statements::acknowledgement(5, None), PAYER);
     let mut seeds = framed(&[
-        ToProvider::Open(Box::new(Open { order, salt, request, voucher: voucher() })),
+        ToProvider::Open(Box::new(Open {
+            order,
+            salt,
+            request,
+            discloses: true,
+            voucher: voucher(),
+        })),
         ToProvider::Open(Box::new(embed)),
         ToProvider::Voucher(voucher()),
         ToProvider::Cancel,

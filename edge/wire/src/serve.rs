@@ -1,4 +1,4 @@
-//! The serving protocol between gateway and provider, version 2 (`docs/spec/serving.md`).
+//! The serving protocol between gateway and provider, version 3 (`docs/spec/serving.md`).
 //!
 //! A provider dials a gateway, so that it needs no open port. The first stream, opened by the
 //! provider, is the control stream: [`ToGatewayControl`] one way, [`ToProviderControl`] the other.
@@ -35,7 +35,7 @@ pub use opening::{OPENING_BYTES_MAX, Opening, OpeningError};
 pub use tally::{PassedFor, Tally};
 
 /// Names the protocol and its version when a connection is made.
-pub const ALPN: &[u8] = b"peerwatt/serve/2";
+pub const ALPN: &[u8] = b"peerwatt/serve/3";
 /// Bytes of a control frame: an offer of 64 models with their names.
 pub const CONTROL_FRAME_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a frame from gateway to provider: a prompt.
@@ -123,6 +123,9 @@ pub struct Open {
     /// Salts the digests of the order.
     pub salt: [u8; 16],
     pub request: InferenceRequest,
+    /// Whether the client lets the answer be kept and disclosed to auditors: with it both sides know what profile the report
+    /// names (`verify::delivered::profile_of`).
+    pub discloses: bool,
     /// Covers the estimated prompt and the first window.
     pub voucher: Signed<Voucher>,
 }

@@ -39,7 +39,7 @@ fn opened() -> Opened {
         model: ModelId([1; 32]),
         engine_version: "embedded candle 0.11.1".to_owned(),
         drawing: Drawing::of("embedded candle 0.11.1").unwrap(),
-        profile: Profile { temperature_micros: 1, top_k: 1, top_p_micros: 1, seed: 1 },
+        profile: Some(Profile { temperature_micros: 1, top_k: 1, top_p_micros: 1, seed: 1 }),
         prompt: Prompt::Text(String::new()),
         text: Vec::new(),
         tokens: Vec::new(),
@@ -134,6 +134,7 @@ fn who_opens_less_than_was_chosen_does_not_pass() {
     let judged = |outcome| Judged {
         outcome,
         tokens: 1,
+        l1_only: 0,
         replay: Counted { matched: 0, excused: 0, unexplained: 0, unreported: 0 },
         finding: "clean",
         ln_e: None,

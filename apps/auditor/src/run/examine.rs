@@ -43,10 +43,20 @@ pub(super) async fn examine(
     };
     let (l1, l2) = judged.as_ref().map_or((None, None), |it| (it.l1, it.l2));
     let trace = judged.as_ref().map(|it| it.trace.clone()).unwrap_or_default();
+    let l1_only = judged.as_ref().map_or(0, |it| it.l1_only);
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let verdict = verdict(judged, whole);
     let (opened, scored) = (count(opened.len()), count(scored.len()));
-    Ok(Report { chosen, opened, scored, l1, l2, trace, ..blank(shared, commitment, verdict)? })
+    Ok(Report {
+        chosen,
+        opened,
+        scored,
+        l1_only,
+        l1,
+        l2,
+        trace,
+        ..blank(shared, commitment, verdict)?
+    })
 }
 
 /// As many of the first answers as may be scored, all drawn by engines of one kind.

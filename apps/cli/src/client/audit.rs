@@ -140,7 +140,7 @@ impl Judging {
             Err(error) => return Err(error).context("running the model over the answer"),
         };
         if let Some(path) = &self.svg {
-            let written = fs::write(path, picture::svg(&judged.trace));
+            let written = fs::write(path, picture::svg(&judged.trace, judged.l1_only));
             written.with_context(|| format!("writing the picture to {}", path.display()))?;
         }
         let first = answers().next().context("there is nothing to judge")?;
@@ -177,6 +177,10 @@ fn describe(answer: &Answer, judged: &Judged) -> String {
             replay.matched, replay.excused, replay.unexplained, replay.unreported, judged.finding
         ),
     ];
+    if judged.l1_only > 0 {
+        let what = "only its log-probabilities are compared: it cannot be drawn again";
+        lines.push(what.to_owned());
+    }
     lines.extend(judged.l1.as_ref().map(|it| level("log-probabilities beside ours", it)));
     lines.extend(judged.l2.as_ref().map(|it| level("draws from our own logits", it)));
     lines.extend(judged.identified.map(|it| {
@@ -296,7 +300,7 @@ fn show(common: &Common, args: &AuditShowArgs, output: Output) -> anyhow::Result
         )
     })?;
     if let Some(path) = &args.svg {
-        let written = fs::write(path, picture::svg(&report.trace));
+        let written = fs::write(path, picture::svg(&report.trace, report.l1_only));
         written.with_context(|| format!("writing the picture to {}", path.display()))?;
     }
     let evidence = report.verdict.evidence.as_ref();
@@ -312,6 +316,9 @@ fn show(common: &Common, args: &AuditShowArgs, output: Output) -> anyhow::Result
             evidence.map_or(0, |it| it.tokens)
         ),
     ];
+    if report.l1_only > 0 {
+        lines.push(format!("{} answers by log-probabilities alone", report.l1_only));
+    }
     lines.extend(report.l1.as_ref().map(|it| level("log-probabilities beside ours", it)));
     lines.extend(report.l2.as_ref().map(|it| level("draws from our own logits", it)));
     lines.extend(evidence.and_then(|it| it.identified).map(|it| {

@@ -54,7 +54,9 @@ pub(crate) async fn open(args: &EngineArgs, output: Output) -> anyhow::Result<Ve
         engines.push(Arc::new(DummyEngine::new(options)?));
     }
     if let Some(url) = &args.ollama_url {
-        engines.push(Arc::new(OllamaEngine::connect(OllamaOptions::at(url)).await?));
+        let models = args.ollama_models.clone();
+        let options = OllamaOptions { models, ..OllamaOptions::at(url) };
+        engines.push(Arc::new(OllamaEngine::connect(options).await?));
     }
     if let Some(url) = &args.engine_url {
         let mut options = OpenAiOptions::at(url);

@@ -127,17 +127,19 @@ impl Search<'_> {
         let mut ordered = bounded(request, &reserved.grant, draft.context_tokens);
         let (salt, id) = (&job.salt, &job.request_id);
         let derived = profile::seed(&profile::NO_BEACON, salt, &provider, id);
-        let seed = match job.needs.discloses {
+        let discloses = job.needs.discloses;
+        let seed = match discloses {
             true => derived,
             false => profile::undisclosed_seed(salt, &provider, id),
         };
         let offer = shared.directory.offer_of(&provider, job.model);
-        let plan = offer.as_ref().and_then(|offer| Plan::of(request, offer, seed));
+        let plan = offer.as_ref().and_then(|offer| Plan::of(request, offer, seed, discloses));
         if let Some(plan) = &plan {
             plan.apply(&mut ordered);
         }
-        let profile =
-            offer.map_or(NO_NAME, |offer| profile_of(&ordered, derived, &offer.engine_version));
+        let profile = offer.map_or(NO_NAME, |offer| {
+            profile_of(&ordered, derived, discloses, &offer.engine_version)
+        });
         draft.replay = plan.as_ref().map(Replaying::begin);
         let size = Size::of(request);
         let tokens_max = reserved.grant.tokens_max;
@@ -301,6 +303,7 @@ async fn order_from(
         order: Signed::new(order, &config.chain_id, &*config.payer),
         salt: job.salt,
         request,
+        discloses: job.needs.discloses,
         voucher: Signed::new(voucher, &config.chain_id, &*config.payer),
     }));
     let frame = frame::encode(&open).map_err(|error| NotOrdered::Books(error.to_string()))?;

@@ -389,7 +389,8 @@ impl Request {
             &order.provider,
             &order.request_id,
         );
-        let profile = verify::delivered::profile_of(&self.open.request, seed, version);
+        let profile =
+            verify::delivered::profile_of(&self.open.request, seed, self.open.discloses, version);
         let mut transcript = verify::delivered::Delivered::of(profile);
         self.sent.iter().for_each(|piece| transcript.push(piece));
         let charge = self.price().charge(PROMPT_TOKENS, delivered);

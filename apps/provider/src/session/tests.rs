@@ -181,6 +181,26 @@ fn play(session: &mut Session, inputs: Vec<(u64, Input)>) -> String {
     text
 }
 
+/// What was made and not told nobody could run again.
+#[test]
+fn an_answer_that_is_only_compared_is_kept_if_it_is_all_that_was_made() {
+    let check = |profile, made: Option<u32>, is_kept: bool| {
+        let opening = Opening { profile, ..opening(64, voucher(1, 64).value.total) };
+        let mut session = Session::open(opening, NOW);
+        let (finish, counted) = (FinishReason::Stop, CountMethod::TokenIds);
+        let usage = Usage { prompt_tokens: None, completion_tokens: made, counted };
+        let done = Input::Engine(vec![EngineEvent::Done { finish, usage }]);
+        play(&mut session, vec![(0, durable()), (5, started()), (1, tokens(3)), (1, done)]);
+        assert_eq!(session.disclosed().is_some(), is_kept, "{profile} {made:?}");
+    };
+    // With the token that ended it, without, and more.
+    for (made, is_kept) in [(Some(4), true), (Some(3), true), (Some(5), false), (None, true)] {
+        check("np1-l1", made, is_kept);
+        check("np1", made, true);
+        check("free", made, false);
+    }
+}
+
 #[test]
 fn a_request_is_accepted_streamed_reported_and_acknowledged() {
     check(

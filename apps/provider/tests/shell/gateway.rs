@@ -129,7 +129,7 @@ impl TestGateway {
         order.request_hash = request_hash(&ask.request, &salt);
         let voucher = self.voucher(order.lane, ask.sequence, ask.cover());
         let order = Signed::new(order, &chain_id(), &*self.payer);
-        Open { order, salt, request: ask.request.clone(), voucher }
+        Open { order, salt, request: ask.request.clone(), discloses: true, voucher }
     }
 
     /// Sends `ask` and waits for nothing.

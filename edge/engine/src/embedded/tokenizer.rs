@@ -197,6 +197,11 @@ impl Tokenizer {
         self.token(id).map_or(&[], |token| &token.bytes)
     }
 
+    /// Whether it is a single byte, for what no word has.
+    pub(super) fn is_byte(&self, id: u32) -> bool {
+        self.token(id).is_some_and(|token| token.kind == Kind::Byte)
+    }
+
     /// Tokens that deliver no text and end nothing.
     pub(super) fn silent(&self) -> impl Iterator<Item = u32> + '_ {
         let ids = (0u32..).take(self.tokens.len());

@@ -20,6 +20,8 @@ pub(super) struct OpenAiStream {
     logprobs: Option<u8>,
     /// Tokens that were told of, and whose text has not come yet.
     ahead: Vec<Logprob>,
+    /// A token came that has no bytes, so that it is not delivered: what comes after it cannot be run again by its ids.
+    is_lost: bool,
     /// The call that is being made.
     call: Option<Call>,
 }
@@ -49,7 +51,13 @@ impl Decode for OpenAiStream {
 
 impl OpenAiStream {
     pub(super) fn new(logprobs: Option<u8>) -> OpenAiStream {
-        OpenAiStream { events: Events::default(), logprobs, ahead: Vec::new(), call: None }
+        OpenAiStream {
+            events: Events::default(),
+            logprobs,
+            ahead: Vec::new(),
+            is_lost: false,
+            call: None,
+        }
     }
 
     fn event(&mut self, event: &[u8], parts: &mut Vec<Part>) -> Result<(), StreamError> {
@@ -137,8 +145,15 @@ impl OpenAiStream {
             self.ahead.clear();
             return chunk_pieces(&text).collect();
         }
-        let tokens = self.ahead.drain(..covering);
-        tokens.filter_map(|token| piece(&token, count)).collect()
+        let mut pieces = Vec::with_capacity(covering);
+        for token in self.ahead.drain(..covering) {
+            match piece(&token, count) {
+                Some(piece) if self.is_lost => pieces.push(TokenPiece { id: None, ..piece }),
+                Some(piece) => pieces.push(piece),
+                None => self.is_lost = true,
+            }
+        }
+        pieces
     }
 }
 
@@ -211,6 +226,8 @@ mod tests {
         // Text was held back and its tokens were not told.
         check(&[("one", &[(3, b"e")])], &[(None, b"one")]);
         check(&[("a", &[]), ("b", &[(2, b"b")])], &[(None, b"a"), (Some(2), b"b")]);
+        // One that is not delivered.
+        check(&[("ab", &[(1, b"a"), (2, b""), (3, b"b")])], &[(Some(1), b"a"), (None, b"b")]);
         // A character that was never completed.
         check(&[("\u{fffd}", &[(1, b"\xe2")])], &[(None, "\u{fffd}".as_bytes())]);
     }

@@ -269,6 +269,13 @@ pub struct Logprob {
     pub top_logprobs: Vec<Logprob>,
 }
 
+impl Logprob {
+    /// The token's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.as_deref().unwrap_or(self.token.as_bytes())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

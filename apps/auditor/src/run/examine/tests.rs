@@ -13,7 +13,7 @@ fn opened(version: &str, tokens: usize, prompt_bytes: usize) -> Opened {
         model: ModelId([1; 32]),
         engine_version: version.to_owned(),
         drawing: Drawing::of(version).unwrap(),
-        profile: Profile { temperature_micros: 1, top_k: 1, top_p_micros: 1, seed: 1 },
+        profile: Some(Profile { temperature_micros: 1, top_k: 1, top_p_micros: 1, seed: 1 }),
         prompt: Prompt::Text("x".repeat(prompt_bytes)),
         text: Vec::new(),
         tokens: (0..tokens).map(|_| LeafToken::new(1, &[(1, -1)]).unwrap()).collect(),
