@@ -260,14 +260,13 @@ async fn run(
         let mut alone = Audit::new(samplers, means);
         let (text, ending) = add(&mut [&mut audit, &mut alone], answer, reference).await?;
         let alone = alone.findings();
-        let mut replay = alone.replay;
-        if answer.profile.is_some() {
-            let untold = answer.tokens.len().saturating_sub(told(answer).len());
-            replay.unreported = replay.unreported.saturating_add(count(untold));
-        }
         let tokens = count(answer.tokens.len());
-        let report = Report::new(replay, answer.stated_tokens, tokens, text, ending);
+        let report = Report::new(alone.replay, answer.stated_tokens, tokens, text, ending);
         finding = finding.max(report.finding());
+        // Who keeps a token from being scored does not pass by the others.
+        if answer.profile.is_some() && told(answer).len() < answer.tokens.len() {
+            finding = finding.max(Finding::Audit);
+        }
         each.push(alone.ln_e());
     }
     Ok(Run { findings: audit.findings(), audit, each, finding })
@@ -278,6 +277,21 @@ async fn run(
 fn told(answer: &Answer) -> &[LeafToken] {
     let count = answer.tokens.iter().take_while(|token| token.id() != ID_UNTOLD).count();
     answer.tokens.get(..count).unwrap_or_default()
+}
+
+/// The tokens before the first one whose bytes are not the text at its place. A server may tell a character of several tokens as
+/// one, with the id of the last: the others are missing, and what comes after them cannot be run again.
+fn fitting<'a>(tokens: &'a [LeafToken], text: &[u8], vocabulary: &Vocabulary) -> &'a [LeafToken] {
+    let mut rest = text;
+    let fits = |token: &&LeafToken| {
+        // A token of another model is somebody else's question.
+        let Some(bytes) = vocabulary.bytes(token.id()) else { return true };
+        let (part, after) = rest.split_at(rest.len().min(bytes.len()));
+        rest = after;
+        bytes.starts_with(part)
+    };
+    let count = tokens.iter().take_while(fits).count();
+    tokens.get(..count).unwrap_or_default()
 }
 
 /// Runs one model over one answer alone.
@@ -303,7 +317,7 @@ async fn add(
     let mut tokens = engine.tokenize(model, &answer.prompt).await?;
     let from = tokens.len();
     let mut rest = &answer.text[..];
-    let told = told(answer);
+    let told = fitting(told(answer), &answer.text, &vocabulary);
     for token in told {
         let id = token.id();
         let bytes = vocabulary.bytes(id).ok_or(JudgeError::ForeignToken { id })?;
@@ -316,7 +330,9 @@ async fn add(
     }
     let is_whole = told.len() == answer.tokens.len();
     if !is_whole {
-        text.push_token(None);
+        // Of what does not fit the text is broken, of what was not told it is unknown.
+        let next = answer.tokens.get(told.len()).map(LeafToken::id);
+        text.push_token(next.and_then(|id| vocabulary.bytes(id)));
     }
     text.push_text(rest);
     // An answer that ended otherwise has all that a stop sequence held back.
@@ -485,10 +501,7 @@ mod tests {
             answer
         };
         let count = whole.tokens.len();
-        let last = judged(&engine, &[untold(count - 1)]).await;
-        assert_eq!((last.outcome, last.finding), (AuditOutcome::Pass, "clean"));
-        assert_eq!(last.tokens as usize, count - 1);
-        for at in [0, 1, count / 2] {
+        for at in [0, 1, count / 2, count - 1] {
             let judged = judged(&engine, &[untold(at)]).await;
             assert_eq!((judged.outcome, judged.finding), (AuditOutcome::Inconclusive, "audit"));
             assert_eq!((judged.tokens as usize, judged.replay.unexplained), (at, 0));

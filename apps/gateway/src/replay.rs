@@ -11,7 +11,7 @@ use verify::{
     engines::Drawing,
     l0::{Check, Counts, Ending, Finding, Replay, Report},
     logits::Candidates,
-    profile::{Drafting, Profile, Standing, standing},
+    profile::{Drafting, Profile, Standing, is_comparable, standing},
 };
 
 /// How a request is asked so that its answer can be checked.
@@ -51,7 +51,7 @@ impl Plan {
             Standing::Replayable(profile) => Way::Replayed(profile),
             Standing::Unreplayable(reasons) => {
                 let is_hidden = reasons.iter().any(|it| it.hides_logprobs());
-                let compares = discloses && drawing.tells_ids && !request.prompt.has_calls();
+                let compares = discloses && drawing.tells_ids && is_comparable(request);
                 (compares && !is_hidden).then_some(Way::Compared { seed })?
             }
             Standing::Unscorable => return None,

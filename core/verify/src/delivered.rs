@@ -70,10 +70,7 @@ impl Delivered {
 
 /// The profile that the report of an answer to `request` names, if its client lets it be disclosed and the engine tells ids
 /// and is asked for all candidates: NP-1 if every setting is said as the profile has it and answers of such an engine were
-/// drawn again; audited by log-probabilities if these can be compared; otherwise none.
-///
-/// None too where the answer or its prompt has what a verifier cannot read as the engine does: the rest of an answer that was
-/// begun elsewhere, calls of tools.
+/// drawn again; audited by log-probabilities if these can be compared ([`profile::is_comparable`]); otherwise none.
 pub fn profile_of(
     request: &InferenceRequest,
     seed: u32,
@@ -81,9 +78,9 @@ pub fn profile_of(
     engine_version: &str,
 ) -> &'static str {
     let is_reported = request.logprobs.is_some_and(|count| usize::from(count) >= CANDIDATES_MAX);
-    let is_readable = request.begun.is_none() && !request.prompt.has_calls();
+    let is_comparable = profile::is_comparable(request);
     let drawing = Drawing::of(engine_version).filter(|drawing| drawing.tells_ids);
-    let Some(drawing) = drawing.filter(|_| discloses && is_reported && is_readable) else {
+    let Some(drawing) = drawing.filter(|_| discloses && is_reported && is_comparable) else {
         return profile::NO_NAME;
     };
     match standing(request, seed, Drafting::None) {
@@ -104,7 +101,7 @@ pub fn profile_of(
 #[cfg(test)]
 mod tests {
     use types::{
-        inference::{Alternative, AnswerForm, Begun, ChatMessage, Prompt, Role},
+        inference::{Alternative, AnswerForm, Begun, ChatMessage, Prompt, Role, Sampling},
         tools::{ToolChoice, Tools},
     };
 
@@ -172,6 +169,15 @@ mod tests {
         };
         let called = InferenceRequest { prompt: Prompt::Chat(vec![call]), ..request() };
         check(&called, llama, profile::NO_NAME);
+        for change in [
+            |it: &mut Sampling| it.temperature_micros = Some(1_000_001),
+            |it: &mut Sampling| it.presence_penalty_micros = Some(-1_500_001),
+            |it: &mut Sampling| it.repeat_penalty_micros = Some(1_300_001),
+        ] {
+            let mut wild = request();
+            change(&mut wild.sampling);
+            check(&wild, llama, profile::NO_NAME);
+        }
     }
 
     #[test]

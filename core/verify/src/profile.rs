@@ -25,6 +25,28 @@ pub const TOP_P_MICROS_DEFAULT: u32 = 900_000;
 /// `top_k` is at most this: then all that is drawn from can be reported.
 pub const TOP_K_MAX: u8 = CANDIDATES_MAX as u8;
 
+/// What is asked for beyond these is in no profile. An honest machine is further from another one in texts that its model would
+/// not write, and what an audit bets against is 1.5 times the distance in texts of the profile's own settings. With a small trained
+/// model and llama.cpp's server it was 1.1 times that at temperature 1, 1.3 at 1.2, 1.75 at 2; 1.15 with penalties of 1.5, .5 and
+/// 1.3, 1.6 with a repeat penalty of 2.
+pub const TEMPERATURE_MICROS_AUDITED_MAX: u32 = 1_000_000;
+const PENALTY_MICROS_AUDITED_MAX: u32 = 1_500_000;
+const REPEAT_PENALTY_MICROS_AUDITED_MAX: u32 = 1_300_000;
+
+/// Whether what is reported of an answer can be compared: a verifier reads its prompt as the engine does, the rest of an answer
+/// that was begun elsewhere and calls of tools aside, and its text is one that the model may have written by itself.
+pub fn is_comparable(request: &InferenceRequest) -> bool {
+    let sampling = &request.sampling;
+    let temperature = sampling.temperature_micros.unwrap_or(TEMPERATURE_MICROS_DEFAULT);
+    let penalties = [sampling.presence_penalty_micros, sampling.frequency_penalty_micros];
+    let is_mild = |it: &i32| it.unsigned_abs() <= PENALTY_MICROS_AUDITED_MAX;
+    request.begun.is_none()
+        && !request.prompt.has_calls()
+        && temperature <= TEMPERATURE_MICROS_AUDITED_MAX
+        && penalties.iter().flatten().all(is_mild)
+        && sampling.repeat_penalty_micros.unwrap_or(MILLION) <= REPEAT_PENALTY_MICROS_AUDITED_MAX
+}
+
 /// Whether answers whose report names this profile have leaves, are kept, committed to and audited.
 pub fn is_audited(name: &str) -> bool {
     matches!(name, NAME | L1_NAME)

@@ -104,6 +104,27 @@ async fn a_real_server_is_cleared_and_cheats_are_not() {
     spoof(&honest.engine, &cheap.engine, &verifier, means).await;
 }
 
+/// A model that has learned something is further from itself on another machine in texts that it would not write: those that are
+/// drawn hotter than at 1, or held off repeating by more than here, are in no profile for that.
+#[tokio::test]
+async fn a_trained_model_is_cleared_in_texts_it_would_not_write() {
+    if !is_alone("a_trained_model_is_cleared_in_texts_it_would_not_write") {
+        return;
+    }
+    let Some(python) = python() else { return };
+    let files = Files::trained();
+    let verifier = files.engine("elsewhere");
+    let server = serve(&python, &files.path("Q8_0")).await;
+    let measured = several(&server.engine, Kind::Profile, 1_000..1_030).await;
+    let means = calibrate(&verifier, &measured).await;
+    for kind in KINDS {
+        let found =
+            audits(means, &verifier, &several(&server.engine, kind, 0..HONEST_ANSWERS).await).await;
+        say_l1(&format!("llama.cpp, trained, {kind:?}, honest"), &found);
+        is_clear(&found, 200);
+    }
+}
+
 /// Tokens of the Q4_0, with log-probabilities of the Q8_0 for just these: what this audit cannot see, which is why it clears
 /// nobody either.
 async fn spoof(

@@ -28,6 +28,9 @@ use verify::{
 const REAL_ANSWERS: u32 = 220;
 const DOUBLE_ANSWERS: u32 = 80;
 
+/// Of the schema that is asked for, about.
+const GRAMMAR: &str = r#"root ::= "{\"a\":\"" [a-z ]+ "\"}""#;
+
 /// A server with the model that is claimed, and one with what a cheat serves.
 struct World {
     honest: OllamaEngine,
@@ -235,7 +238,8 @@ impl Double {
         }
         assert_eq!(asked["raw"], true);
         if !asked["format"].is_null() {
-            options.insert("json_schema".to_owned(), asked["format"].clone());
+            // Which it makes a grammar of.
+            options.insert("grammar".to_owned(), GRAMMAR.into());
         }
         let client = wire::http_client().unwrap();
         let told = client.post(format!("{}/completion", self.llama)).json(&body).send();

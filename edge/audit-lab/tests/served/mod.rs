@@ -28,7 +28,7 @@ use verify::{
     eprocess::HonestMean,
     leaf::{ID_UNTOLD, LeafToken},
     logits::Logits,
-    profile::Profile,
+    profile::{Profile, TEMPERATURE_MICROS_AUDITED_MAX},
 };
 
 const SEED: u32 = 1;
@@ -130,6 +130,16 @@ impl Files {
         folder
     }
 
+    /// `Q8_0` and `elsewhere` of the model that ships with the binary, which has learned something.
+    pub(crate) fn trained() -> Files {
+        let folder = Files(tempfile::tempdir().unwrap());
+        let file = std::fs::read("../../models/ember-1m-f16.gguf").unwrap();
+        let eight = weights::quantized(&file, Quantization::Q8_0).unwrap();
+        std::fs::write(folder.path("elsewhere"), weights::dequantized(&eight).unwrap()).unwrap();
+        std::fs::write(folder.path("Q8_0"), eight).unwrap();
+        folder
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name).with_extension("gguf")
     }
@@ -145,7 +155,7 @@ pub(crate) enum Kind {
     /// As the profile has it.
     Profile,
     OwnSeed,
-    /// From all tokens, at a temperature at which texts are noise.
+    /// From all tokens, at the highest temperature that is audited.
     Hot,
     Penalties,
     MinP,
@@ -162,7 +172,7 @@ impl Kind {
             Kind::Profile => {}
             Kind::OwnSeed => sampling.seed = Some(u64::from(n) % 3),
             Kind::Hot => {
-                sampling.temperature_micros = Some(2_000_000);
+                sampling.temperature_micros = Some(TEMPERATURE_MICROS_AUDITED_MAX);
                 sampling.top_k = Some(0);
                 sampling.top_p_micros = Some(1_000_000);
             }
