@@ -20,7 +20,7 @@ use crate::{
     accounts::{Entry, KeyId, KeyLimits, NotAdmitted},
     attempt::{Attempt, Race},
     error::{PaymentProblem, RequestFailure},
-    hedges::hedge,
+    hedges::{Second, hedge},
     keyring,
     lanes::Ask,
     payments::{Own, Payer},
@@ -129,7 +129,7 @@ pub(crate) struct Since {
     /// Not asked any more.
     pub failed: Vec<Address>,
     /// Another attempt is under way.
-    race: Option<Race>,
+    second: Option<Second>,
     /// Nobody would go on if the answer broke off.
     pub is_last: bool,
 }
@@ -137,7 +137,7 @@ pub(crate) struct Since {
 impl Since {
     /// After an answer that broke off.
     pub(crate) fn failed(failed: Vec<Address>, is_last: bool) -> Since {
-        Since { failed, race: None, is_last }
+        Since { failed, second: None, is_last }
     }
 }
 
@@ -334,18 +334,25 @@ pub(crate) async fn begin(
     request: &InferenceRequest,
     since: Since,
 ) -> Result<Attempt, RequestFailure> {
-    let race = since.race.clone().or_else(|| job.needs.hedges.then(Race::default));
-    let is_first = since.race.is_none();
+    let second = since.second.clone();
+    let race = match &second {
+        Some(second) => Some(Race::clone(&second.race)),
+        None => job.needs.hedges.then(Race::default),
+    };
     let mut search = Search::new(shared, job, request, since);
     loop {
         let found = search.provider().await?;
         let (provider, slow_after) = (found.provider, found.slow_after);
         let Some(attempt) = search.order(found, request, race.clone()).await? else { continue };
+        if let Some(second) = &second {
+            second.set_taken(true);
+        }
         let begun = match (slow_after, &race) {
-            (Some(slow_after), Some(race)) if is_first => {
-                let second = search.second(provider, request, Race::clone(race));
+            (Some(slow_after), Some(race)) if second.is_none() => {
+                let beside = Second::new(race);
+                let other = search.second(provider, request, beside.clone());
                 let first = search.first_event(provider, attempt);
-                hedge(shared, first, (slow_after, race), second).await?
+                hedge(shared, first, slow_after, (&beside, other)).await?
             }
             _ => search.first_event(provider, attempt).await?,
         };

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use ::http::HeaderMap;
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 use types::{
     Nusd, RequestId,
@@ -14,7 +15,7 @@ use types::{
 };
 
 use crate::{
-    accounts::{KeyLimits, key_id},
+    accounts::{KeyId, KeyLimits, key_id},
     answering::{Answering, Ended, Part},
     books::{Books, Member},
     chat::{ChatEvent, ChatRequest, ChatStream, ChatSummary},
@@ -23,9 +24,11 @@ use crate::{
     error::{GatewayError, KeyError, ReceiptLookupError, RequestFailure},
     fleet::{self, DatabaseError, Fleet},
     http, keyring,
+    metrics::{Api, Measured},
     payments::X402_KEY,
     providers, serve,
     shared::{Shared, millis},
+    traces::RequestSpan,
     treasury,
     upstreams::Upstreams,
     views::{AccountSummary, KeyView, ModelView, ProviderView, RequestView, StoredReceipt},
@@ -290,19 +293,34 @@ impl GatewayHandle {
     ) -> Result<ChatStream, RequestFailure> {
         let key = keyring::named(&self.shared, key_name).await;
         let key = key.map_err(|_| RequestFailure::KeysAway)?.ok_or(RequestFailure::BadKey)?;
+        let id = http::new_id();
+        let measured = Measured::begin(&self.shared, Api::PAGE, id, &HeaderMap::new());
+        let begun = self.begin_chat(request, (key, id), &measured).await;
+        let (answering, job) = begun.inspect_err(|failure| measured.refused(failure))?;
+        let (sender, events) = mpsc::channel(CHAT_EVENTS_MAX);
+        self.shared.tasks.spawn(relay(answering, job, measured, sender));
+        Ok(ChatStream { events })
+    }
+
+    async fn begin_chat(
+        &self,
+        request: ChatRequest,
+        (key, id): (KeyId, RequestId),
+        measured: &Measured,
+    ) -> Result<(Answering, Arc<Job>), RequestFailure> {
         let ChatRequest { model, messages, tokens_max } = request;
         let request =
             InferenceRequest { tokens_max, ..InferenceRequest::of(Prompt::Chat(messages)) };
+        if let Some(span) = measured.span() {
+            span.asked(&model, &request, true);
+        }
         request.check().map_err(|error| RequestFailure::Invalid {
             param: Some(error.field.into()),
             problem: error.to_string(),
         })?;
-        let (id, needs) = (http::new_id(), Needs::default());
+        let needs = Needs { place: measured.span().map(RequestSpan::place), ..Needs::default() };
         let job = dispatch::admit(&self.shared, key, id, model, &request, needs).await?;
-        let answering = Answering::begin(&self.shared, &job, request).await?;
-        let (sender, events) = mpsc::channel(CHAT_EVENTS_MAX);
-        self.shared.tasks.spawn(relay(answering, job, sender));
-        Ok(ChatStream { events })
+        Ok((Answering::begin(&self.shared, &job, request).await?, job))
     }
 
     /// Takes no more requests, lets the running ones end, closes the books and the endpoint.
@@ -327,14 +345,20 @@ impl GatewayHandle {
 }
 
 /// Passes an answer on to the web page. When nobody reads any more, it is dropped.
-async fn relay(mut answering: Answering, job: Arc<Job>, sender: mpsc::Sender<ChatEvent>) {
+async fn relay(
+    mut answering: Answering,
+    job: Arc<Job>,
+    measured: Measured,
+    sender: mpsc::Sender<ChatEvent>,
+) {
     loop {
         let part = tokio::select! {
             part = answering.part() => part,
             () = sender.closed() => return,
         };
-        let Ended { outcome, usage, billing, .. } = match part {
+        let Ended { outcome, usage, billing, has_calls } = match part {
             Part::Text { text, .. } => {
+                measured.text();
                 if sender.send(ChatEvent::Text(text)).await.is_err() {
                     return;
                 }
@@ -347,17 +371,27 @@ async fn relay(mut answering: Answering, job: Arc<Job>, sender: mpsc::Sender<Cha
             | Part::Continued { .. } => continue,
             Part::Ended(ended) => *ended,
         };
+        if let Some(span) = measured.span() {
+            let finish = outcome.as_ref().ok().map(|finish| (*finish, has_calls));
+            span.closed(usage, &billing, finish);
+        }
         let last = match outcome {
-            Ok(finish) => ChatEvent::Done(ChatSummary {
-                request_id: job.request_id,
-                provider: billing.provider,
-                prompt_tokens: usage.prompt_tokens,
-                completion_tokens: usage.completion_tokens,
-                cost: billing.cost,
-                finish,
-                duration_ms: millis(job.began.elapsed()),
-            }),
-            Err(failure) => ChatEvent::Failed(failure),
+            Ok(finish) => {
+                measured.answered(usage.completion_tokens);
+                ChatEvent::Done(ChatSummary {
+                    request_id: job.request_id,
+                    provider: billing.provider,
+                    prompt_tokens: usage.prompt_tokens,
+                    completion_tokens: usage.completion_tokens,
+                    cost: billing.cost,
+                    finish,
+                    duration_ms: millis(job.began.elapsed()),
+                })
+            }
+            Err(failure) => {
+                measured.refused(&failure);
+                ChatEvent::Failed(failure)
+            }
         };
         // Nobody waits any more, which changes nothing.
         let _ = sender.send(last).await;

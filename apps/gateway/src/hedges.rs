@@ -3,7 +3,10 @@
 
 use std::{
     pin::pin,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -39,10 +42,43 @@ impl HedgeBudget {
         self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
     }
 
-    /// Nobody could be asked.
     fn put_back(&self) {
         let put = |saved: u32| Some(saved.saturating_add(HEDGE).min(SAVED_MAX));
         let _ = self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, put);
+    }
+}
+
+/// Who is asked beside another.
+#[derive(Clone, Debug)]
+pub(crate) struct Second {
+    pub(crate) race: Race,
+    /// Somebody has its order and has not refused it.
+    taken: Arc<AtomicBool>,
+}
+
+impl Second {
+    pub(crate) fn new(race: &Race) -> Second {
+        Second { race: Race::clone(race), taken: Arc::default() }
+    }
+
+    /// Somebody has been sent the order, or has refused it.
+    pub(crate) fn set_taken(&self, taken: bool) {
+        self.taken.store(taken, Ordering::Relaxed);
+    }
+
+    fn is_taken(&self) -> bool {
+        self.taken.load(Ordering::Relaxed)
+    }
+}
+
+/// A hedge that was taken out of the budget. It goes back there if nobody has taken the second order in the end.
+struct Spent<'a>(&'a HedgeBudget, &'a Second);
+
+impl Drop for Spent<'_> {
+    fn drop(&mut self) {
+        if !self.1.is_taken() {
+            self.0.put_back();
+        }
     }
 }
 
@@ -51,8 +87,8 @@ impl HedgeBudget {
 pub(crate) async fn hedge(
     shared: &Shared,
     first: impl Future<Output = Result<Option<Attempt>, RequestFailure>>,
-    (slow_after, race): (Duration, &Race),
-    second: impl Future<Output = Result<Attempt, RequestFailure>>,
+    slow_after: Duration,
+    (whose, second): (&Second, impl Future<Output = Result<Attempt, RequestFailure>>),
 ) -> Result<Option<Attempt>, RequestFailure> {
     let (mut first, mut second) = (pin!(first), pin!(second));
     if let Ok(begun) = timeout(slow_after, first.as_mut()).await {
@@ -61,13 +97,16 @@ pub(crate) async fn hedge(
     if !shared.hedges.take() {
         return first.await;
     }
+    let _spent = Spent(&shared.hedges, whose);
     tokio::select! {
         biased;
         begun = first.as_mut() => match begun {
             Ok(Some(attempt)) => {
-                shared.metrics.hedged("first");
+                if whose.is_taken() {
+                    shared.metrics.hedged("first");
+                }
                 // Before the other one is dropped.
-                let _ = race.set(attempt.number());
+                let _ = whose.race.set(attempt.number());
                 Ok(Some(attempt))
             }
             // The second one is on its way already.
@@ -84,12 +123,7 @@ pub(crate) async fn hedge(
                 shared.metrics.hedged("second");
                 Ok(Some(attempt))
             }
-            Err(failure) => {
-                if matches!(failure, RequestFailure::NoProvider { .. } | RequestFailure::Busy { .. }) {
-                    shared.hedges.put_back();
-                }
-                first.await
-            }
+            Err(_) => first.await,
         },
     }
 }
@@ -109,5 +143,22 @@ mod tests {
         assert!(budget.take() && !budget.take());
         (0..10_000).for_each(|_| budget.earn());
         assert_eq!((0..100).filter(|_| budget.take()).count(), 10);
+    }
+
+    #[test]
+    fn a_hedge_that_nobody_took_is_kept() {
+        let budget = HedgeBudget::default();
+        (0..20).for_each(|_| budget.earn());
+        for (steps, is_kept) in
+            [(&[][..], true), (&[true, false], true), (&[true, false, true], false)]
+        {
+            let second = Second::new(&Race::default());
+            assert!(budget.take());
+            let spent = Spent(&budget, &second);
+            steps.iter().for_each(|step| second.set_taken(*step));
+            drop(spent);
+            assert_eq!(budget.take(), is_kept, "{steps:?}");
+            budget.put_back();
+        }
     }
 }

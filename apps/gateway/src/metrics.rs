@@ -25,7 +25,7 @@ use types::RequestId;
 use verify::l0::{Counts, Finding};
 use wire::api::{Dialect, embeddings::Endpoint, ollama, openai};
 
-use crate::{shared::Shared, traces::RequestSpan};
+use crate::{error::RequestFailure, http::api_error, shared::Shared, traces::RequestSpan};
 
 /// From 10 ms, each bucket is twice the one before; the last ends at about three minutes.
 const SECONDS_MIN: f64 = 0.01;
@@ -248,6 +248,12 @@ impl Measured {
     pub(crate) fn failed(&self, code: &'static str) {
         self.0.end(code);
     }
+
+    /// The same, by why.
+    pub(crate) fn refused(&self, failure: &RequestFailure) {
+        let error = api_error(failure);
+        self.failed(error.code.unwrap_or(error.kind));
+    }
 }
 
 impl Inner {
@@ -278,6 +284,11 @@ pub(crate) struct Api {
     pub name: &'static str,
     /// In the words of the semantic conventions for generative AI.
     pub operation: &'static str,
+}
+
+impl Api {
+    /// The web page's chat box.
+    pub(crate) const PAGE: Api = Api { name: "page", operation: "chat" };
 }
 
 impl From<Dialect> for Api {

@@ -2,16 +2,21 @@
 //! that lets running answers finish.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use axum::Router;
-use hyper::server::conn::http1;
+use axum::{Router, body::Body};
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use hyper::{Request, Response, body::Incoming, server::conn::http1};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -19,14 +24,14 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{AcquireError, OwnedSemaphorePermit, Semaphore},
     time::{Instant, Sleep},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::{Limits, Timeouts},
-    threads::{Place, Threads},
+    threads::{Place, Places, Threads},
 };
 
 /// After an error of `accept`, e.g. no file descriptors left: long enough for some to be freed.
@@ -47,13 +52,20 @@ pub(crate) async fn serve(
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(limits.connections_max));
-    let tasks = TaskTracker::new();
-    let (closing, cut) = (CancellationToken::new(), CancellationToken::new());
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(timeouts.header_ms))
         .max_buf_size(BUFFER_BYTES);
+    let server = Arc::new(Server {
+        builder,
+        router: TowerToHyperService::new(router),
+        stall: Duration::from_millis(timeouts.write_stall_ms),
+        threads: threads.places(),
+        tasks: TaskTracker::new(),
+        closing: CancellationToken::new(),
+        cut: CancellationToken::new(),
+    });
     let mut stop = std::pin::pin!(stop);
     let mut failures = 0;
     let result = loop {
@@ -79,65 +91,185 @@ pub(crate) async fn serve(
         failures = 0;
         // Without it the first token waits for the client's delayed acknowledgement, some 40 ms.
         let _ = stream.set_nodelay(true);
-        let (builder, router, stall_ms) =
-            (builder.clone(), router.clone(), timeouts.write_stall_ms);
-        let (closing, cut) = (closing.clone(), cut.clone());
-        let answer = move |stream: TcpStream| async move {
-            let io = TokioIo::new(Unstalled::new(stream, stall_ms));
-            let connection = builder.serve_connection(io, TowerToHyperService::new(router));
-            let mut connection = std::pin::pin!(connection);
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = closing.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    tokio::select! {
-                        ended = connection => ended,
-                        () = cut.cancelled() => Ok(()),
-                    }
-                }
-            };
-            if let Err(error) = ended {
-                tracing::debug!(%error, "http.connection");
-            }
-            drop(place);
-        };
-        match threads.place() {
-            None => drop(tasks.spawn(answer(stream))),
-            Some(thread) => move_to(thread, stream, &tasks, answer),
+        let accepted = Open { stream, read: Bytes::new(), permit: place };
+        match server.threads.find() {
+            None => drop(server.tasks.spawn(Arc::clone(&server).answer(accepted, None))),
+            Some(thread) => server.move_to(thread, accepted),
         }
     };
     drop(listener);
-    closing.cancel();
+    server.closing.cancel();
+    let tasks = &server.tasks;
     tasks.close();
     if tokio::time::timeout(Duration::from_millis(timeouts.drain_ms), tasks.wait()).await.is_err() {
         tracing::warn!(connections = tasks.len(), "http.drain_ended");
-        cut.cancel();
+        server.cut.cancel();
         tasks.wait().await;
     }
     result
 }
 
-/// Answers a connection on another thread.
-fn move_to<F: Future<Output = ()> + Send + 'static>(
-    thread: Place,
+/// An open connection that waits for its next request.
+struct Open {
     stream: TcpStream,
-    tasks: &TaskTracker,
-    answer: impl FnOnce(TcpStream) -> F + Send + 'static,
-) {
-    // Whether it is readable is told to the runtime that it was accepted in, until that is over.
-    let stream = match stream.into_std() {
-        Ok(stream) => stream,
-        Err(error) => return tracing::warn!(%error, "http.connection"),
-    };
-    let runtime = thread.runtime.clone();
-    let moved = async move {
-        match TcpStream::from_std(stream) {
-            Ok(stream) => answer(stream).await,
-            Err(error) => tracing::warn!(%error, "http.connection"),
+    /// What was read of it and not answered.
+    read: Bytes,
+    /// To be one of those that may be open at once.
+    permit: Result<OwnedSemaphorePermit, AcquireError>,
+}
+
+/// What every connection needs.
+struct Server {
+    builder: http1::Builder,
+    router: TowerToHyperService<Router>,
+    stall: Duration,
+    threads: Arc<Places>,
+    tasks: TaskTracker,
+    closing: CancellationToken,
+    cut: CancellationToken,
+}
+
+/// What becomes of a connection.
+enum Next {
+    Ended(hyper::Result<()>),
+    /// It waits for its next request, and is to do so elsewhere.
+    Moves(Place),
+}
+
+impl Server {
+    /// Answers a connection on another thread.
+    fn move_to(self: &Arc<Server>, thread: Place, open: Open) {
+        let Open { stream, read, permit } = open;
+        // Whether it is readable is told to the runtime that it was accepted in, until that is over.
+        let stream = match stream.into_std() {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!(%error, "http.connection"),
+        };
+        let (server, runtime) = (Arc::clone(self), thread.runtime.clone());
+        // In a box, for it may come here again.
+        let moved: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
+            let stream = match TcpStream::from_std(stream) {
+                Ok(stream) => stream,
+                Err(error) => return tracing::warn!(%error, "http.connection"),
+            };
+            let open = Open { stream, read, permit };
+            let moves = Arc::clone(&server).answer(open, Some(&thread)).await;
+            drop(thread);
+            if let Some((place, open)) = moves {
+                server.move_to(place, open);
+            }
+        });
+        self.tasks.spawn_on(moved, &runtime);
+    }
+
+    /// Answers a connection to its end, or until it is to be answered elsewhere.
+    async fn answer(self: Arc<Server>, open: Open, place: Option<&Place>) -> Option<(Place, Open)> {
+        let Open { stream, read, permit } = open;
+        let work = Arc::<Work>::default();
+        let io = Unstalled::new(stream, read, self.stall, Arc::clone(&work));
+        let service = Noted { router: self.router.clone(), work: Arc::clone(&work) };
+        let mut connection = self.builder.serve_connection(TokioIo::new(io), service);
+        let next = poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(Next::Ended(ended)),
+            Poll::Pending if work.is_over() => {
+                let better = place.and_then(|place| self.threads.better(place));
+                better.map_or(Poll::Pending, |place| Poll::Ready(Next::Moves(place)))
+            }
+            Poll::Pending => Poll::Pending,
+        });
+        let next = tokio::select! {
+            next = next => next,
+            () = self.closing.cancelled() => {
+                Pin::new(&mut connection).graceful_shutdown();
+                tokio::select! {
+                    ended = &mut connection => Next::Ended(ended),
+                    () = self.cut.cancelled() => Next::Ended(Ok(())),
+                }
+            }
+        };
+        match next {
+            Next::Ended(Ok(())) => None,
+            Next::Ended(Err(error)) => {
+                tracing::debug!(%error, "http.connection");
+                None
+            }
+            Next::Moves(place) => {
+                let http1::Parts { io, read_buf, .. } = connection.into_parts();
+                let stream = io.into_inner().stream;
+                Some((place, Open { stream, read: read_buf, permit }))
+            }
         }
-        drop(thread);
-    };
-    tasks.spawn_on(moved, &runtime);
+    }
+}
+
+/// What a connection is doing. One that has answered, and whose last write was taken, has nothing left to write: HTTP is flushed
+/// whenever something was written.
+#[derive(Debug, Default)]
+struct Work {
+    /// An answer was given to its end, which nobody has taken note of.
+    answered: AtomicBool,
+    /// A write waits for the client.
+    writes: AtomicBool,
+}
+
+impl Work {
+    /// Whether a request has come to its end since it was last asked, with everything written.
+    fn is_over(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+            && !self.writes.load(Ordering::Relaxed)
+            && self.answered.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// Takes note of when an answer is over.
+struct Noted {
+    router: TowerToHyperService<Router>,
+    work: Arc<Work>,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Noted {
+    type Response = Response<NotedBody>;
+    type Error = std::convert::Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let work = Arc::clone(&self.work);
+        work.answered.store(false, Ordering::Relaxed);
+        let answer = hyper::service::Service::call(&self.router, request);
+        Box::pin(async move { answer.await.map(|it| it.map(|body| NotedBody { body, work })) })
+    }
+}
+
+/// The body of an answer. Dropped, it is over.
+struct NotedBody {
+    body: Body,
+    work: Arc<Work>,
+}
+
+impl http_body::Body for NotedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for NotedBody {
+    fn drop(&mut self) {
+        self.work.answered.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A socket whose writes fail when the other side has taken nothing for too long. Answers are read
@@ -145,14 +277,17 @@ fn move_to<F: Future<Output = ()> + Send + 'static>(
 /// provider's slot for as long as it likes.
 struct Unstalled {
     stream: TcpStream,
+    /// Read of it elsewhere, and not yet here.
+    read: Bytes,
     stall: Duration,
+    work: Arc<Work>,
     /// Runs while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl Unstalled {
-    fn new(stream: TcpStream, stall_ms: u64) -> Unstalled {
-        Unstalled { stream, stall: Duration::from_millis(stall_ms), waiting: None }
+    fn new(stream: TcpStream, read: Bytes, stall: Duration, work: Arc<Work>) -> Unstalled {
+        Unstalled { stream, read, stall, work, waiting: None }
     }
 
     fn watch<T>(
@@ -160,6 +295,7 @@ impl Unstalled {
         cx: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
+        self.work.writes.store(written.is_pending(), Ordering::Relaxed);
         if written.is_ready() {
             self.waiting = None;
             return written;
@@ -177,6 +313,11 @@ impl AsyncRead for Unstalled {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.read.is_empty() {
+            let length = self.read.len().min(buf.remaining());
+            buf.put_slice(&self.read.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
@@ -313,6 +454,51 @@ mod tests {
         server.stop.take().unwrap().send(()).unwrap();
         server.running.await.unwrap().unwrap();
         assert_eq!(rest(slow).await, "");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_connection_moves_between_two_requests() {
+        let threads = Threads::beside_this().unwrap();
+        let places = threads.places();
+        let name = || async { std::thread::current().name().unwrap_or_default().to_owned() };
+        let router = Router::new().route("/", get(name));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(async move {
+            let (limits, timeouts) = (Limits::standard(), Timeouts::standard());
+            let stop = async { stopped.await.unwrap_or_default() };
+            serve(&limits, &timeouts, &threads, listener, router, stop).await
+        });
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        let mut ask = async |times: usize| {
+            let request = "GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(times);
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let (mut got, mut bytes) = (String::new(), [0; 1024]);
+            while got.matches("clients-").count() < times || !got.ends_with(['0', '1']) {
+                let read = stream.read(&mut bytes).await.unwrap();
+                assert!(read > 0, "{got}");
+                got += std::str::from_utf8(&bytes[..read]).unwrap();
+            }
+            let names = got.split("clients-").skip(1);
+            names.map(|rest| rest.chars().next().unwrap()).collect::<String>()
+        };
+        assert_eq!(ask(1).await, "0");
+        // At once, or when what has come in the meantime is answered: several requests at a time, so that some are read and not
+        // answered when it moves.
+        for (from, to) in [(0, "111"), (1, "000")] {
+            places.crowd(from, 1);
+            let mut answers = String::new();
+            for _ in 0..100 {
+                answers = ask(3).await;
+                if answers == to {
+                    break;
+                }
+            }
+            assert_eq!(answers, to);
+        }
+        stop.send(()).unwrap();
+        running.await.unwrap().unwrap();
     }
 
     #[tokio::test]

@@ -29,7 +29,7 @@ use crate::{
     traces::{self, Tracer},
     treasury::Command,
     upstreams::Upstreams,
-    views::{AccountSummary, ModelView},
+    views::{AccountSummary, ModelView, listed_price},
 };
 
 /// Exports of usage at once.
@@ -149,6 +149,9 @@ impl Shared {
             None => view,
         };
         models.extend(self.upstreams.models(|name| names.contains(name)).into_iter().map(named));
+        for view in &mut models {
+            view.price_min = listed_price(view.price_min, &view.abilities);
+        }
         models
     }
 

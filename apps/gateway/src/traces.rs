@@ -1,5 +1,5 @@
-//! Traces for OpenTelemetry, where the operator names a collector: a span for each request of a client over
-//! HTTP, with the names of the semantic conventions for generative AI, and below it one for each order to a
+//! Traces for OpenTelemetry, where the operator names a collector: a span for each request of a client or of the
+//! page's chat box, with the names of the semantic conventions for generative AI, and below it one for each order to a
 //! provider. Names, counts and times; never a prompt, an answer, a stop sequence or a key.
 //!
 //! What is sent waits in a queue that is bounded, and is dropped while the collector is away or slow: no

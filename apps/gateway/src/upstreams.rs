@@ -18,7 +18,12 @@ use types::{
     Address, ModelId, PublicKey, TimeMs, hash::sha256, limits::NAME_BYTES_MAX, price::Price,
 };
 
-use crate::{books::Bought, error::GatewayError, shared::Shared, views::ModelView};
+use crate::{
+    books::Bought,
+    error::GatewayError,
+    shared::Shared,
+    views::{ModelView, listed_price},
+};
 
 /// Services that a gateway may have, and models of one.
 const UPSTREAMS_MAX: usize = 32;
@@ -290,7 +295,7 @@ impl Upstreams {
                     slots: upstream.slots,
                     serves: Arc::clone(&model.serves),
                     id: model.id,
-                    price: model.price,
+                    price: listed_price(model.price, &known.abilities),
                     context_tokens: known.context_tokens,
                     available: !matches!(model.record.health(now), Health::Quarantined { .. }),
                 })

@@ -39,13 +39,18 @@ pub struct ModelView {
     pub alias: String,
     pub model: ModelId,
     pub providers: u32,
-    /// The lowest price asked for completion tokens, and the rest of that offer's price.
+    /// The lowest price asked for completion tokens, none where there are none, and the rest of that offer's price.
     pub price_min: Price,
     pub context_tokens_max: u32,
     /// What some provider can do with it.
     pub abilities: Abilities,
     /// All providers of it sell another service's answers on.
     pub resold: bool,
+}
+
+/// What is asked for the tokens of a model that can do this: what makes nothing but vectors is paid by what is read.
+pub(crate) fn listed_price(asked: Price, abilities: &Abilities) -> Price {
+    if abilities.completions { asked } else { abilities.price(asked) }
 }
 
 /// A connected provider.

@@ -2,6 +2,8 @@
 //!
 //! Everything is bounded: a line or an event longer than [`LINE_BYTES_MAX`] ends the stream.
 
+use std::io::BufRead;
+
 /// A chunk of an answer with 20 alternatives is about 3 KiB.
 pub(crate) const LINE_BYTES_MAX: usize = 1 << 20;
 
@@ -9,6 +11,20 @@ pub(crate) const LINE_BYTES_MAX: usize = 1 << 20;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("it sent a line of more than {LINE_BYTES_MAX} bytes")]
 pub(crate) struct LineTooLong;
+
+/// What stands before the first line feed of `bytes`, if there is one, and what stands after it.
+fn split_line(bytes: &[u8]) -> (Option<&[u8]>, &[u8]) {
+    let mut rest = bytes;
+    // From memory: cannot fail.
+    let length = rest.skip_until(b'\n').unwrap_or_default();
+    let line = bytes.get(..length).and_then(|line| line.strip_suffix(b"\n"));
+    (line, if line.is_some() { rest } else { bytes })
+}
+
+/// A line without the carriage return before its line feed.
+fn without_return(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
 
 /// Cuts bytes at line feeds; a carriage return before one is not part of the line.
 #[derive(Debug, Default)]
@@ -20,13 +36,13 @@ impl Lines {
     /// The lines that `bytes` complete.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, LineTooLong> {
         let mut lines = Vec::new();
-        let mut parts = bytes.split(|byte| *byte == b'\n');
-        let begun = parts.next_back().unwrap_or_default();
-        for part in parts {
+        let mut rest = bytes;
+        while let (Some(part), after) = split_line(rest) {
             self.grow(part)?;
             lines.push(self.take());
+            rest = after;
         }
-        self.grow(begun)?;
+        self.grow(rest)?;
         Ok(lines)
     }
 
@@ -45,9 +61,7 @@ impl Lines {
 
     fn take(&mut self) -> Vec<u8> {
         let mut line = std::mem::take(&mut self.begun);
-        if line.last() == Some(&b'\r') {
-            line.pop();
-        }
+        line.truncate(without_return(&line).len());
         line
     }
 }
@@ -63,13 +77,49 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// The data of the events that `bytes` complete.
-    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, LineTooLong> {
-        let mut events = Vec::new();
-        for line in self.lines.push(bytes)? {
-            events.extend(self.line(&line)?);
+    /// Gives `take` the data of each event that `bytes` complete. What lies whole in `bytes`, as most does, is not copied.
+    pub(crate) fn push<E: From<LineTooLong>>(
+        &mut self,
+        bytes: &[u8],
+        mut take: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut rest = bytes;
+        // The data so far, if it is of one line in `bytes`. Then there is none in `self`.
+        let mut whole: Option<&[u8]> = None;
+        while let (Some(part), after) = split_line(rest) {
+            rest = after;
+            if !self.lines.begun.is_empty() {
+                // The first of `bytes`.
+                self.lines.grow(part)?;
+                let line = self.lines.take();
+                if let Some(data) = self.line(&line)? {
+                    take(&data)?;
+                }
+                continue;
+            }
+            if part.len() > LINE_BYTES_MAX {
+                return Err(LineTooLong.into());
+            }
+            let line = without_return(part);
+            match (data_of(line), whole) {
+                (Some(data), None) if self.data.is_none() => whole = Some(data),
+                (Some(data), first) => {
+                    first.into_iter().try_for_each(|first| self.append(first))?;
+                    self.append(data)?;
+                    whole = None;
+                }
+                (None, Some(data)) if line.is_empty() => {
+                    take(data)?;
+                    whole = None;
+                }
+                (None, None) if line.is_empty() => {
+                    self.data.take().into_iter().try_for_each(|data| take(&data))?;
+                }
+                (None, _) => {}
+            }
         }
-        Ok(events)
+        whole.into_iter().try_for_each(|data| self.append(data))?;
+        Ok(self.lines.grow(rest)?)
     }
 
     /// What is left when the stream has ended.
@@ -84,24 +134,31 @@ impl Events {
         if line.is_empty() {
             return Ok(self.data.take());
         }
-        let value = line.strip_prefix(b"data:").or_else(|| line.strip_prefix(b"error:"));
-        if let Some(value) = value {
-            let value = value.strip_prefix(b" ").unwrap_or(value);
-            let mut data = match self.data.take() {
-                Some(mut data) => {
-                    data.push(b'\n');
-                    data
-                }
-                None => Vec::new(),
-            };
-            if data.len().saturating_add(value.len()) > LINE_BYTES_MAX {
-                return Err(LineTooLong);
-            }
-            data.extend_from_slice(value);
-            self.data = Some(data);
-        }
+        data_of(line).map_or(Ok(()), |data| self.append(data))?;
         Ok(None)
     }
+
+    fn append(&mut self, value: &[u8]) -> Result<(), LineTooLong> {
+        let mut data = match self.data.take() {
+            Some(mut data) => {
+                data.push(b'\n');
+                data
+            }
+            None => Vec::new(),
+        };
+        if data.len().saturating_add(value.len()) > LINE_BYTES_MAX {
+            return Err(LineTooLong);
+        }
+        data.extend_from_slice(value);
+        self.data = Some(data);
+        Ok(())
+    }
+}
+
+/// What a line says, if it says something.
+fn data_of(line: &[u8]) -> Option<&[u8]> {
+    let value = line.strip_prefix(b"data:").or_else(|| line.strip_prefix(b"error:"))?;
+    Some(value.strip_prefix(b" ").unwrap_or(value))
 }
 
 #[cfg(test)]
@@ -114,7 +171,11 @@ mod tests {
         let mut machine = Events::default();
         let mut events = Vec::new();
         for chunk in chunks {
-            events.extend(machine.push(chunk).unwrap());
+            let mut take = |event: &[u8]| {
+                events.push(event.to_vec());
+                Ok::<_, LineTooLong>(())
+            };
+            machine.push(chunk, &mut take).unwrap();
         }
         events.extend(machine.finish().unwrap());
         events.into_iter().map(|event| String::from_utf8_lossy(&event).into_owned()).collect()
@@ -143,8 +204,9 @@ mod tests {
         assert_eq!(lines.push(b"x"), Err(LineTooLong));
         let mut events = Events::default();
         let line = [b"data:".as_slice(), &vec![b'x'; LINE_BYTES_MAX / 2], b"\n"].concat();
-        assert_eq!(events.push(&line), Ok(vec![]));
-        assert_eq!(events.push(&line), Err(LineTooLong));
+        let none = |_: &[u8]| -> Result<(), LineTooLong> { panic!("no event has ended") };
+        assert_eq!(events.push(&line, none), Ok(()));
+        assert_eq!(events.push(&line, none), Err(LineTooLong));
     }
 
     proptest! {

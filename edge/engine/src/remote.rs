@@ -411,6 +411,10 @@ impl Answer {
             return Flow::Over;
         }
         self.left = self.left.map(|left| left.saturating_sub(1));
+        if self.stops.has_none() {
+            self.deliver([piece]);
+            return Flow::Continue;
+        }
         match self.stops.push(piece) {
             Step::Continue(pieces) => self.deliver(pieces),
             Step::Stopped(pieces) => {
@@ -431,7 +435,7 @@ impl Answer {
                 return Flow::Over;
             }
             self.left = self.left.map(|left| left.saturating_sub(1));
-            self.deliver(vec![TokenPiece { span, bytes, ..TokenPiece::default() }]);
+            self.deliver([TokenPiece { span, bytes, ..TokenPiece::default() }]);
         }
         Flow::Continue
     }
@@ -441,7 +445,7 @@ impl Answer {
         self.deliver(held);
     }
 
-    fn deliver(&mut self, pieces: Vec<TokenPiece>) {
+    fn deliver(&mut self, pieces: impl IntoIterator<Item = TokenPiece>) {
         for piece in pieces {
             if piece.id.is_none() {
                 self.usage.counted = CountMethod::Chunks;

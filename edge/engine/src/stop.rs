@@ -37,6 +37,11 @@ impl StopMachine {
         }
     }
 
+    /// Nothing is held back.
+    pub(crate) fn has_none(&self) -> bool {
+        self.stops.is_empty()
+    }
+
     /// Takes the next piece, which is not empty.
     pub(crate) fn push(&mut self, piece: TokenPiece) -> Step {
         if self.stops.is_empty() {

@@ -13,9 +13,10 @@ use wire::serve::Refusal;
 
 use super::{Job, Since, answer_room, any_number, begin, need};
 use crate::{
-    attempt::{Attempt, Event, Race, explain},
+    attempt::{Attempt, Event, explain},
     books::NotOpened,
     error::{PaymentProblem, RequestFailure},
+    hedges::Second,
     keyring,
     lanes::{Ask, Short},
     providers::{Chosen, Directory, Slot},
@@ -75,7 +76,7 @@ pub(super) struct Search<'a> {
     otherwise: Option<RequestFailure>,
     queue_ends: Instant,
     /// For a request that another provider is late with.
-    is_second: bool,
+    second: Option<Second>,
     /// Nobody could be asked, and that is counted: waiting makes it no more true.
     waits: bool,
 }
@@ -103,7 +104,7 @@ impl<'a> Search<'a> {
             last_reason: None,
             otherwise: None,
             queue_ends: Instant::now() + queue,
-            is_second: since.race.is_some(),
+            second: since.second,
             waits: false,
         }
     }
@@ -134,10 +135,10 @@ impl<'a> Search<'a> {
         &self,
         provider: Address,
         request: &'r InferenceRequest,
-        race: Race,
+        second: Second,
     ) -> impl Future<Output = Result<Attempt, RequestFailure>> + use<'r> {
         let failed = self.excluded.iter().copied().chain([provider]).collect();
-        let since = Since { failed, race: Some(race), is_last: !self.may_break };
+        let since = Since { failed, second: Some(second), is_last: !self.may_break };
         let (shared, job) = (Arc::clone(self.shared), Arc::clone(self.job));
         async move { Box::pin(begin(&shared, &job, request, since)).await }
     }
@@ -164,7 +165,7 @@ impl<'a> Search<'a> {
             tracing::debug!(request = %self.job.request_id, ?choice, "dispatch.choice");
             if choice.taken.is_some() || !std::mem::replace(&mut self.waits, true) {
                 let named = (self.job.model_name.as_str(), self.job.model);
-                shared.directory.count(named, &candidates, &choice, self.is_second);
+                shared.directory.count(named, &candidates, &choice, self.second.is_some());
             }
             if let Some(candidate) = choice.taken.and_then(|index| candidates.get(index)) {
                 if let Some(found) = self.found(candidate, choice.scored.len() > 1) {
@@ -212,9 +213,9 @@ impl<'a> Search<'a> {
 
     /// Somebody to ask when nobody else can be, or why there is none. Not for a request that somebody is only late with.
     fn last_resort(&self) -> Result<Found, market::Choice> {
-        let candidates = match self.is_second {
-            true => Vec::new(),
-            false => self.upstreams(&self.tried(), UpstreamRole::LastResort),
+        let candidates = match &self.second {
+            Some(_) => Vec::new(),
+            None => self.upstreams(&self.tried(), UpstreamRole::LastResort),
         };
         let now = self.shared.since_start();
         let choice =
@@ -330,6 +331,9 @@ impl<'a> Search<'a> {
         };
         if let Some(reason) = &closed.unrecorded {
             return Err(RequestFailure::Books { reason: reason.clone() });
+        }
+        if let (Some(second), Ending::Refused(_)) = (&self.second, &closed.closing.ending) {
+            second.set_taken(false);
         }
         match &closed.closing.ending {
             Ending::Finished(_) => {

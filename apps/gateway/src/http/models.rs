@@ -72,11 +72,7 @@ fn cards(shared: &Shared) -> Vec<ModelCard> {
             created_s,
             providers: view.providers,
             context_tokens: view.context_tokens_max,
-            // What makes nothing but vectors is paid by what is read.
-            price: match view.abilities.completions {
-                true => view.price_min,
-                false => view.abilities.price(view.price_min),
-            },
+            price: view.price_min,
             abilities: view.abilities,
             resold: view.resold,
         }

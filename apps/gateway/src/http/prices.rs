@@ -8,7 +8,7 @@ use serde::Serialize;
 use types::{Address, ModelId, price::Price};
 
 use super::{OPENAI, Reply, api_error, errors::internal, json, limits_of, new_id, refuse};
-use crate::shared::Shared;
+use crate::{shared::Shared, views::listed_price};
 
 #[derive(Serialize)]
 struct PriceList {
@@ -46,7 +46,7 @@ pub(super) async fn list(State(shared): State<Arc<Shared>>, headers: HeaderMap) 
             model_id: offer.model,
             provider: provider.operator,
             upstream: None,
-            price: offer.price,
+            price: listed_price(offer.price, &offer.abilities),
             context_tokens: offer.context_tokens,
             slots: provider.slots,
             available,

@@ -39,6 +39,20 @@ fn the_cost_is_that_of_the_prompt() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_makes_only_vectors_asks_for_what_is_read() {
+    let world = World::new().await;
+    let _double = world.provider(11, &["embed-any"]).await;
+    let asked = [
+        world.get("/v1/models").await.json()["data"][0]["peerwatt"]["price"].clone(),
+        world.get("/v1/prices").await.json()["data"][0]["price"].clone(),
+        serde_json::to_value(world.gateway.models()[0].price_min).unwrap(),
+    ];
+    let price = Price { completion_nusd_per_mtok: Nusd::ZERO, ..PRICE };
+    let expected = serde_json::to_value(price).unwrap();
+    assert_eq!(asked, [expected.clone(), expected.clone(), expected]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn vectors_are_given_in_every_dialect() {
     let world = World::new().await;
     let double = world.provider(11, &["embed-any"]).await;

@@ -177,6 +177,67 @@ async fn a_call_of_a_tool_is_why_an_answer_ended() {
 }
 
 #[tokio::test]
+async fn the_chat_box_of_the_page_is_traced_too() {
+    let collector = TestCollector::start().await;
+    let world = world(&collector.url).await;
+    let _double = world.provider(11, &["story"]).await;
+    let ask = async |model: &str| {
+        let role = types::inference::Role::User;
+        let messages = vec![types::inference::ChatMessage::text(role, SECRET.into())];
+        let request = crate::ChatRequest { model: model.into(), messages, tokens_max: None };
+        world.gateway.chat(request, crate::PLAYGROUND_KEY).await
+    };
+    let mut stream = ask("story").await.unwrap();
+    while stream.next().await.is_some() {}
+    assert!(ask("other").await.is_err());
+    world.gateway.shutdown().await;
+    check(
+        &collector.spans(),
+        expect![[r#"
+        chat story, kind 2, status 0
+          gen_ai.operation.name = chat
+          gen_ai.provider.name = peerwatt
+          gen_ai.response.id = ID
+          peerwatt.api = page
+          gen_ai.request.model = story
+          gen_ai.request.stream = true
+          gen_ai.output.type = text
+          gen_ai.response.model = c478361e6869af25970682a2c53967adbc8a46e9429efdc64b96351cfd52e13f
+          gen_ai.usage.input_tokens = 9
+          gen_ai.usage.output_tokens = 5
+          peerwatt.cost_nano_usd = 960
+          peerwatt.provider = watt15d09gq0f86q03eqfsxveeg9t9rym3yyh08fr2v
+          gen_ai.response.finish_reasons = [stop]
+          gen_ai.response.time_to_first_chunk = TIME
+          peerwatt.outcome = answered
+        chat other, kind 2, status 2
+          gen_ai.operation.name = chat
+          gen_ai.provider.name = peerwatt
+          gen_ai.response.id = ID
+          peerwatt.api = page
+          gen_ai.request.model = other
+          gen_ai.request.stream = true
+          gen_ai.output.type = text
+          peerwatt.outcome = model_not_found
+          error.type = model_not_found
+        peerwatt.attempt below chat story, kind 3, status 0
+          peerwatt.request_id = ID
+          peerwatt.attempt = 0
+          peerwatt.provider = watt15d09gq0f86q03eqfsxveeg9t9rym3yyh08fr2v
+          peerwatt.model_id = c478361e6869af25970682a2c53967adbc8a46e9429efdc64b96351cfd52e13f
+          peerwatt.outcome = served
+          peerwatt.prompt_tokens = 9
+          peerwatt.delivered_tokens = 5
+          peerwatt.charge_nano_usd = 960
+          peerwatt.billed_nano_usd = 960
+          peerwatt.time_to_first_token = TIME
+          at accepted
+          at first_token
+    "#]],
+    );
+}
+
+#[tokio::test]
 async fn failures_and_refusals_are_traced_and_what_a_client_has_traced_nowhere_is_not() {
     let collector = TestCollector::start().await;
     let world = world(&collector.url).await;

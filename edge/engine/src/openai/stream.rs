@@ -34,9 +34,10 @@ struct Call {
 impl Decode for OpenAiStream {
     fn push(&mut self, bytes: &[u8]) -> Result<Vec<Part>, StreamError> {
         let mut parts = Vec::new();
-        for event in self.events.push(bytes)? {
-            self.event(&event, &mut parts)?;
-        }
+        // Taken out, for events are given to `self`.
+        let mut events = std::mem::take(&mut self.events);
+        events.push(bytes, |event| self.event(event, &mut parts))?;
+        self.events = events;
         Ok(parts)
     }
 
@@ -77,10 +78,19 @@ impl OpenAiStream {
             let (content, calls) =
                 choice.delta.map_or((None, None), |delta| (delta.content, delta.tool_calls));
             let text = content.or(choice.text);
-            let tokens = choice.logprobs.map(|logprobs| logprobs.into_tokens());
             let text = text.unwrap_or_default().into_bytes();
-            parts
-                .extend(self.pieces(text, tokens.unwrap_or_default()).into_iter().map(Part::Piece));
+            match self.logprobs {
+                // Most of them: the text is the piece.
+                None if (1..=limits::TOKEN_BYTES_MAX).contains(&text.len()) => {
+                    parts.push(Part::Piece(TokenPiece { bytes: text, ..TokenPiece::default() }));
+                }
+                None => parts.extend(chunk_pieces(&text).map(Part::Piece)),
+                Some(count) => {
+                    let tokens = choice.logprobs.map(|logprobs| logprobs.into_tokens());
+                    let pieces = self.pieces(text, tokens.unwrap_or_default(), count);
+                    parts.extend(pieces.into_iter().map(Part::Piece));
+                }
+            }
             for call in calls.into_iter().flatten() {
                 self.call(call, parts)?;
             }
@@ -126,8 +136,7 @@ impl OpenAiStream {
 
     /// A piece per token where the tokens told of so far begin with the text, else the text as it
     /// came, without ids: a token must never be said to have bytes that it has not.
-    fn pieces(&mut self, text: Vec<u8>, tokens: Vec<Logprob>) -> Vec<TokenPiece> {
-        let Some(count) = self.logprobs else { return chunk_pieces(&text).collect() };
+    fn pieces(&mut self, text: Vec<u8>, tokens: Vec<Logprob>, alternatives: u8) -> Vec<TokenPiece> {
         self.ahead.extend(tokens.into_iter().take(AHEAD_MAX.saturating_sub(self.ahead.len())));
         if text.is_empty() {
             return Vec::new();
@@ -147,7 +156,7 @@ impl OpenAiStream {
         }
         let mut pieces = Vec::with_capacity(covering);
         for token in self.ahead.drain(..covering) {
-            match piece(&token, count) {
+            match piece(&token, alternatives) {
                 Some(piece) if self.is_lost => pieces.push(TokenPiece { id: None, ..piece }),
                 Some(piece) => pieces.push(piece),
                 None => self.is_lost = true,
@@ -208,7 +217,7 @@ mod tests {
         let mut got = Vec::new();
         for (text, tokens) in steps {
             let tokens = tokens.iter().map(|(id, bytes)| token(*id, bytes)).collect();
-            got.extend(stream.pieces(text.as_bytes().to_vec(), tokens));
+            got.extend(stream.pieces(text.as_bytes().to_vec(), tokens, 0));
         }
         let got: Vec<(Option<u32>, &[u8])> =
             got.iter().map(|piece| (piece.id, piece.bytes.as_slice())).collect();
@@ -242,7 +251,7 @@ mod tests {
             let mut delivered = Vec::new();
             for (text, tokens) in &steps {
                 let tokens = tokens.iter().map(|text| token(7, text.as_bytes())).collect();
-                for piece in stream.pieces(text.clone().into_bytes(), tokens) {
+                for piece in stream.pieces(text.clone().into_bytes(), tokens, 1) {
                     prop_assert!(!piece.bytes.is_empty());
                     delivered.extend(piece.bytes);
                 }
