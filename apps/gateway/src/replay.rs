@@ -79,6 +79,8 @@ pub(crate) struct Replaying {
     wanted: Option<u8>,
     is_proven: bool,
     tokens: u32,
+    /// A token is not what it is said to be, so how many were drawn before the next one nobody knows.
+    is_lost: bool,
 }
 
 impl Replaying {
@@ -88,14 +90,15 @@ impl Replaying {
             Way::Replayed(profile) => Some(Replay::new(samplers, profile.settings(), profile.seed)),
             Way::Compared { .. } => None,
         };
-        Replaying { replay, wanted: plan.wanted, is_proven, tokens: 0 }
+        Replaying { replay, wanted: plan.wanted, is_proven, tokens: 0, is_lost: false }
     }
 
     /// Takes what has come, and leaves of it what the client wants to see.
     pub(crate) fn take(&mut self, pieces: &mut [TokenPiece]) {
         for piece in pieces {
             if let Some(replay) = &mut self.replay {
-                let (id, candidates) = step(piece);
+                self.is_lost |= hides_others(piece);
+                let (id, candidates) = if self.is_lost { untold() } else { step(piece) };
                 replay.push(id, &candidates);
             }
             self.tokens = self.tokens.saturating_add(1);
@@ -136,6 +139,18 @@ impl Replaying {
     }
 }
 
+/// Nothing is said of a step.
+fn untold() -> (u32, Candidates) {
+    (u32::MAX, Candidates::default())
+}
+
+/// Whether a token stands for several, of which only the last is named: llama.cpp's server tells a character of several tokens so. The
+/// candidate of that name has other bytes then. (Of the last token of an answer a stop sequence may cut the end off.)
+fn hides_others(piece: &TokenPiece) -> bool {
+    let named = piece.alternatives.iter().find(|it| it.id.is_some() && it.id == piece.id);
+    named.is_some_and(|named| !named.bytes.starts_with(&piece.bytes))
+}
+
 /// A token and what it was drawn from. Where the engine tells no ids, tokens are told apart by their bytes; if two have the
 /// same, nothing is said of the step.
 fn step(piece: &TokenPiece) -> (u32, Candidates) {
@@ -148,7 +163,7 @@ fn step(piece: &TokenPiece) -> (u32, Candidates) {
         before.map(|it| &it.bytes).any(|bytes| *bytes == piece.alternatives[at].bytes)
     };
     if (0..piece.alternatives.len()).any(has_twin) {
-        return (u32::MAX, Candidates::default());
+        return untold();
     }
     let labelled = (0..).zip(&piece.alternatives);
     let label = labelled.clone().find(|(_, it)| it.bytes == piece.bytes).map(|(at, _)| at);
@@ -256,5 +271,32 @@ mod tests {
         assert_eq!(step(&piece(b"b", &[b"a", b"b"])).0, 1);
         assert_eq!(step(&piece(b"c", &[b"a", b"b"])).0, u32::MAX);
         assert_eq!(step(&piece(b"a", &[b"a", b"a"])).1, Candidates::default());
+    }
+
+    #[test]
+    fn after_a_token_that_hides_others_nothing_is_drawn_again() {
+        let request = InferenceRequest::of(Prompt::Text("x".into()));
+        let plan = Plan::of(&request, &offer("llama.cpp b1"), 7, true).unwrap();
+        let piece = |bytes: &[u8], named: &[u8]| TokenPiece {
+            id: Some(1),
+            bytes: bytes.to_vec(),
+            alternatives: vec![Alternative {
+                id: Some(1),
+                bytes: named.to_vec(),
+                logprob_micros: -1,
+            }],
+            ..TokenPiece::default()
+        };
+        let mut replaying = Replaying::begin(&plan);
+        // Three tokens of one byte, told as one with the last of them.
+        let whole = "\u{2603}".as_bytes();
+        replaying.take(&mut [piece(b"a", b"a")]);
+        assert!(!replaying.is_lost);
+        replaying.take(&mut [piece(whole, &whole[2..]), piece(b"b", b"b")]);
+        assert!(replaying.is_lost);
+        let (counts, _) = replaying.end(None, 3, Some(FinishReason::Length)).unwrap();
+        assert_eq!(counts.unexplained, 0);
+        // What a stop sequence cuts off hides nothing.
+        assert!(!hides_others(&piece(b"ab", b"ab.")));
     }
 }

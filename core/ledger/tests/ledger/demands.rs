@@ -165,6 +165,8 @@ fn where_nothing_comes_of_it_the_deposit_goes_back() {
     assert_eq!(world.watt("gina").0 - watt.0, DEPOSIT.0);
 }
 
+type Change = dyn Fn(&mut Statements);
+
 #[test]
 fn what_cannot_be_demanded() {
     let (mut world, channel) = world();
@@ -173,7 +175,7 @@ fn what_cannot_be_demanded() {
         let shown = world.show(&result);
         assert!(shown.contains(text), "{shown}");
     };
-    let demand = |world: &World, change: &dyn Fn(&mut Statements)| {
+    let demand = |world: &World, change: &Change| {
         let mut statements = statements(world, channel, 1);
         change(&mut statements);
         statements.demand()
@@ -185,7 +187,7 @@ fn what_cannot_be_demanded() {
         right,
         "not_demandable: an audit of this answer cannot be demanded: its channel",
     );
-    let cases: [(&dyn Fn(&mut Statements), &str); 7] = [
+    let cases: [(&Change, &str); 7] = [
         (&|it| it.signer = "alice", "not those of one answer"),
         (&|it| it.cost = Nusd(3), "its bill is wrong"),
         (&|it| it.payer = "alice", "not acknowledged with the key"),
