@@ -99,6 +99,10 @@ async fn an_audit_is_read_from_its_commitment_to_its_end() {
 
     let verdict = Box::new(verdict);
     auditor.send(Action::RevealVerdict { commitment, verdict, salt }).await.unwrap();
+    // It stays open for as long as a seal may be broken.
+    assert_eq!(chain.open_rounds().await.unwrap().len(), 1);
+    home.clock.advance(genesis().params.audits.seal_ms);
+    provider.send(Action::Heartbeat).await.unwrap();
     let audits = chain.audits(None, 10).await.unwrap();
     assert_eq!((audits.open.len(), audits.closed.len()), (0, 1));
     assert_eq!(audits.closed, chain.audits_of(address).await.unwrap().closed);
