@@ -203,9 +203,12 @@ impl Server {
 }
 
 /// What a connection is doing. One that has answered, and whose last write was taken, has nothing left to write: HTTP is flushed
-/// whenever something was written.
+/// whenever something was written. And what comes next on it is a request only if the body of the last one was read to its end: the
+/// rest of one that nobody wanted would be taken for one elsewhere.
 #[derive(Debug, Default)]
 struct Work {
+    /// The body of the last request was read to its end.
+    heard: AtomicBool,
     /// An answer was given to its end, which nobody has taken note of.
     answered: AtomicBool,
     /// A write waits for the client.
@@ -216,6 +219,7 @@ impl Work {
     /// Whether a request has come to its end since it was last asked, with everything written.
     fn is_over(&self) -> bool {
         self.answered.load(Ordering::Relaxed)
+            && self.heard.load(Ordering::Relaxed)
             && !self.writes.load(Ordering::Relaxed)
             && self.answered.swap(false, Ordering::Relaxed)
     }
@@ -235,8 +239,40 @@ impl hyper::service::Service<Request<Incoming>> for Noted {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let work = Arc::clone(&self.work);
         work.answered.store(false, Ordering::Relaxed);
+        work.heard.store(http_body::Body::is_end_stream(request.body()), Ordering::Relaxed);
+        let request = request.map(|body| NotedRequest { body, work: Arc::clone(&work) });
         let answer = hyper::service::Service::call(&self.router, request);
         Box::pin(async move { answer.await.map(|it| it.map(|body| NotedBody { body, work })) })
+    }
+}
+
+/// The body of a request. Takes note of its end.
+struct NotedRequest {
+    body: Incoming,
+    work: Arc<Work>,
+}
+
+impl http_body::Body for NotedRequest {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if frame.is_none() || self.body.is_end_stream() {
+            self.work.heard.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -356,7 +392,11 @@ impl AsyncWrite for Unstalled {
 
 #[cfg(test)]
 mod tests {
-    use axum::{Router, body::Body, routing::get};
+    use axum::{
+        Router,
+        body::Body,
+        routing::{get, post},
+    };
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpStream,
@@ -496,6 +536,41 @@ mod tests {
                 }
             }
             assert_eq!(answers, to);
+        }
+        stop.send(()).unwrap();
+        running.await.unwrap().unwrap();
+    }
+
+    /// Its rest would be taken for a request on the other thread.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_connection_whose_request_was_not_read_to_its_end_moves_nowhere() {
+        let threads = Threads::beside_this().unwrap();
+        let places = threads.places();
+        let router = Router::new().route("/", post(|| async { "unread" }));
+        let router = router.route("/smuggled", get(|| async { "smuggled" }));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(async move {
+            let (limits, timeouts) = (Limits::standard(), Timeouts::standard());
+            let stop = async { stopped.await.unwrap_or_default() };
+            serve(&limits, &timeouts, &threads, listener, router, stop).await
+        });
+        let rest = "GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n";
+        let head = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", rest.len());
+        for _ in 0..20 {
+            places.crowd(0, 1);
+            places.crowd(1, 1);
+            let mut stream = TcpStream::connect(addr).await.unwrap();
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut bytes = [0; 1024];
+            let read = stream.read(&mut bytes).await.unwrap();
+            let mut got = String::from_utf8_lossy(&bytes[..read]).into_owned();
+            // It may have been closed by now.
+            let _ = stream.write_all(rest.as_bytes()).await;
+            let _ = tokio::time::timeout(Duration::from_millis(50), stream.read(&mut bytes)).await;
+            got += &String::from_utf8_lossy(&bytes);
+            assert!(got.contains("unread") && !got.contains("smuggled"), "{got}");
         }
         stop.send(()).unwrap();
         running.await.unwrap().unwrap();
