@@ -24,7 +24,7 @@ use types::{
     sign::{Signed, Verified},
     vector::{BadVector, Vectors},
 };
-use verify::delivered::Delivered;
+use verify::{delivered::Delivered, profile};
 use wire::serve::Refusal;
 
 /// Cover is extended when fewer tokens than this are left of it: half a window, so that a voucher
@@ -594,7 +594,7 @@ impl Session {
             (reported != delivered).then_some(Finding::Count { reported, delivered }),
             (report.response_hash != closing.response_hash).then_some(Finding::Response),
             (report.transcript_root != closing.transcript_root).then_some(Finding::Transcript),
-            (report.profile != profile).then_some(Finding::Profile { ordered: profile }),
+            (!names(report, profile)).then_some(Finding::Profile { ordered: profile }),
             (total != due).then_some(Finding::Total { reported: total, due }),
         ]
         .into_iter()
@@ -651,6 +651,11 @@ impl Session {
     fn wait(&mut self, now_ms: u64, ms: u64) {
         self.deadline_ms = now_ms.saturating_add(ms).min(self.terms.waits.total_ms);
     }
+}
+
+/// Whether a report names the profile of its order, or says of an answer that can only be compared that it cannot be after all.
+fn names(report: &ServiceReport, ordered: &str) -> bool {
+    report.profile == ordered || (ordered == profile::L1_NAME && report.profile == profile::NO_NAME)
 }
 
 /// The payer's statement about a closed attempt.

@@ -278,13 +278,18 @@ impl Session {
         self.transcript.delivered()
     }
 
-    /// What an auditor may ask for of what was delivered: its bytes and the leaves. `None`: the answer is in no profile; or it
-    /// can only be compared, and the engine has made more than was delivered. Servers that cut white space
-    /// off a chat's JSON do so without a word, and whoever ran the model over the rest would accuse us.
+    /// What an auditor may ask for of what was delivered: its bytes and the leaves. `None`: the answer is in no profile.
     pub(crate) fn disclosed(&self) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
+        (self.profile() != profile::NO_NAME).then(|| self.transcript.disclosed())?
+    }
+
+    /// The profile that the report names. None if the answer can only be compared, and the engine has made more than was
+    /// delivered: servers that cut white space off a chat's JSON do so without a word, and whoever ran the model over the rest
+    /// would accuse us.
+    fn profile(&self) -> &'static str {
         let is_compared = self.opening.profile == profile::L1_NAME;
-        let is_whole = !is_compared || self.engine_made.is_none_or(|made| made <= self.delivered());
-        is_whole.then(|| self.transcript.disclosed())?
+        let is_whole = self.engine_made.is_none_or(|made| made <= self.delivered());
+        if is_compared && !is_whole { profile::NO_NAME } else { self.opening.profile }
     }
 
     /// When the next [`Input::Tick`] is due.
@@ -687,7 +692,7 @@ impl Session {
     }
 
     fn statement(&self, now: TimeMs, finish: FinishReason) -> ServiceReport {
-        let Opening { order, operator, engine_version, profile, seed, .. } = &self.opening;
+        let Opening { order, operator, engine_version, seed, .. } = &self.opening;
         let (delivered, told) = (self.delivered(), self.prompt_tokens());
         // A prompt that the payer was told too late, and did not cover, is billed as it was covered.
         let covered = self.total(told, delivered) <= self.cover.promised();
@@ -698,7 +703,7 @@ impl Session {
             provider: *operator,
             model: order.model,
             engine_version: engine_version.clone(),
-            profile: (*profile).to_owned(),
+            profile: self.profile().to_owned(),
             seed: *seed,
             prompt_hash: order.prompt_hash,
             response_hash: self.transcript.response_hash(),

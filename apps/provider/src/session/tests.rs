@@ -192,6 +192,8 @@ fn an_answer_that_is_only_compared_is_kept_if_it_is_all_that_was_made() {
         let done = Input::Engine(vec![EngineEvent::Done { finish, usage }]);
         play(&mut session, vec![(0, durable()), (5, started()), (1, tokens(3)), (1, done)]);
         assert_eq!(session.disclosed().is_some(), is_kept, "{profile} {made:?}");
+        // What is not kept nobody may demand.
+        assert_eq!(session.profile(), if is_kept { profile } else { "free" }, "{made:?}");
     };
     // With the token that ended it, without, and more.
     for (made, is_kept) in [(Some(4), true), (Some(3), true), (Some(5), false), (None, true)] {
