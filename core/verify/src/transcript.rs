@@ -116,7 +116,8 @@ pub fn prove(leaves: &[Vec<u8>], index: u32) -> Option<LeafProof> {
 }
 
 /// The tokens of a leaf of which it is proven that it stands in a transcript with this root, of a response
-/// of so many tokens.
+/// of so many tokens. Their number must be the one that was signed with the root: where an odd node moves up, the same leaf stands
+/// elsewhere in a longer transcript.
 pub fn open(
     root: Hash32,
     tokens: u32,
