@@ -16,8 +16,10 @@ use support::{Answered, Files, several};
 use types::inference::Prompt;
 use verify::leaf::LeafToken;
 
-/// Too large for a processor's caches: its weights are read from memory anew for each token, as those of real models are.
+/// Too large for a core's own caches.
 const LARGE: Size = Size { width: 1_024, feed_forward: 2_048, layers: 3 };
+/// Too large for all of a processor's: its weights are read from memory anew for each token, as those of real models are.
+const REAL: Size = Size { width: 2_048, feed_forward: 5_632, layers: 8 };
 
 const LIBRARIES: [(&str, Library); 2] =
     [("candle", Library::Candle), ("llama.cpp", Library::Llama(LlamaOptions::standard()))];
@@ -26,13 +28,17 @@ const LIBRARIES: [(&str, Library); 2] =
 async fn main() {
     let path = std::env::args_os().nth(1).expect("name the file to write");
     let files = Files::new();
-    let large = weights::generate_sized(1, LARGE).expect("the model is made from a seed");
-    let large = weights::quantized(&large, weights::Quantization::Q8_0).expect("it is quantized");
-    std::fs::write(files.path("large"), large).expect("a folder of ours");
+    for (name, size) in [("large", LARGE), ("real", REAL)] {
+        let model = weights::generate_sized(1, size).expect("the model is made from a seed");
+        let model = weights::quantized(&model, weights::Quantization::Q8_0);
+        std::fs::write(files.path(name), model.expect("it is quantized"))
+            .expect("a folder of ours");
+    }
     let mut models = Vec::new();
     for (name, file, answers) in [
         ("the laboratory's, 1.4 million weights", files.path("Q8_0"), 60),
         ("one like it, 28 million weights", files.path("large"), 10),
+        ("one like it, 400 million weights", files.path("real"), 3),
     ] {
         let mut rows = Vec::new();
         for (library, how) in LIBRARIES {
