@@ -160,7 +160,11 @@ async fn open(path: Option<PathBuf>, options: EmbeddedOptions) -> anyhow::Result
 }
 
 fn describe(answer: &Answer, judged: &Judged) -> String {
+    let (compared, answers) = (judged.l1_only, judged.each.len());
     let verdict = match judged.outcome {
+        AuditOutcome::Inconclusive if compared > 0 && judged.finding == "clean" => {
+            "inconclusive: nothing speaks against it; where draws cannot be repeated that is no pass"
+        }
         AuditOutcome::Pass => "pass: this is what the model says",
         AuditOutcome::Fail => "fail: this is not what the model says",
         AuditOutcome::Inconclusive => {
@@ -177,9 +181,10 @@ fn describe(answer: &Answer, judged: &Judged) -> String {
             replay.matched, replay.excused, replay.unexplained, replay.unreported, judged.finding
         ),
     ];
-    if judged.l1_only > 0 {
-        let what = "only its log-probabilities are compared: it cannot be drawn again";
-        lines.push(what.to_owned());
+    if compared > 0 {
+        lines.push(format!(
+            "of {compared} of {answers} answers only log-probabilities are compared: they cannot be drawn again"
+        ));
     }
     lines.extend(judged.l1.as_ref().map(|it| level("log-probabilities beside ours", it)));
     lines.extend(judged.l2.as_ref().map(|it| level("draws from our own logits", it)));
