@@ -101,7 +101,9 @@ pub(crate) fn check_receipts(
         return Err(TxError::ProviderUnknown { operator });
     };
     let model = receipts.model;
-    if entry.profile.models.binary_search(&model).is_err() {
+    // What it signed a report of it has served: whoever is found out does not get away by offering it no more.
+    let is_offered = entry.profile.models.binary_search(&model).is_ok();
+    if !is_offered && !id.is_demanded() {
         return Err(TxError::ModelNotOffered { model });
     }
     check_room(state, id, model, time)

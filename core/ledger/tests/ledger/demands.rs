@@ -187,13 +187,12 @@ fn what_cannot_be_demanded() {
         right,
         "not_demandable: an audit of this answer cannot be demanded: its channel",
     );
-    let cases: [(&Change, &str); 7] = [
+    let cases: [(&Change, &str); 6] = [
         (&|it| it.signer = "alice", "not those of one answer"),
         (&|it| it.cost = Nusd(3), "its bill is wrong"),
         (&|it| it.payer = "alice", "not acknowledged with the key"),
         (&|it| it.report.profile = "free".to_owned(), "cannot be replayed"),
         (&|it| it.report.channel = ChannelId([9; 32]), "channel.unknown"),
-        (&|it| it.report.model = ModelId([9; 32]), "audit.model_not_offered"),
         (&|it| it.report.ended_at = TimeMs(0), "older than what providers have to keep"),
     ];
     world.wait(DAY_MS);
@@ -216,6 +215,17 @@ fn what_cannot_be_demanded() {
     refused(&mut world, "gina", action, "audit.too_many_commitments");
     // That keeps its provider from nothing.
     world.apply("paul", Action::CommitReceipts { receipts: receipts(), seal: Hash32::default() });
+}
+
+/// Offering a model no more is no way out of having served another in its place.
+#[test]
+fn what_is_not_offered_any_more_can_be_demanded() {
+    let (mut world, channel) = world();
+    let mut statements = statements(&world, channel, 1);
+    statements.report.model = ModelId([9; 32]);
+    let (id, round) = demanded(&mut world, statements.demand());
+    assert!(id.is_demanded());
+    assert_eq!(round.receipts.model, ModelId([9; 32]));
 }
 
 /// Whoever demands what its provider has committed to already has it audited twice: evidence of the same answer does not add up.
