@@ -42,6 +42,8 @@ pub struct Cell {
     pub unexplained: u32,
     pub l1: Measured,
     pub l2: Measured,
+    /// If the engine tells projections.
+    pub projections: Option<Measured>,
 }
 
 /// One level of it, in millionths.
@@ -72,6 +74,7 @@ pub enum CalibrateError {
 pub struct Calibrating {
     l1: Calibration,
     l2: Calibration,
+    projections: Calibration,
     responses: u32,
     tokens: u64,
     unexplained: u32,
@@ -88,10 +91,14 @@ impl Calibrating {
         let answer = answer(engine, model, self.responses, tokens_max).await?;
         let bet = verify::eprocess::HonestMean::of_ppm(500_000);
         let Some(mean) = bet else { return Ok(()) };
-        let means = Means { l1: mean, l2: mean };
+        let means = Means { l1: mean, l2: mean, projections: Some(mean) };
         let audit = audited(&answer, reference, means).await?;
         let findings = audit.findings();
-        for (level, cell) in [(findings.l1, &mut self.l1), (findings.l2, &mut self.l2)] {
+        for (level, cell) in [
+            (findings.l1, &mut self.l1),
+            (findings.l2, &mut self.l2),
+            (findings.projections, &mut self.projections),
+        ] {
             if let Some(level) = level {
                 cell.push(level.tokens, level.mean_ppm);
             }
@@ -114,7 +121,8 @@ impl Calibrating {
         };
         let Calibrating { responses, tokens, unexplained, .. } = *self;
         let (l1, l2) = (measured(&self.l1), measured(&self.l2));
-        Cell { responses, tokens, unexplained, l1, l2 }
+        let projected = Some(&self.projections).filter(|cell| cell.responses() > 0);
+        Cell { responses, tokens, unexplained, l1, l2, projections: projected.map(measured) }
     }
 }
 

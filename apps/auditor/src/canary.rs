@@ -174,7 +174,8 @@ impl Consumer {
         let answer = Answer {
             model: plan.model,
             engine_version: version,
-            drawing,
+            // Consumers are told none.
+            drawing: Drawing { projects: false, ..drawing },
             profile: Some(profile),
             prompt: Prompt::Chat(vec![message]),
             stated_tokens: report.value.completion_tokens,

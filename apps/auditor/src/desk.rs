@@ -260,7 +260,8 @@ pub fn verdict(judged: Option<crate::judge::Judged>, whole: bool) -> Verdict {
 /// The honest means that are bet against where the ledger has none for a model; evidence by them has no consequence.
 pub fn default_means() -> Option<Means> {
     use verify::eprocess::HonestMean;
-    Some(Means { l1: HonestMean::of_ppm(70_000)?, l2: HonestMean::of_ppm(21_000)? })
+    let mean = HonestMean::of_ppm;
+    Some(Means { l1: mean(70_000)?, l2: mean(21_000)?, projections: Some(mean(50_000)?) })
 }
 
 #[cfg(test)]

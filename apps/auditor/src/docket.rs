@@ -42,6 +42,8 @@ pub struct Report {
     pub salt: Hash32,
     pub l1: Option<Level>,
     pub l2: Option<Level>,
+    #[serde(default)]
+    pub projections: Option<Level>,
     /// The evidence after each token, or after some of many.
     pub trace: Vec<Step>,
 }
@@ -181,6 +183,7 @@ mod tests {
             salt: Hash32([9; 32]),
             l1: None,
             l2: None,
+            projections: None,
             trace: Vec::new(),
         };
         Docket::open(&folder).unwrap().write(&report).unwrap();

@@ -30,6 +30,8 @@ const SHORT_PARTS: usize = 10;
 pub struct Reference<'e> {
     pub engine: &'e dyn Engine,
     pub model: ModelId,
+    /// What it computes on.
+    pub backend: Backend,
 }
 
 /// Why answers could not be judged. Nothing of it speaks against its provider, but for the second.
@@ -55,6 +57,7 @@ pub struct Judged {
     pub ln_e: Option<MilliNats>,
     pub l1: Option<Level>,
     pub l2: Option<Level>,
+    pub projections: Option<Level>,
     pub identified: Option<Identified>,
     /// The evidence of each answer alone.
     pub each: Vec<Option<MilliNats>>,
@@ -105,6 +108,8 @@ pub struct Step {
     pub token: u32,
     pub l1: MilliNats,
     pub l2: MilliNats,
+    #[serde(default)]
+    pub projections: MilliNats,
 }
 
 /// An answer, and the digest of its receipt, by which evidence names it.
@@ -165,24 +170,25 @@ async fn judge_chosen(
         }
     }
     let identified = identified(&findings, &references);
-    Ok(Some(judged(samples, first.answer.model, &run, identified)))
+    Ok(Some(judged(samples, claimed, &run, identified)))
 }
 
 fn judged(
     samples: &[Sample<'_>],
-    model: ModelId,
+    claimed: Reference<'_>,
     run: &Run,
     identified: Option<Identified>,
 ) -> Judged {
     let findings = run.findings;
     let evidence = Evidence {
-        model,
-        backend: backend(),
+        model: claimed.model,
+        backend: claimed.backend,
         responses: Responses::of(samples.iter().map(|it| it.receipt)).unwrap_or_default(),
         tokens: findings.tokens,
         replay: findings.replay,
         l1: findings.l1.map(|level| level.ln_e),
         l2: findings.l2.map(|level| level.ln_e),
+        projections: findings.projections.map(|level| level.ln_e),
         identified,
     };
     let short = samples.iter().filter(|sample| is_short(sample.answer)).count();
@@ -194,7 +200,7 @@ fn judged(
         }
         outcome => outcome,
     };
-    let step = |point: &Point| Step { token: point.token, l1: point.l1, l2: point.l2 };
+    let step = |&Point { token, l1, l2, projections }: &Point| Step { token, l1, l2, projections };
     let level = |level: verify::audit::LevelFindings| Level {
         ln_e: level.ln_e,
         mean_ppm: level.mean_ppm,
@@ -214,6 +220,7 @@ fn judged(
         ln_e: findings.ln_e(),
         l1: findings.l1.map(level),
         l2: findings.l2.map(level),
+        projections: findings.projections.map(level),
         identified,
         each: run.each.clone(),
         trace: run.audit.trace().iter().map(step).collect(),
@@ -254,6 +261,7 @@ async fn run(
     means: Means,
 ) -> Result<Run, JudgeError> {
     let samplers = samples.first().map_or(&[][..], |it| it.answer.drawing.samplers);
+    let means = comparable(means, reference);
     let mut audit = Audit::new(samplers, means);
     let (mut finding, mut each) = (Finding::Clean, Vec::new());
     for Sample { answer, .. } in samples {
@@ -263,13 +271,21 @@ async fn run(
         let tokens = count(answer.tokens.len());
         let report = Report::new(alone.replay, answer.stated_tokens, tokens, text, ending);
         finding = finding.max(report.finding());
-        // Who keeps a token from being scored does not pass by the others.
-        if answer.profile.is_some() && told(answer).len() < answer.tokens.len() {
+        // Who keeps a token from being scored does not pass by the others, nor who leaves out what its engine tells.
+        let is_unprojected = answer.drawing.projects && alone.unprojected > 0;
+        let is_untold = told(answer).len() < answer.tokens.len();
+        if answer.profile.is_some() && (is_untold || is_unprojected) {
             finding = finding.max(Finding::Audit);
         }
         each.push(alone.ln_e());
     }
     Ok(Run { findings: audit.findings(), audit, each, finding })
+}
+
+/// Without projections, if the verifier's engine does not tell what they are of.
+fn comparable(means: Means, reference: Reference<'_>) -> Means {
+    let whole = reference.engine.tells_all_logits();
+    Means { projections: means.projections.filter(|_| whole), ..means }
 }
 
 /// The tokens before the first one whose id was not told: what comes after that nobody can run again, and it is held against
@@ -300,7 +316,7 @@ pub(crate) async fn audited(
     reference: Reference<'_>,
     means: Means,
 ) -> Result<Audit, JudgeError> {
-    let mut audit = Audit::new(answer.drawing.samplers, means);
+    let mut audit = Audit::new(answer.drawing.samplers, comparable(means, reference));
     add(&mut [&mut audit], answer, reference).await?;
     Ok(audit)
 }
@@ -311,7 +327,7 @@ async fn add(
     answer: &Answer,
     reference: Reference<'_>,
 ) -> Result<(Check, Ending), JudgeError> {
-    let Reference { engine, model } = reference;
+    let Reference { engine, model, .. } = reference;
     let vocabulary = engine.vocabulary(model).await?;
     let mut text = Concatenation::default();
     let mut tokens = engine.tokenize(model, &answer.prompt).await?;
@@ -351,8 +367,9 @@ async fn add(
     }
     for token in told {
         let position = position(&mut logits, &silent).await?;
+        let logits = Logits::new(&position);
         for audit in audits.iter_mut() {
-            audit.push(token, Logits::new(&position).as_ref());
+            audit.push(token, logits.as_ref());
         }
     }
     let ending = match answer.finish {
@@ -360,6 +377,7 @@ async fn add(
         FinishReason::Stop if !ended_by_model => Ending::StopSequence { cut },
         FinishReason::Stop => {
             let position = position(&mut logits, &silent).await?;
+            let last = Logits::new(&position);
             let mut check = Check::Unknown;
             for audit in audits.iter_mut() {
                 // What of a stop sequence comes after its first token is not delivered.
@@ -368,7 +386,7 @@ async fn add(
                     (vocabulary.is_end(id) && !concatenation.has_begun(&stops))
                         || vocabulary.bytes(id).is_some_and(goes_on)
                 };
-                check = audit.end(None, Logits::new(&position).as_ref(), is_end);
+                check = audit.end(None, last.as_ref(), is_end);
             }
             Ending::EndOfGeneration(check)
         }
@@ -409,7 +427,7 @@ mod tests {
     use std::path::Path;
 
     use engine::{EmbeddedEngine, EmbeddedOptions};
-    use verify::eprocess::HonestMean;
+    use verify::{engines::Drawing, eprocess::HonestMean};
 
     use super::*;
     use crate::calibrate::answer;
@@ -421,8 +439,8 @@ mod tests {
 
     async fn check(engine: &EmbeddedEngine, answer: &Answer) -> (AuditOutcome, &'static str) {
         let mean = |ppm| HonestMean::of_ppm(ppm).unwrap();
-        let means = Means { l1: mean(70_000), l2: mean(21_000) };
-        let reference = Reference { engine, model: engine.model().id };
+        let means = Means { l1: mean(70_000), l2: mean(21_000), projections: None };
+        let reference = Reference { engine, model: engine.model().id, backend: backend() };
         let sample = Sample { answer, receipt: Hash32([1; 32]) };
         let judged = judge(&[sample], reference, &[], means).await.unwrap().unwrap();
         (judged.outcome, judged.finding)
@@ -462,8 +480,9 @@ mod tests {
 
     async fn judged(engine: &EmbeddedEngine, answers: &[Answer]) -> Judged {
         let mean = |ppm| HonestMean::of_ppm(ppm).unwrap();
-        let means = Means { l1: mean(70_000), l2: mean(21_000) };
-        let reference = Reference { engine, model: engine.model().id };
+        let projections = Some(mean(50_000));
+        let means = Means { l1: mean(70_000), l2: mean(21_000), projections };
+        let reference = Reference { engine, model: engine.model().id, backend: backend() };
         let sample = |(n, answer)| Sample { answer, receipt: Hash32([n; 32]) };
         let samples: Vec<Sample<'_>> = (1..).zip(answers).map(sample).collect();
         judge(&samples, reference, &[], means).await.unwrap().unwrap()
@@ -486,6 +505,25 @@ mod tests {
         let once = judged(&engine, &[drawn]).await;
         assert_eq!((both.replay, both.l2), (once.replay, once.l2));
         assert!(both.l1.unwrap().ln_e < once.l1.unwrap().ln_e);
+    }
+
+    #[tokio::test]
+    async fn who_leaves_out_a_projection_that_its_engine_tells_does_not_pass() {
+        let engine = engine(u32::MAX);
+        let honest = long(&engine).await;
+        let whole = judged(&engine, std::slice::from_ref(&honest)).await;
+        assert_eq!((whole.outcome, whole.finding), (AuditOutcome::Pass, "clean"));
+        assert!(whole.projections.unwrap().ln_e < MilliNats(0), "{whole:?}");
+        assert_eq!(whole.evidence.projections, whole.projections.map(|level| level.ln_e));
+        let mut answer = honest.clone();
+        answer.tokens[7] = answer.tokens[7].clone().projected(None);
+        let partly = judged(&engine, &[answer]).await;
+        assert_eq!((partly.outcome, partly.finding), (AuditOutcome::Inconclusive, "audit"));
+        // Of an engine that tells none it is not asked.
+        let tokens = honest.tokens.iter().map(|it| it.clone().projected(None)).collect();
+        let drawing = Drawing { projects: false, ..honest.drawing };
+        let without = judged(&engine, &[Answer { tokens, drawing, ..honest }]).await;
+        assert_eq!((without.outcome, without.projections), (AuditOutcome::Pass, None));
     }
 
     /// Engines lose the ids of tokens in their own streams.

@@ -1,4 +1,4 @@
-//! The evidence over the tokens of an answer as a picture: an SVG of two lines and the thresholds.
+//! The evidence over the tokens of an answer as a picture: an SVG of a line for each level and the thresholds.
 
 use std::fmt::Write as _;
 
@@ -10,11 +10,11 @@ const WIDTH: i64 = 640;
 const HEIGHT: i64 = 320;
 const MARGIN: i64 = 40;
 
-/// `ln E` of L1 and L2 after each token, with what escalates and what is enough alone; `l1_only`: answers of which only the
+/// `ln E` of L1, L2 and, if there are any, of projections after each token, with what escalates and what is enough alone; `l1_only`: answers of which only the
 /// log-probabilities were compared.
 pub fn svg(trace: &[Step], l1_only: u32) -> String {
     let last = trace.last().map_or(1, |step| i64::from(step.token)).max(1);
-    let values = trace.iter().flat_map(|step| [step.l1.0, step.l2.0]);
+    let values = trace.iter().flat_map(|step| [step.l1.0, step.l2.0, step.projections.0]);
     let low = values.clone().min().unwrap_or(0).min(-5_000);
     let high = values.max().unwrap_or(0).max(ALONE.0.saturating_add(3_000));
     let span = high.saturating_sub(low).max(1);
@@ -49,13 +49,22 @@ pub fn svg(trace: &[Step], l1_only: u32) -> String {
             at - 4
         );
     }
-    for (points, colour) in [(line(|step| step.l1), "#06c"), (line(|step| step.l2), "#083")] {
+    let is_projected = trace.iter().any(|step| step.projections != MilliNats(0));
+    let mut levels = vec![(line(|step| step.l1), "#06c"), (line(|step| step.l2), "#083")];
+    if is_projected {
+        levels.push((line(|step| step.projections), "#a0c"));
+    }
+    for (points, colour) in levels {
         let _ = writeln!(
             out,
             "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\" points=\"{points}\"/>"
         );
     }
     let foot = HEIGHT - 12;
+    let projected = match is_projected {
+        true => format!("<text x=\"290\" y=\"{foot}\" fill=\"#a0c\">by projections</text>"),
+        false => String::new(),
+    };
     if l1_only > 0 {
         let _ = writeln!(
             out,
@@ -65,8 +74,9 @@ pub fn svg(trace: &[Step], l1_only: u32) -> String {
     let _ = writeln!(
         out,
         "<text x=\"{MARGIN}\" y=\"{foot}\" fill=\"#06c\">by log-probabilities (L1)</text>\
-         <text x=\"220\" y=\"{foot}\" fill=\"#083\">by draws (L2)</text>\
-         <text x=\"{}\" y=\"{foot}\" text-anchor=\"end\">{last} tokens</text></svg>",
+         <text x=\"190\" y=\"{foot}\" fill=\"#083\">by draws (L2)</text>\
+         {}<text x=\"{}\" y=\"{foot}\" text-anchor=\"end\">{last} tokens</text></svg>",
+        projected,
         WIDTH - MARGIN
     );
     out
@@ -82,6 +92,7 @@ mod tests {
             token,
             l1: MilliNats(i64::from(token) * -40),
             l2: MilliNats(i64::from(token) * 400),
+            projections: MilliNats(0),
         };
         let trace: Vec<Step> = (1..=100).map(step).collect();
         let picture = svg(&trace, 0);
@@ -91,5 +102,10 @@ mod tests {
         assert!(!picture.contains("log-probabilities alone"));
         assert!(svg(&trace, 3).contains("log-probabilities alone: 3<"));
         assert!(svg(&[], 0).ends_with("</svg>\n"));
+        assert!(!picture.contains("by projections"));
+        let projected: Vec<Step> =
+            trace.iter().map(|step| Step { projections: step.l2, ..*step }).collect();
+        let picture = svg(&projected, 0);
+        assert!(picture.contains("by projections") && picture.matches("<polyline").count() == 3);
     }
 }

@@ -403,6 +403,7 @@ fn blank(shared: &Shared, commitment: CommitmentId, verdict: Verdict) -> Result<
         salt: salt()?,
         l1: None,
         l2: None,
+        projections: None,
         trace: Vec::new(),
     })
 }

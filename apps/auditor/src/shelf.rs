@@ -12,7 +12,9 @@ use std::{
 };
 
 use engine::{EmbeddedEngine, EmbeddedOptions, EngineError, SharedEngine};
-use types::ModelId;
+use types::{ModelId, audit::Backend};
+
+use crate::judge::backend;
 
 /// Files of a folder that are looked at.
 const FILES_MAX: usize = 1_024;
@@ -25,11 +27,13 @@ pub struct Held {
     /// else's server runs.
     pub bytes: Option<u64>,
     pub engine: SharedEngine,
+    /// The kind of machine that it computes on.
+    pub backend: Backend,
 }
 
 #[derive(Clone, Debug)]
 enum Source {
-    Held(SharedEngine),
+    Held(SharedEngine, Backend),
     File(PathBuf),
 }
 
@@ -70,8 +74,9 @@ pub enum ShelfError {
 impl Shelf {
     /// With models that are running already, and a folder of GGUF files, if there is one.
     pub fn new(held: Vec<Held>, folder: Option<PathBuf>) -> Shelf {
-        let entry =
-            |Held { id, bytes, engine }| (id, Entry { bytes, source: Source::Held(engine) });
+        let entry = |Held { id, bytes, engine, backend }| {
+            (id, Entry { bytes, source: Source::Held(engine, backend) })
+        };
         let entries = held.into_iter().map(entry).collect();
         Shelf { folder, known: Mutex::new(Known { entries, ..Known::default() }) }
     }
@@ -90,7 +95,7 @@ impl Shelf {
             read.insert(stamp, id);
         }
         let mut known = self.lock();
-        known.entries.retain(|_, entry| matches!(entry.source, Source::Held(_)));
+        known.entries.retain(|_, entry| matches!(entry.source, Source::Held(..)));
         for ((path, bytes, _), id) in &read {
             let Some(id) = id else { continue };
             let entry = Entry { bytes: Some(*bytes), source: Source::File(path.clone()) };
@@ -120,6 +125,14 @@ impl Shelf {
         smaller.into_iter().map(|(_, id)| id).collect()
     }
 
+    /// The kind of machine that it runs on: this one, but for a server's.
+    pub fn backend(&self, model: &ModelId) -> Backend {
+        match self.lock().entries.get(model) {
+            Some(Entry { source: Source::Held(_, backend), .. }) => *backend,
+            _ => backend(),
+        }
+    }
+
     /// An engine that runs the model. `None`: it is not here. Blocks while a file is loaded.
     pub fn open(&self, model: ModelId) -> Result<Option<SharedEngine>, ShelfError> {
         let (source, last) = {
@@ -129,7 +142,7 @@ impl Shelf {
         };
         let path = match source {
             None => return Ok(None),
-            Some(Source::Held(engine)) => return Ok(Some(engine)),
+            Some(Source::Held(engine, _)) => return Ok(Some(engine)),
             Some(Source::File(path)) => path,
         };
         if let Some((id, engine)) = last
@@ -208,6 +221,7 @@ mod tests {
         let held = |id: u8, bytes| Held {
             id: ModelId([id; 32]),
             bytes,
+            backend: backend(),
             engine: Arc::new(
                 engine::dummy::DummyEngine::new(engine::dummy::DummyOptions::all()).unwrap(),
             ),

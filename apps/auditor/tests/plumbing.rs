@@ -6,7 +6,7 @@ use std::{path::Path, sync::OnceLock};
 
 use auditor::{
     answer::Answer,
-    judge::{JudgeError, Judged, Reference, Sample, judge},
+    judge::{JudgeError, Judged, Reference, Sample, backend, judge},
 };
 use engine::{EmbeddedEngine, EmbeddedOptions, Engine as _, EngineEvent};
 use proptest::{prelude::*, sample::Index};
@@ -103,8 +103,8 @@ fn ask(engine: &EmbeddedEngine, number: u32, tokens_max: u32, stop: Vec<String>)
 
 fn judged(engine: &EmbeddedEngine, answer: &Answer) -> Result<Judged, JudgeError> {
     let mean = |ppm| HonestMean::of_ppm(ppm).unwrap();
-    let means = Means { l1: mean(70_000), l2: mean(21_000) };
-    let reference = Reference { engine, model: engine.model().id };
+    let means = Means { l1: mean(70_000), l2: mean(21_000), projections: None };
+    let reference = Reference { engine, model: engine.model().id, backend: backend() };
     let sample = Sample { answer, receipt: Hash32([1; 32]) };
     let judged = bench().runtime.block_on(judge(&[sample], reference, &[], means));
     judged.map(|judged| judged.expect("there is one"))

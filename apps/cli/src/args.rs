@@ -17,7 +17,7 @@ use crate::home::parse_peer;
 use amount::{parse_tag, parse_usd, parse_watt};
 pub(crate) use audit::{
     AuditArgs, AuditCalibrateArgs, AuditCheckArgs, AuditCommand, AuditRecomputeArgs, AuditShowArgs,
-    AuditorArgs, JudgeArgs,
+    AuditorArgs, JudgeArgs, ScoringServer,
 };
 pub(crate) use gateway::{
     KeyArgs, KeyCommand, LimitArgs, OperatorArgs, OtlpArgs, UsageArgs, UsageFormat,

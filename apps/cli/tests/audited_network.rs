@@ -201,7 +201,7 @@ impl World {
     /// A validator says what honest providers score.
     async fn calibrate(&self) {
         let [l1, l2] = HONEST.map(|ppm| Ppm::new(ppm).unwrap());
-        let calibration = Calibration { l1, l2, tokens: 20_000 };
+        let calibration = Calibration { l1, l2, projections: None, tokens: 20_000 };
         let backend = if cfg!(target_arch = "aarch64") { Backend::CpuArm } else { Backend::CpuX86 };
         let key = self.network.nodes[0].home.join("keys/validator.json");
         let key = keys::load(&key, None).unwrap();

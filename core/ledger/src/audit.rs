@@ -299,8 +299,8 @@ pub(crate) fn publish_calibration(
     if !state.validators.contains(&validator) {
         return Err(TxError::ValidatorUnknown { operator: validator });
     }
-    let Calibration { l1, l2, tokens } = calibration;
-    for mean in [l1, l2] {
+    let Calibration { l1, l2, projections, tokens } = calibration;
+    for mean in [Some(l1), Some(l2), projections].into_iter().flatten() {
         let given = mean.get();
         if !(HONEST_MEAN_PPM_MIN..1_000_000).contains(&given) || tokens == 0 {
             return Err(TxError::CalibrationMean { given, min: HONEST_MEAN_PPM_MIN });
@@ -312,7 +312,15 @@ pub(crate) fn publish_calibration(
         return Err(TxError::TooManyCalibrations { max: CALIBRATIONS_MAX });
     }
     state.calibrations.insert(key, calibration);
-    context.events.push(Event::CalibrationPublished { validator, model, backend, l1, l2, tokens });
+    context.events.push(Event::CalibrationPublished {
+        validator,
+        model,
+        backend,
+        l1,
+        l2,
+        projections,
+        tokens,
+    });
     Ok(())
 }
 

@@ -209,7 +209,8 @@ events! {
     }
     AuditorWithdrawn = "auditor.withdrawn" { operator: Address }
     CalibrationPublished = "audit.calibrated" {
-        validator: Address, model: ModelId, backend: Backend, l1: Ppm, l2: Ppm, tokens: u64
+        validator: Address, model: ModelId, backend: Backend, l1: Ppm, l2: Ppm, projections: Option<Ppm>,
+        tokens: u64
     }
     /// Claims of a provider that is escalated or opens no receipts wait on.
     ClaimHeld = "channel.held" {
@@ -357,6 +358,12 @@ impl Text for Vec<Address> {
 impl Text for Ppm {
     fn text(&self) -> String {
         self.get().to_string()
+    }
+}
+
+impl Text for Option<Ppm> {
+    fn text(&self) -> String {
+        self.as_ref().map_or_else(|| "none".to_owned(), Text::text)
     }
 }
 

@@ -207,8 +207,16 @@ pub const FAILED_TOKENS_MIN: u32 = 32;
 /// (`docs/spec/verification.md`).
 pub const PAID_TOKENS_MIN: u32 = 50;
 
-/// ln 2, rounded up: what is lost by betting half on each of two.
-const HALF: i64 = 694;
+/// ln 1, ln 2 and ln 3, rounded up: what is lost by betting the same on each of so many.
+const SHARED: [MilliNats; 3] = [MilliNats(0), MilliNats(694), MilliNats(1_099)];
+
+/// What the processes of several levels over the same tokens come to: the same was bet on each of those that scored any, and the
+/// largest part of the sum is kept, so that it is still evidence. `None` if none did.
+pub fn together(levels: [Option<MilliNats>; 3]) -> Option<MilliNats> {
+    let scored = levels.iter().flatten();
+    let lost = SHARED.get(scored.clone().count().checked_sub(1)?)?;
+    scored.max().map(|most| MilliNats(most.0.saturating_sub(lost.0)))
+}
 
 /// How many tokens of a replay came out how.
 #[derive(
@@ -370,16 +378,15 @@ pub struct Evidence {
     pub l1: Option<MilliNats>,
     /// The process over the scores of L2, if the responses can be replayed.
     pub l2: Option<MilliNats>,
+    /// The process over the scores of projections, if the responses have them.
+    pub projections: Option<MilliNats>,
     pub identified: Option<Identified>,
 }
 
 impl Evidence {
-    /// The evidence of both levels: half was bet on each, so that it is still evidence. `None` if nothing was scored.
+    /// The evidence of all levels, see [`together`]. `None` if nothing was scored.
     pub fn ln_e(&self) -> Option<MilliNats> {
-        match (self.l1, self.l2) {
-            (Some(l1), Some(l2)) => Some(MilliNats(l1.max(l2).0.saturating_sub(HALF))),
-            (one, other) => one.or(other),
-        }
+        together([self.l1, self.l2, self.projections])
     }
 
     pub fn reaches(&self, threshold: MilliNats) -> bool {

@@ -456,7 +456,17 @@ pub struct TokenPiece {
     /// Natural logarithm of its probability in millionths, where asked for and available.
     pub logprob_micros: Option<i32>,
     pub alternatives: Vec<Alternative>,
+    /// Of all logits that it was drawn from, where the engine tells it.
+    pub projection: Option<Projection>,
 }
+
+/// Sums that a [`Projection`] has.
+pub const PROJECTION_SUMS: usize = 8;
+
+/// A fingerprint of the logits of one step: sums of them with signs that the request's seed decides, in 4096ths of their
+/// spread. `verify::projection` computes and compares it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, BorshSerialize, BorshDeserialize)]
+pub struct Projection(pub [i16; PROJECTION_SUMS]);
 
 impl TokenPiece {
     /// The leaf that stands for this token in the transcript.

@@ -10,7 +10,7 @@
 //! use verify::{leaf::LeafToken, logits::Logits, profile::Profile};
 //!
 //! let mean = |ppm| HonestMean::of_ppm(ppm).unwrap();
-//! let means = Means { l1: mean(70_000), l2: mean(21_000) };
+//! let means = Means { l1: mean(70_000), l2: mean(21_000), projections: None };
 //! let mut audit = Audit::new(&[Sampler::Llama(OneCandidate::Draws)], means);
 //! let profile = Profile { temperature_micros: 1_000_000, top_k: 2, top_p_micros: 1_000_000, seed: 1_000 };
 //! audit.begin(Some(&profile));
@@ -28,7 +28,7 @@ mod trace;
 #[cfg(test)]
 mod tests;
 
-use types::ModelId;
+use types::{ModelId, audit::together};
 
 use self::trace::Trace;
 pub use self::trace::{Point, TRACE_MAX};
@@ -41,17 +41,17 @@ use crate::{
     leaf::LeafToken,
     logits::{CANDIDATES_MAX, Candidates, Logits},
     profile::Profile,
+    projection::{self, Signs},
     score::Score,
 };
-
-/// ln 2, rounded up: what is lost by betting half on each of two.
-const HALF: i64 = 694;
 
 /// The honest means of a model and a kind of machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Means {
     pub l1: HonestMean,
     pub l2: HonestMean,
+    /// Without it projections are not scored.
+    pub projections: Option<HonestMean>,
 }
 
 /// An audit in the middle of a set of responses.
@@ -62,9 +62,15 @@ pub struct Audit {
     replay: Option<Replay>,
     /// Candidates that must be reported of each of its steps.
     top_k: usize,
+    /// Of the response at hand, if it can be replayed.
+    seed: Option<u32>,
+    /// Of that seed, once a projection came.
+    signs: Option<Signs>,
     /// Of the responses before.
     before: Counts,
     l1: Level,
+    projections: Level,
+    unprojected: u32,
     /// One for each way in which the engine may draw.
     tracks: Vec<Track>,
     ends: Ends,
@@ -137,6 +143,10 @@ pub struct Findings {
     pub l1: Option<LevelFindings>,
     /// If the responses can be replayed.
     pub l2: Option<LevelFindings>,
+    /// If they have projections.
+    pub projections: Option<LevelFindings>,
+    /// Tokens of responses that can be replayed that have none.
+    pub unprojected: u32,
 }
 
 impl Audit {
@@ -147,8 +157,12 @@ impl Audit {
             means,
             replay: None,
             top_k: 0,
+            seed: None,
+            signs: None,
             before: Counts::default(),
             l1: Level::default(),
+            projections: Level::default(),
+            unprojected: 0,
             tracks: samplers.iter().take(SAMPLERS_MAX).map(|it| Track::new(*it)).collect(),
             ends: Ends::default(),
             tokens: 0,
@@ -164,6 +178,7 @@ impl Audit {
         let known = profile.filter(|_| !samplers.is_empty());
         self.replay = known.map(|it| Replay::of_leaves(&samplers, it.settings(), it.seed));
         self.top_k = known.map_or(0, |it| it.settings().top_k.min(CANDIDATES_MAX));
+        (self.seed, self.signs) = (known.map(|it| it.seed), None);
         for track in &mut self.tracks {
             let stream = |it: &Profile| Stream::new(track.sampler, it.settings(), it.seed);
             track.stream = known.map(stream);
@@ -256,8 +271,30 @@ impl Audit {
                 self.l1.push(self.means.l1, score);
             }
         }
-        let l2 = self.l2().map_or(MilliNats(0), Track::ln_e);
-        self.trace.push(Point { token: self.tokens, l1: self.l1.process.ln_e(), l2 });
+        if let Some((token, _)) = reported {
+            self.score_projection(token, verifier);
+        }
+        self.trace.push(Point {
+            token: self.tokens,
+            l1: self.l1.process.ln_e(),
+            l2: self.l2().map_or(MilliNats(0), Track::ln_e),
+            projections: self.projections.process.ln_e(),
+        });
+    }
+
+    fn score_projection(&mut self, token: &LeafToken, verifier: Option<&Logits<'_>>) {
+        let Some(seed) = self.seed else { return };
+        let Some(reported) = token.projection() else {
+            self.unprojected = self.unprojected.saturating_add(1);
+            return;
+        };
+        let (Some(mean), Some(verifier)) = (self.means.projections, verifier) else { return };
+        let logits = verifier.as_slice();
+        let signs = self.signs.get_or_insert_with(|| Signs::new(seed, logits.len()));
+        let own = signs.project(logits);
+        if let Some(score) = own.and_then(|own| projection::score(reported, &own)) {
+            self.projections.push(mean, score);
+        }
     }
 
     /// The way to draw that speaks least against the provider: so the evidence is below that of the one it has, and
@@ -275,6 +312,8 @@ impl Audit {
     pub fn findings(&self) -> Findings {
         let l1 = (self.l1.tokens > 0).then(|| self.l1.findings(self.l1.process.ln_e()));
         let l2 = self.l2().map(|track| track.level.findings(track.ln_e()));
+        let projections = &self.projections;
+        let projected = projections.tokens > 0;
         let tokens = [l1, l2].into_iter().flatten().map(|level| level.tokens).min();
         Findings {
             tokens: tokens.unwrap_or(0),
@@ -283,6 +322,8 @@ impl Audit {
             ends: self.ends,
             l1,
             l2,
+            projections: projected.then(|| projections.findings(projections.process.ln_e())),
+            unprojected: self.unprojected,
         }
     }
 
@@ -314,7 +355,8 @@ impl Track {
     /// the others.
     fn ln_e(&self) -> MilliNats {
         let all = self.level.process.ln_e();
-        if self.ends_scored { both(all, self.ends.ln_e()) } else { all }
+        let ends = self.ends_scored.then(|| self.ends.ln_e());
+        together([Some(all), ends, None]).unwrap_or(all)
     }
 }
 
@@ -358,39 +400,38 @@ impl Level {
     }
 }
 
-/// The evidence of two processes on each of which half was bet, rounded down.
-fn both(one: MilliNats, other: MilliNats) -> MilliNats {
-    MilliNats(one.max(other).0.saturating_sub(HALF))
-}
-
 impl Findings {
-    /// Takes so much from the evidence of both levels, because what was looked at was chosen.
+    /// Takes so much from the evidence of all levels, because what was looked at was chosen.
     pub fn concede(&mut self, choice: MilliNats) {
-        for level in [&mut self.l1, &mut self.l2].into_iter().flatten() {
+        let levels = [&mut self.l1, &mut self.l2, &mut self.projections];
+        for level in levels.into_iter().flatten() {
             level.ln_e = MilliNats(level.ln_e.0.saturating_sub(choice.0));
         }
     }
 
-    /// The evidence of both levels; `None` if nothing was scored.
+    /// The evidence of all levels; `None` if nothing was scored.
     pub fn ln_e(&self) -> Option<MilliNats> {
-        match (self.l1, self.l2) {
-            (Some(l1), Some(l2)) => Some(both(l1.ln_e, l2.ln_e)),
-            (one, other) => one.or(other).map(|level| level.ln_e),
-        }
+        together([self.l1, self.l2, self.projections].map(|level| Some(level?.ln_e)))
     }
 }
 
 /// Which of the references explains the responses, if the claimed model does not: each with what an audit of the same
-/// tokens against it found. Those of other tokens are not looked at.
+/// tokens against it found. Those of other tokens are not looked at, and projections only if all have them: a model with
+/// another vocabulary has no logits to compare them with.
 pub fn identified(
     claimed: &Findings,
     references: &[(ModelId, Worth, Findings)],
 ) -> Option<Identified> {
-    let same = references.iter().filter(|(_, _, findings)| findings.tokens == claimed.tokens);
-    let references: Vec<Reference> = same
+    let same = || references.iter().filter(|(_, _, findings)| findings.tokens == claimed.tokens);
+    let projected = same().all(|(_, _, findings)| findings.projections.is_some());
+    let ln_e = |findings: &Findings| {
+        let projections = findings.projections.filter(|_| projected);
+        Findings { projections, ..*findings }.ln_e()
+    };
+    let references: Vec<Reference> = same()
         .filter_map(|(model, worth, findings)| {
-            Some(Reference { model: *model, worth: *worth, ln_e: findings.ln_e()? })
+            Some(Reference { model: *model, worth: *worth, ln_e: ln_e(findings)? })
         })
         .collect();
-    identify::identify(claimed.ln_e()?, &references)
+    identify::identify(ln_e(claimed)?, &references)
 }

@@ -19,6 +19,8 @@ pub struct Drawing {
     pub tells_ids: bool,
     /// It never draws a token that is no text and ends nothing.
     pub draws_text_only: bool,
+    /// Every token of a replayable answer comes with a projection of its logits.
+    pub projects: bool,
 }
 
 impl Drawing {
@@ -38,12 +40,14 @@ impl Drawing {
                 is_proven: true,
                 tells_ids: true,
                 draws_text_only: true,
+                projects: true,
             }),
             "llama.cpp" => Some(Drawing {
                 samplers: LLAMA,
                 is_proven: true,
                 tells_ids: true,
                 draws_text_only: false,
+                projects: false,
             }),
             "ollama" => {
                 let version = numbers(rest);
@@ -53,6 +57,7 @@ impl Drawing {
                     is_proven: false,
                     tells_ids: rest.ends_with(IDS_FOUND),
                     draws_text_only: false,
+                    projects: false,
                 };
                 (version >= OLLAMA_REPORTS).then_some(drawing)
             }

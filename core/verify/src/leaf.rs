@@ -1,17 +1,21 @@
 //! What a provider reported of up to 32 tokens, as the bytes whose hash stands in the transcript.
 //!
 //! A leaf is the count of its tokens (one byte), then of each token its id (three bytes), the count of
-//! its candidates (one byte) and of each candidate its id (three bytes) and its log-probability (two bytes, see
-//! [`Logprob`]). All numbers are little-endian. That is 104 bytes for a token with 20 candidates.
+//! its candidates (one byte), its projection if the highest bit of that count is set (eight times two bytes), and of each
+//! candidate its id (three bytes) and its log-probability (two bytes, see [`Logprob`]). All numbers are little-endian. That is
+//! 104 bytes for a token with 20 candidates, and 120 with a projection.
 
-use types::inference::TokenPiece;
+use types::inference::{PROJECTION_SUMS, Projection, TokenPiece};
 
 use crate::logits::{CANDIDATES_MAX, Candidates};
 
 /// Tokens of a leaf; only the last leaf of a transcript may have fewer.
 pub const LEAF_TOKENS_MAX: usize = 32;
 /// Bytes of the longest leaf.
-pub const LEAF_BYTES_MAX: usize = 1 + LEAF_TOKENS_MAX * (4 + CANDIDATES_MAX * 5);
+pub const LEAF_BYTES_MAX: usize =
+    1 + LEAF_TOKENS_MAX * (4 + PROJECTION_SUMS * 2 + CANDIDATES_MAX * 5);
+/// Set in the count of candidates of a token that has a projection.
+const PROJECTED: u8 = 0x80;
 /// Ids are below this: real vocabularies stay below 300 000.
 pub const ID_END: u32 = 1 << 24;
 /// Stands for a token whose id was not told, or is none. No candidate has it, so it is never drawn.
@@ -65,6 +69,7 @@ pub struct LeafCandidate {
 pub struct LeafToken {
     id: u32,
     candidates: Vec<LeafCandidate>,
+    projection: Option<Projection>,
 }
 
 /// Why something is no leaf.
@@ -99,7 +104,8 @@ impl LeafToken {
         let mut reported: Vec<(u32, i32)> = reported.to_vec();
         reported.sort_by_key(|(_, micros)| std::cmp::Reverse(*micros));
         let coded = |(id, micros)| LeafCandidate { id, logprob: Logprob::of_micros(micros) };
-        Ok(LeafToken { id, candidates: reported.into_iter().map(coded).collect() })
+        let candidates = reported.into_iter().map(coded).collect();
+        Ok(LeafToken { id, candidates, projection: None })
     }
 
     /// What an engine said of a token. Whatever a peer sends has such a form: what has no place in a leaf is left out,
@@ -110,7 +116,14 @@ impl LeafToken {
             piece.alternatives.iter().filter_map(|it| Some((sound(it.id)?, it.logprob_micros)));
         let told: Vec<(u32, i32)> = told.take(CANDIDATES_MAX).collect();
         let id = sound(piece.id).unwrap_or(ID_UNTOLD);
-        LeafToken::new(id, &told).unwrap_or(LeafToken { id, candidates: Vec::new() })
+        let token = LeafToken::new(id, &told);
+        let bare = LeafToken { id, candidates: Vec::new(), projection: None };
+        LeafToken { projection: piece.projection, ..token.unwrap_or(bare) }
+    }
+
+    /// The same with a projection of what it was drawn from.
+    pub fn projected(self, projection: Option<Projection>) -> LeafToken {
+        LeafToken { projection, ..self }
     }
 
     pub fn id(&self) -> u32 {
@@ -121,6 +134,10 @@ impl LeafToken {
         &self.candidates
     }
 
+    pub fn projection(&self) -> Option<&Projection> {
+        self.projection.as_ref()
+    }
+
     /// What it is drawn from.
     pub fn reported(&self) -> Candidates {
         Candidates::reported(self.candidates.iter().map(|it| (it.id, it.logprob.micros())))
@@ -128,7 +145,9 @@ impl LeafToken {
 
     fn write(&self, bytes: &mut Vec<u8>) {
         write_id(self.id, bytes);
-        bytes.push(u8::try_from(self.candidates.len()).unwrap_or(u8::MAX));
+        let count = u8::try_from(self.candidates.len()).unwrap_or(u8::MAX);
+        bytes.push(count | if self.projection.is_some() { PROJECTED } else { 0 });
+        bytes.extend(self.projection.iter().flat_map(|it| it.0).flat_map(i16::to_le_bytes));
         for candidate in &self.candidates {
             write_id(candidate.id, bytes);
             bytes.extend(candidate.logprob.0.to_le_bytes());
@@ -138,10 +157,12 @@ impl LeafToken {
     fn read(reader: &mut Reader<'_>) -> Result<LeafToken, LeafError> {
         let id = reader.id()?;
         let [count] = reader.take()?;
-        let count = usize::from(count);
+        let is_projected = count & PROJECTED != 0;
+        let count = usize::from(count & !PROJECTED);
         if count > CANDIDATES_MAX {
             return Err(LeafError::Candidates { count });
         }
+        let projection = if is_projected { Some(reader.projection()?) } else { None };
         let mut candidates = Vec::with_capacity(count);
         for _ in 0..count {
             let id = reader.id()?;
@@ -151,7 +172,7 @@ impl LeafToken {
         if !candidates.is_sorted_by_key(|candidate| candidate.logprob) {
             return Err(LeafError::Unsorted);
         }
-        Ok(LeafToken { id, candidates })
+        Ok(LeafToken { id, candidates, projection })
     }
 }
 
@@ -199,6 +220,14 @@ impl Reader<'_> {
     fn id(&mut self) -> Result<u32, LeafError> {
         let [low, middle, high] = self.take()?;
         Ok(u32::from_le_bytes([low, middle, high, 0]))
+    }
+
+    fn projection(&mut self) -> Result<Projection, LeafError> {
+        let mut projection = Projection::default();
+        for sum in &mut projection.0 {
+            *sum = i16::from_le_bytes(self.take()?);
+        }
+        Ok(projection)
     }
 }
 

@@ -4,7 +4,7 @@
 //! In the order of reading: a [`profile`] says which requests can be replayed and with what seed; a
 //! [`draw`] is what a sampler does with that seed and the candidates of a step; a [`transcript`] of
 //! [`leaf`]s holds what a provider reported of each token. [`l0`] replays a response from what was
-//! reported, without a model. [`l1`] and [`l2`] compare with a verifier's own logits. An [`eprocess`]
+//! reported, without a model. [`l1`], [`l2`] and, for engines of ours, [`projection`] compare with a verifier's own logits. An [`eprocess`]
 //! adds that up into evidence with a known rate of false alarms, [`identify`] asks which other model
 //! explains the answer, and a [`verdict`] follows. An [`audit`] does all of that to a set of responses, a token at a time;
 //! [`calibration`] finds the honest means that it needs.
@@ -49,6 +49,7 @@ pub mod delivered;
 pub mod l0;
 pub mod l1;
 pub mod l2;
+pub mod projection;
 pub mod score;
 
 pub mod eprocess;

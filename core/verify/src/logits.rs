@@ -77,6 +77,11 @@ impl<'a> Logits<'a> {
         Some(Logits { logits, log_sum: most + libm::log(sum) })
     }
 
+    /// All of them, by id.
+    pub fn as_slice(&self) -> &'a [f32] {
+        self.logits
+    }
+
     /// Natural logarithm of the probability of `id`; minus infinity for one that is not in the vocabulary.
     pub fn logprob(&self, id: u32) -> f64 {
         let logit = usize::try_from(id).ok().and_then(|at| self.logits.get(at));

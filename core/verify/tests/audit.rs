@@ -223,6 +223,7 @@ fn evidence(served: Quantization, seed: u32, backend: Backend) -> Evidence {
         replay: replay(LLAMA, &answer, seed),
         l1: Some(claimed),
         l2: Some(l2),
+        projections: None,
         identified: identify(claimed, &references),
     }
 }

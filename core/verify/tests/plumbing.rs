@@ -174,7 +174,10 @@ fn audited(
     lengths: &[usize],
 ) -> (Findings, Report) {
     let mean = |ppm| HonestMean::of_ppm(ppm).unwrap();
-    let mut audit = Audit::new(&[asked.sampler], Means { l1: mean(70_000), l2: mean(21_000) });
+    let mut audit = Audit::new(
+        &[asked.sampler],
+        Means { l1: mean(70_000), l2: mean(21_000), projections: None },
+    );
     audit.begin(Some(&asked.profile()));
     let mut concatenation = Concatenation::default();
     let (mut before, mut rest) = (Vec::new(), text);

@@ -29,12 +29,17 @@ pub fn calibrate(shelf: &Shelf, sampler: Sampler) -> Result<Means> {
     let requests = scored::requests(SEED, RESPONSES, TOKENS_MAX);
     let honest = Provider::Elsewhere(Quantization::Q8_0);
     let scores = scored::collect(shelf, honest, sampler, requests)?;
-    let mean = |of: fn(&Scores) -> &Vec<Score>| {
+    let measured = |of: fn(&Scores) -> &Vec<Score>| {
         let mut cell = Calibration::default();
         scores.iter().for_each(|it| push(&mut cell, of(it)));
-        honest_mean(&[cell]).expect("honest scores are low")
+        honest_mean(&[cell])
     };
-    Ok(Means { l1: mean(|it| &it.l1), l2: mean(|it| &it.l2) })
+    let mean = |of| measured(of).expect("honest scores are low");
+    Ok(Means {
+        l1: mean(|it| &it.l1),
+        l2: mean(|it| &it.l2),
+        projections: measured(|it| &it.projections),
+    })
 }
 
 fn push(cell: &mut Calibration, scores: &[Score]) {

@@ -6,6 +6,7 @@ use verify::{
     leaf::LeafToken,
     logits::{CANDIDATES_MAX, Candidates, Logits},
     profile::Profile,
+    projection::Signs,
 };
 
 use crate::{
@@ -161,6 +162,8 @@ impl Provider {
         let mut scoring = if is_spoof { Some(scores.begin(&prompt)?) } else { None };
         let mut stream = Stream::new(sampler, settings, seed);
         let mut honest = Stream::new(sampler, request.profile.settings(), request.profile.seed);
+        // Whoever cheats makes what it reports fit the request.
+        let signs = Signs::new(request.profile.seed, VOCABULARY);
         let mut answer = Answer { request, tokens: Vec::new(), ended: false, stated_tokens: 0 };
         while answer.tokens.len() < answer.request.tokens_max as usize {
             let drawn = draw(&mut stream, &logits);
@@ -173,7 +176,9 @@ impl Provider {
                 Provider::Forges => forged(&mut honest, reported, drawn),
                 _ => leaf(drawn, reported),
             };
-            answer.tokens.push(token);
+            let is_ours = sampler == Sampler::Gumbel;
+            let projection = is_ours.then(|| signs.project(reported)).flatten();
+            answer.tokens.push(token.projected(projection));
             logits = decoding.read(&[drawn])?;
             if let Some((sequence, logits)) = &mut scoring {
                 *logits = sequence.read(&[drawn])?;

@@ -7,6 +7,7 @@ use verify::{
     l0::{Check, Counts, Ending, Report},
     l1, l2,
     logits::{CANDIDATES_MAX, Logits},
+    projection::{self, Signs},
     score::Score,
 };
 
@@ -14,7 +15,7 @@ use crate::model::Shelf;
 use crate::{
     model::{Model, Position},
     provider::{Answer, Provider, Request, request},
-    weights::END,
+    weights::{END, VOCABULARY},
 };
 
 /// What a verifier's model says of each step of an answer, and of the one after it.
@@ -54,12 +55,15 @@ pub struct Scores {
     pub l1: Vec<Score>,
     /// The step of the end included.
     pub l2: Vec<Score>,
+    /// Of engines of ours.
+    pub projections: Vec<Score>,
 }
 
 /// The scores of an answer by a verifier that knows how the provider draws.
 pub fn scores(sampler: Sampler, answer: &Answer, positions: &[Position]) -> Scores {
     let profile = answer.request.profile;
     let mut stream = Stream::new(sampler, profile.settings(), profile.seed);
+    let signs = Signs::new(profile.seed, VOCABULARY);
     let mut scores = Scores::default();
     let ids = answer.tokens.iter().map(|token| token.id()).chain(answer.ended.then_some(END));
     for ((at, id), logits) in ids.enumerate().zip(positions) {
@@ -70,6 +74,9 @@ pub fn scores(sampler: Sampler, answer: &Answer, positions: &[Position]) -> Scor
         let pairs: Vec<(u32, i32)> =
             token.candidates().iter().map(|it| (it.id, it.logprob.micros())).collect();
         scores.l1.extend(l1::score(&pairs, &logits));
+        let projections = token.projection().zip(signs.project(logits.as_slice()));
+        let projected = projections.and_then(|(said, own)| projection::score(said, &own));
+        scores.projections.extend(projected);
     }
     scores
 }

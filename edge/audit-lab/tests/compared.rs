@@ -153,6 +153,7 @@ async fn spoof(
         replay: found.replay,
         l1: found.l1.map(|level| level.ln_e),
         l2: None,
+        projections: None,
         identified: None,
     };
     let outcome = verdict::outcome(&evidence);

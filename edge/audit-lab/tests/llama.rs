@@ -1,10 +1,11 @@
 //! Audits of providers that run llama.cpp in process, with the model of the laboratory, and audits that score with it: by one
 //! pass over an answer that was made token by token. Needs the feature `llama`.
 
+mod alone;
 #[expect(unreachable_pub, reason = "it is shared with the tests of a llama.cpp server")]
 mod support;
 
-use audit_lab::model::THREADS;
+use alone::is_alone;
 use engine::{CacheType, EmbeddedEngine, EmbeddedOptions, Library, LlamaOptions};
 use support::{Answered, Files, calibrate, several};
 use verify::{
@@ -61,22 +62,11 @@ fn check_honest(found: &Findings) {
     }
 }
 
-/// In a process of its own, in which candle has one thread: see [`THREADS`].
-#[test]
-fn llama_judges_and_is_judged_like_candle() {
-    if THREADS.iter().all(|variable| std::env::var_os(variable).is_some()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        return runtime.unwrap().block_on(judges_and_is_judged());
+#[tokio::test]
+async fn llama_judges_and_is_judged_like_candle() {
+    if !is_alone("llama_judges_and_is_judged_like_candle") {
+        return;
     }
-    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    command.args(["llama_judges_and_is_judged_like_candle", "--exact", "--nocapture"]);
-    let output = command.envs(THREADS.map(|variable| (variable, "1"))).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    said.lines().filter(|line| line.contains(": L0")).for_each(support::say_line);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-async fn judges_and_is_judged() {
     let files = Files::new();
     let eight = files.engine("Q8_0", llama(CacheType::F16));
     let eight_by_candle = files.engine("Q8_0", candle());

@@ -1,17 +1,13 @@
 //! Audits of a real llama.cpp server, with the model of the laboratory: it answers through the engine for OpenAI's API as a
 //! provider's would, and the embedded engine's logits judge it. The server is a Python package with llama.cpp inside.
 
-#[path = "../../engine/tests/support/python.rs"]
-#[expect(unreachable_pub, reason = "it is shared with the tests of the engines")]
-mod python;
-#[expect(unreachable_pub, reason = "it is shared with the tests of llama.cpp in process")]
+mod llama_cpp;
+#[expect(unreachable_pub, reason = "it is shared with other tests")]
 mod support;
 
-use std::{io::Write as _, time::Duration};
-
 use audit_lab::provider;
-use engine::{EmbeddedEngine, EmbeddedOptions, Engine as _, OpenAiEngine, OpenAiOptions};
-use python::{Program, Python};
+use engine::{EmbeddedEngine, EmbeddedOptions, Engine as _};
+use llama_cpp::{Server, python, serve};
 use support::{Answered, Files, calibrate, several};
 use types::inference::{InferenceRequest, Prompt};
 use verify::{
@@ -28,54 +24,6 @@ const HONEST_ANSWERS: u32 = 215;
 const SAMPLERS: [Sampler; 2] =
     [Sampler::Llama(OneCandidate::Draws), Sampler::Llama(OneCandidate::Skips)];
 
-/// Ends with its standard input, so also when the test is killed.
-const SERVER: &str = "
-import os, sys, xllamacpp
-params = xllamacpp.CommonParams()
-params.model.path = sys.argv[1]
-params.port = int(sys.argv[2])
-params.n_ctx = 1024
-params.n_parallel = 1
-params.cpuparams.n_threads = 1
-if sys.argv[3] != 'f16':
-    kind = getattr(xllamacpp.ggml_type, 'GGML_TYPE_' + sys.argv[3].upper())
-    params.cache_type_k = kind
-    params.cache_type_v = kind
-server = xllamacpp.Server(params)
-sys.stdin.read()
-os._exit(0)
-";
-
-/// Tries to become ready, at one each 50 ms: loading takes a fraction of a second on a free machine.
-const READY_TRIES_MAX: u32 = 1_200;
-
-struct Server {
-    engine: OpenAiEngine,
-    _program: Program,
-}
-
-async fn serve(python: &Python, model: &std::path::Path, cache: &str) -> Server {
-    // Free now; nothing else on a test machine takes it in the moment before the server does.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let port = port.to_string();
-    let mut program = python.start(SERVER, &[model.to_str().unwrap(), &port, cache]);
-    let url = format!("http://127.0.0.1:{port}");
-    let client = wire::http_client().unwrap();
-    let mut tick = tokio::time::interval(Duration::from_millis(50));
-    for _ in 0..READY_TRIES_MAX {
-        tick.tick().await;
-        if let Some(status) = program.ended() {
-            panic!("the server ended with {status}");
-        }
-        let health = client.get(format!("{url}/health")).send().await;
-        if health.is_ok_and(|response| response.status().is_success()) {
-            let engine = OpenAiEngine::connect(OpenAiOptions::at(&url)).await.unwrap();
-            return Server { engine, _program: program };
-        }
-    }
-    panic!("the server did not become ready");
-}
-
 async fn audits(means: Means, verifier: &EmbeddedEngine, answers: &[Answered]) -> Findings {
     support::audits(&SAMPLERS, means, verifier, answers).await
 }
@@ -86,14 +34,7 @@ fn say(name: &str, findings: &Findings) {
 
 #[tokio::test]
 async fn a_real_server_is_cleared_and_cheats_are_not() {
-    let python = match Python::with("xllamacpp", &["xllamacpp"]) {
-        Ok(python) => python,
-        Err(reason) => {
-            let mut out = std::io::stdout().lock();
-            writeln!(out, "skipped: no llama.cpp server: {reason:#}").unwrap();
-            return;
-        }
-    };
+    let Some(python) = python() else { return };
     let files = Files::new();
     // In F32: the same numbers as those of the quantized file, without what candle does to the other factor.
     let verifier = files.engine("elsewhere", EmbeddedOptions::standard());

@@ -421,7 +421,8 @@ impl Script {
             }
             _ => Vec::new(),
         };
-        TokenPiece { span: Span::Text, id, bytes: text.into_bytes(), logprob_micros, alternatives }
+        let bytes = text.into_bytes();
+        TokenPiece { id, bytes, logprob_micros, alternatives, ..TokenPiece::default() }
     }
 
     fn done(&self, finish: FinishReason) -> EngineEvent {

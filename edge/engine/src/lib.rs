@@ -38,7 +38,7 @@ pub use discover::{DiscoverOptions, Found, discover};
 pub use embedded::{CacheType, EmbeddedEngine, EmbeddedOptions, Library, LlamaOptions};
 pub use events::Events;
 pub use ollama::{OllamaEngine, OllamaOptions};
-pub use openai::{ApiKey, OpenAiEngine, OpenAiOptions};
+pub use openai::{ApiKey, OpenAiEngine, OpenAiOptions, ServedFile};
 pub use planted::PlantedEngine;
 pub use scoring::{LOGITS_AHEAD_MAX, LogitsStream, Vocabulary};
 
@@ -107,6 +107,11 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     ) -> Result<LogitsStream, EngineError> {
         let _ = (model, tokens, from);
         Err(EngineError::Unsupported { what: "logits of given tokens" })
+    }
+
+    /// Whether [`Engine::logits`] are those of all tokens. If not, of unlikely ones nothing is known.
+    fn tells_all_logits(&self) -> bool {
+        true
     }
 
     /// The tokens of a prompt as the model reads it, a chat through its template.

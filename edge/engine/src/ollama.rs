@@ -543,6 +543,7 @@ impl OllamaStream {
             bytes: logprob.bytes().to_vec(),
             logprob_micros: Some(remote::to_micros(logprob.logprob)),
             alternatives: told.iter().zip(ids).map(alternative).collect(),
+            projection: None,
         }
     }
 }

@@ -3,7 +3,9 @@
 //! What a server tells of itself beyond that API (llama-server's `/props`, vLLM's `/version`) is
 //! used where it is there. Servers that are neither are taken to have no log-probabilities.
 
+mod prompt_logprobs;
 mod scoring;
+mod served_file;
 mod stream;
 mod whole;
 
@@ -35,6 +37,7 @@ use wire::upstream::openai::{
     Model, Models, Props, StreamOptions, ToolCall, Version,
 };
 
+pub use self::served_file::ServedFile;
 use self::{scoring::Scorer, stream::OpenAiStream, whole::WholeAnswer};
 use crate::{
     Engine, EngineError, EngineModel, Generation, Load, LogitsStream, Vocabulary, bounded_name,
@@ -188,6 +191,12 @@ impl OpenAiEngine {
     pub fn model_named(&self, name: &str) -> Option<EngineModel> {
         let known = self.lock();
         known.iter().find(|known| known.name == name).map(|known| known.model.clone())
+    }
+
+    /// The name that the server has for a model, of those it listed last.
+    fn name_of(&self, id: ModelId) -> Option<String> {
+        let known = self.lock();
+        known.iter().find(|known| known.model.id == id).map(|known| known.name.clone())
     }
 
     /// Whether it is llama.cpp's own server.

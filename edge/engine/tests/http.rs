@@ -393,6 +393,7 @@ async fn ollama_tells_log_probabilities_per_token() {
                         logprob_micros: -250000,
                     },
                 ],
+                projection: None,
             },
         ]
     "#]]
@@ -525,6 +526,7 @@ async fn tokens_that_come_with_ids_are_counted_by_them() {
                     -313720,
                 ),
                 alternatives: [],
+                projection: None,
             },
         ]
     "#]]

@@ -265,7 +265,12 @@ pub(crate) fn actions() -> Vec<(PublicKey, Action)> {
             Action::PublishCalibration {
                 model: ModelId([1; 32]),
                 backend: Backend::CpuX86,
-                calibration: Calibration { l1: ppm(70_000), l2: ppm(21_000), tokens: 9 },
+                calibration: Calibration {
+                    l1: ppm(70_000),
+                    l2: ppm(21_000),
+                    projections: None,
+                    tokens: 9,
+                },
             },
         ),
     ]);
@@ -318,6 +323,7 @@ fn verdict() -> Verdict {
         replay: ReplayCounts { matched: 60, ..ReplayCounts::default() },
         l1: Some(MilliNats(-100)),
         l2: None,
+        projections: None,
         identified: Some(Identified {
             model: ModelId([3; 32]),
             worth: Worth::Cheaper,

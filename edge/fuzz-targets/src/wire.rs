@@ -22,8 +22,8 @@ use types::{
     ability::{Abilities, ToolAbility},
     channel::Voucher,
     inference::{
-        Alternative, AnswerForm, Begun, ChatMessage, InferenceRequest, Inputs, Prompt, Role,
-        Sampling, Span, TokenPiece,
+        Alternative, AnswerForm, Begun, ChatMessage, InferenceRequest, Inputs, Projection, Prompt,
+        Role, Sampling, Span, TokenPiece,
     },
     offer::{EngineKind, ModelOffer, Offer},
     price::Price,
@@ -155,6 +155,7 @@ pub(crate) fn to_gateway_seeds() -> Vec<Vec<u8>> {
         bytes: b"word".to_vec(),
         logprob_micros: Some(-1),
         alternatives: vec![alternative],
+        projection: Some(Projection([1, -2, 3, -4, 5, -6, 7, -8])),
     };
     let bytes = [0, 0, 0x80, 0x3f].repeat(3);
     let vector = TokenPiece { span: Span::Vector, bytes, ..TokenPiece::default() };

@@ -35,7 +35,7 @@ pub use opening::{OPENING_BYTES_MAX, Opening, OpeningError};
 pub use tally::{PassedFor, Tally};
 
 /// Names the protocol and its version when a connection is made.
-pub const ALPN: &[u8] = b"peerwatt/serve/3";
+pub const ALPN: &[u8] = b"peerwatt/serve/4";
 /// Bytes of a control frame: an offer of 64 models with their names.
 pub const CONTROL_FRAME_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a frame from gateway to provider: a prompt.

@@ -140,6 +140,7 @@ fn who_opens_less_than_was_chosen_does_not_pass() {
         ln_e: None,
         l1: None,
         l2: None,
+        projections: None,
         identified: None,
         each: Vec::new(),
         trace: Vec::new(),
@@ -151,6 +152,7 @@ fn who_opens_less_than_was_chosen_does_not_pass() {
             replay: Default::default(),
             l1: None,
             l2: None,
+            projections: None,
             identified: None,
         },
     };

@@ -54,7 +54,7 @@ async fn send_one(shared: &Shared, consumer: &Consumer) -> Result<(), LookError>
     let Some((report, answer)) = asked else { return Ok(()) };
     let Found { provider, receipt } = Found::of(&report);
     let sample = Sample { answer: &answer, receipt };
-    let claimed = Reference { engine: &*engine, model };
+    let claimed = Reference { engine: &*engine, model, backend: shared.shelf.backend(&model) };
     let judged = judge(&[sample], claimed, &[], means).await;
     let judged = judged.map_err(|source| failed(CanaryError::Judge { source }))?;
     let Some(verdict) = judged.and_then(|it| canary::verdict(it, answer.finish)) else {

@@ -13,7 +13,7 @@ use crate::{
     answer::Answer,
     desk::{Opened, default_means, verdict},
     docket::Report,
-    judge::{JudgeError, Judged, Reference, Sample, backend, judge, judge_suspects},
+    judge::{JudgeError, Judged, Reference, Sample, judge, judge_suspects},
 };
 
 /// Models that are tried in the place of one that does not explain an answer.
@@ -41,7 +41,8 @@ pub(super) async fn examine(
         },
         _ => None,
     };
-    let (l1, l2) = judged.as_ref().map_or((None, None), |it| (it.l1, it.l2));
+    let levels = judged.as_ref().map(|it| (it.l1, it.l2, it.projections));
+    let (l1, l2, projections) = levels.unwrap_or_default();
     let trace = judged.as_ref().map(|it| it.trace.clone()).unwrap_or_default();
     let l1_only = judged.as_ref().map_or(0, |it| it.l1_only);
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
@@ -54,6 +55,7 @@ pub(super) async fn examine(
         l1_only,
         l1,
         l2,
+        projections,
         trace,
         ..blank(shared, commitment, verdict)?
     })
@@ -90,7 +92,7 @@ async fn run(shared: &Shared, model: ModelId, scored: &[Opened]) -> Result<Optio
     let Some(means) = means(shared, model).await? else { return Ok(None) };
     let samples: Vec<Sample<'_>> =
         scored.iter().map(|it| Sample { answer: &it.answer, receipt: it.receipt }).collect();
-    let claimed = Reference { engine: &*engine, model };
+    let claimed = Reference { engine: &*engine, model, backend: shared.shelf.backend(&model) };
     let judged = match judge(&samples, claimed, &[], means).await {
         Ok(Some(judged)) => judged,
         Ok(None) => return Ok(None),
@@ -116,7 +118,11 @@ async fn run(shared: &Shared, model: ModelId, scored: &[Opened]) -> Result<Optio
     }
     let references: Vec<Reference<'_>> = cheaper
         .iter()
-        .map(|(model, engine)| Reference { engine: &**engine, model: *model })
+        .map(|(model, engine)| Reference {
+            engine: &**engine,
+            model: *model,
+            backend: shared.shelf.backend(model),
+        })
         .collect();
     let named = match among {
         Some(_) => judge_suspects(&some, samples.len(), claimed, &references, means).await,
@@ -139,13 +145,15 @@ pub(super) async fn open(
     }
 }
 
-/// The honest means in force on this kind of machine.
+/// The honest means in force on the kind of machine that the model runs on.
 pub(super) async fn means(shared: &Shared, model: ModelId) -> Result<Option<Means>, LookError> {
     let all = shared.chain.calibrations().await.map_err(|source| LookError::Read { source })?;
-    let ours = all.iter().find(|it| it.model == model && it.backend == backend());
+    let backend = shared.shelf.backend(&model);
+    let ours = all.iter().find(|it| it.model == model && it.backend == backend);
     let Some(ours) = ours else { return Ok(default_means()) };
     let mean = |ppm: Ppm| HonestMean::of_ppm(ppm.get());
-    Ok(mean(ours.l1).zip(mean(ours.l2)).map(|(l1, l2)| Means { l1, l2 }))
+    let projections = ours.projections.and_then(mean);
+    Ok(mean(ours.l1).zip(mean(ours.l2)).map(|(l1, l2)| Means { l1, l2, projections }))
 }
 
 #[cfg(test)]

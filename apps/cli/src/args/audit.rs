@@ -1,9 +1,9 @@
 //! Arguments of `peerwatt audit`.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 
 use clap::{Args, Subcommand};
-use types::audit::CommitmentId;
+use types::audit::{Backend, CommitmentId};
 
 use super::{
     GatewayClientArgs,
@@ -90,6 +90,9 @@ pub(crate) struct JudgeArgs {
     /// The honest mean of scores by draws, in millionths
     #[arg(long, value_name = "PPM", default_value_t = 21_000, value_parser = clap::value_parser!(u32).range(1..1_000_000))]
     pub(crate) l2_mean: u32,
+    /// The honest mean of scores by projections, which the embedded engine tells, in millionths
+    #[arg(long, value_name = "PPM", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..1_000_000))]
+    pub(crate) projections_mean: u32,
     /// Write the evidence over the tokens as a picture
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
@@ -103,6 +106,9 @@ pub(crate) struct AuditCalibrateArgs {
     /// A server with OpenAI's API that is known to run just this model [default: the embedded engine, with candle]
     #[arg(long, value_name = "URL")]
     pub(crate) engine_url: Option<String>,
+    /// A server that scores, llama-server or vLLM with this --model, as URL[,backend=NAME] [default: the embedded engine]
+    #[arg(long, value_name = "SERVER", requires = "model")]
+    pub(crate) score_with: Option<ScoringServer>,
     /// Answers that are measured
     #[arg(long, value_name = "COUNT", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) responses: u32,
@@ -125,6 +131,38 @@ pub(crate) struct AuditShowArgs {
     pub(crate) svg: Option<PathBuf>,
 }
 
+/// A server that runs a model over answers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct ScoringServer {
+    pub(crate) url: String,
+    pub(crate) model: Option<PathBuf>,
+    pub(crate) backend: Option<Backend>,
+}
+
+impl FromStr for ScoringServer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ScoringServer, String> {
+        let mut parts = text.split(',');
+        let url = parts.next().unwrap_or_default().to_owned();
+        let mut server = ScoringServer { url, model: None, backend: None };
+        for part in parts {
+            match part.split_once('=') {
+                Some(("model", file)) if !file.is_empty() => server.model = Some(file.into()),
+                Some(("backend", name)) => {
+                    let known = Backend::ALL.map(Backend::name).join(", ");
+                    let backend = name.parse();
+                    server.backend = Some(
+                        backend.map_err(|_| format!("no backend is called `{name}`: {known}"))?,
+                    );
+                }
+                _ => return Err(format!("`{part}` is neither model=FILE nor backend=NAME")),
+            }
+        }
+        Ok(server)
+    }
+}
+
 /// How a validator audits providers.
 #[derive(Args, Clone)]
 pub(crate) struct AuditorArgs {
@@ -141,9 +179,12 @@ pub(crate) struct AuditorArgs {
     /// The largest file that is fetched from --audit-mirror, in GB
     #[arg(long, value_name = "GB", default_value_t = 20, requires = "audit_mirror", value_parser = clap::value_parser!(u64).range(1..=1_000))]
     pub(crate) audit_download_max: u64,
-    /// A server with OpenAI's API that runs a model for audits: llama-server; may be repeated
-    #[arg(long, value_name = "URL", conflicts_with = "no_audits")]
-    pub(crate) audit_engine: Vec<String>,
+    /// A server that runs a model for audits, llama-server or vLLM, as URL[,model=FILE][,backend=NAME]; may be repeated
+    ///
+    /// FILE is the GGUF file that it runs, or whose weights it runs in another form; without one the server's own description is
+    /// the model's name. NAME is what it computes on: cpu_x86, cpu_arm, cuda_mmq, cuda_cublas, metal, vulkan or rocm.
+    #[arg(long, value_name = "SERVER", conflicts_with = "no_audits")]
+    pub(crate) audit_engine: Vec<ScoringServer>,
     /// A gateway's OpenAI API that canaries are sent through: requests of this auditor's own, for answers that nobody may disclose
     #[arg(long, value_name = "URL", requires = "canary_key", conflicts_with = "no_audits")]
     pub(crate) canary_gateway: Option<String>,
@@ -162,4 +203,25 @@ pub(crate) struct AuditorArgs {
     /// Tokens that are scored for one verdict; a model takes about as long for one as when it makes one
     #[arg(long, value_name = "TOKENS", default_value_t = 16_384, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) audit_tokens: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_a_url_with_what_it_runs() {
+        let parsed = |text: &str| text.parse::<ScoringServer>();
+        let plain = parsed("http://127.0.0.1:8080").unwrap();
+        assert_eq!(
+            (plain.url.as_str(), plain.model, plain.backend),
+            ("http://127.0.0.1:8080", None, None)
+        );
+        let whole = parsed("http://gpu:8000,model=/srv/m.gguf,backend=cuda_cublas").unwrap();
+        assert_eq!(whole.model, Some("/srv/m.gguf".into()));
+        assert_eq!(whole.backend, Some(Backend::CudaCublas));
+        for bad in ["http://gpu,model=", "http://gpu,backend=gpu", "http://gpu,x"] {
+            assert!(parsed(bad).is_err(), "{bad}");
+        }
+    }
 }

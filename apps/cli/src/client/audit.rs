@@ -12,12 +12,14 @@ use auditor::{
     judge::{JudgeError, Judged, Level, Reference, Sample, backend, judge},
     picture,
 };
-use engine::{EmbeddedEngine, EmbeddedOptions, Library, OpenAiEngine, OpenAiOptions, SharedEngine};
+use engine::{
+    EmbeddedEngine, EmbeddedOptions, Library, OpenAiEngine, OpenAiOptions, ServedFile, SharedEngine,
+};
 use types::{
     ModelId, Ppm, RequestId, TimeMs,
     audit::{
-        AuditOutcome, Calibration, ClosedRound, CommitmentId, HONEST_MEAN_PPM_MIN, MilliNats,
-        ReceiptsCommitment, VerifierRecord,
+        AuditOutcome, Backend, Calibration, ClosedRound, CommitmentId, HONEST_MEAN_PPM_MIN,
+        MilliNats, ReceiptsCommitment, VerifierRecord,
     },
     receipt::{Receipt, report_hash},
     tx::Action,
@@ -36,7 +38,7 @@ use super::{
 use crate::{
     args::{
         AtArgs, AuditArgs, AuditCalibrateArgs, AuditCheckArgs, AuditCommand, AuditShowArgs, Common,
-        JudgeArgs, TxArgs,
+        JudgeArgs, ScoringServer, TxArgs,
     },
     home::Home,
     output::{Output, percent, utc},
@@ -113,7 +115,11 @@ impl Judging {
             cheaper.push(open(Some(path), EmbeddedOptions::scoring()).await?);
         }
         let mean = |ppm| HonestMean::of_ppm(ppm).context("a mean is 1 to 999 999 millionths");
-        let means = Means { l1: mean(args.l1_mean)?, l2: mean(args.l2_mean)? };
+        let means = Means {
+            l1: mean(args.l1_mean)?,
+            l2: mean(args.l2_mean)?,
+            projections: Some(mean(args.projections_mean)?),
+        };
         Ok(Judging { claimed, cheaper, means, svg: args.svg })
     }
 
@@ -149,7 +155,7 @@ impl Judging {
 }
 
 fn reference(engine: &EmbeddedEngine) -> Reference<'_> {
-    Reference { engine, model: engine.model().id }
+    Reference { engine, model: engine.model().id, backend: backend() }
 }
 
 async fn open(path: Option<PathBuf>, options: EmbeddedOptions) -> anyhow::Result<EmbeddedEngine> {
@@ -188,11 +194,15 @@ fn describe(answer: &Answer, judged: &Judged) -> String {
     }
     lines.extend(judged.l1.as_ref().map(|it| level("log-probabilities beside ours", it)));
     lines.extend(judged.l2.as_ref().map(|it| level("draws from our own logits", it)));
+    lines.extend(judged.projections.as_ref().map(|it| level(PROJECTIONS, it)));
     lines.extend(judged.identified.map(|it| {
         format!("the model {} explains the answer by {} nats more", it.model, nats(it.ratio))
     }));
     lines.join("\n")
 }
+
+/// What the level says in both reports.
+const PROJECTIONS: &str = "projections of all logits beside ours";
 
 fn level(name: &str, level: &Level) -> String {
     let at = level.alone_at.map(|at| format!(", enough alone after {at} tokens"));
@@ -208,19 +218,55 @@ fn nats(milli: MilliNats) -> String {
     format!("{:.3}", milli.0 as f64 / 1e3)
 }
 
+/// What answers are scored with when noise is measured.
+struct Scoring {
+    engine: SharedEngine,
+    model: ModelId,
+    backend: Backend,
+}
+
+impl Scoring {
+    async fn open(
+        model: Option<PathBuf>,
+        server: Option<ScoringServer>,
+    ) -> anyhow::Result<Scoring> {
+        let (Some(ScoringServer { url, model: named, backend: named_backend }), Some(file)) =
+            (server, &model)
+        else {
+            let engine = open(model, EmbeddedOptions::scoring()).await?;
+            let id = engine.model().id;
+            return Ok(Scoring { engine: Arc::new(engine), model: id, backend: backend() });
+        };
+        let file = named.as_ref().unwrap_or(file);
+        let served = ServedFile::connect(OpenAiOptions::at(&url), file).await;
+        let served = served.with_context(|| format!("asking {url} to score"))?;
+        let id = served.model().id;
+        let backend = named_backend.unwrap_or_else(backend);
+        Ok(Scoring { engine: Arc::new(served), model: id, backend })
+    }
+
+    fn reference(&self) -> Reference<'_> {
+        Reference { engine: &*self.engine, model: self.model, backend: self.backend }
+    }
+}
+
 async fn calibrate(
     common: &Common,
     args: AuditCalibrateArgs,
     output: Output,
 ) -> anyhow::Result<()> {
-    let reference_engine = open(args.model.clone(), EmbeddedOptions::scoring()).await?;
+    let elsewhere = args.score_with.is_some();
+    let scoring = Scoring::open(args.model.clone(), args.score_with).await?;
     let served: Option<SharedEngine> = match &args.engine_url {
         // The farthest of what is honest: candle answers, and llama.cpp scores.
-        None if Library::HAS_LLAMA => {
+        None if Library::HAS_LLAMA || elsewhere => {
             let library = Some(Library::Candle);
             let options = EmbeddedOptions { library, ..EmbeddedOptions::standard() };
-            let candle = open(args.model, options).await;
-            candle.ok().map(|engine| Arc::new(engine) as SharedEngine)
+            let mut answers = open(args.model.clone(), options).await;
+            if elsewhere && answers.is_err() {
+                answers = open(args.model, EmbeddedOptions::standard()).await;
+            }
+            answers.ok().map(|engine| Arc::new(engine) as SharedEngine)
         }
         None => None,
         Some(url) => {
@@ -228,7 +274,7 @@ async fn calibrate(
         }
     };
     let (engine, model): (&dyn engine::Engine, _) = match &served {
-        None => (&reference_engine, reference_engine.model().id),
+        None => (&*scoring.engine, scoring.model),
         Some(engine) => {
             let models = engine.models().await?;
             let [model] = models.as_slice() else {
@@ -239,8 +285,7 @@ async fn calibrate(
     };
     let mut calibrating = Calibrating::default();
     for number in 1..=args.responses {
-        let reference = reference(&reference_engine);
-        calibrating.measure((engine, model), reference, args.tokens).await?;
+        calibrating.measure((engine, model), scoring.reference(), args.tokens).await?;
         if number.is_multiple_of(20) || number == args.responses {
             let tokens = calibrating.tokens();
             output
@@ -256,7 +301,7 @@ async fn calibrate(
             it.mean_ppm, it.upper_ppm
         )
     };
-    let text = format!(
+    let mut text = format!(
         "{} answers, {} tokens of {}, of which {} were not drawn from what was reported\n{}\n{}",
         cell.responses,
         cell.tokens,
@@ -265,8 +310,11 @@ async fn calibrate(
         level("log-probabilities (--l1-mean)", &cell.l1),
         level("draws (--l2-mean)", &cell.l2),
     );
+    if let Some(projections) = &cell.projections {
+        text = format!("{text}\n{}", level("projections (--projections-mean)", projections));
+    }
     if args.publish {
-        publish(common, &args.at, model, &cell, output).await?;
+        publish(common, &args.at, (model, scoring.backend), &cell, output).await?;
     }
     output.result(&cell, text)
 }
@@ -275,7 +323,7 @@ async fn calibrate(
 async fn publish(
     common: &Common,
     at: &AtArgs,
-    model: ModelId,
+    (model, backend): (ModelId, Backend),
     cell: &Cell,
     output: Output,
 ) -> anyhow::Result<()> {
@@ -285,11 +333,13 @@ async fn publish(
             .and_then(Ppm::new)
             .context("too few answers to publish a mean; measure more with --responses")
     };
-    let calibration = Calibration { l1: mean(&cell.l1)?, l2: mean(&cell.l2)?, tokens: cell.tokens };
+    let projections = cell.projections.as_ref().map(mean).transpose()?;
+    let (l1, l2) = (mean(&cell.l1)?, mean(&cell.l2)?);
+    let calibration = Calibration { l1, l2, projections, tokens: cell.tokens };
     let home = Home::open(common)?;
     let key = home.key("validator")?;
     let sender = TxSender::new(Arc::new(connect(&home, at)?), Arc::new(key));
-    let action = Action::PublishCalibration { model, backend: backend(), calibration };
+    let action = Action::PublishCalibration { model, backend, calibration };
     let sent = sender.send(action).await.context("publishing the means")?;
     output.progress(format_args!("published in {}, block {}", sent.id, sent.height));
     Ok(())
@@ -326,6 +376,7 @@ fn show(common: &Common, args: &AuditShowArgs, output: Output) -> anyhow::Result
     }
     lines.extend(report.l1.as_ref().map(|it| level("log-probabilities beside ours", it)));
     lines.extend(report.l2.as_ref().map(|it| level("draws from our own logits", it)));
+    lines.extend(report.projections.as_ref().map(|it| level(PROJECTIONS, it)));
     lines.extend(evidence.and_then(|it| it.identified).map(|it| {
         format!("the model {} explains the answers by {} nats more", it.model, nats(it.ratio))
     }));

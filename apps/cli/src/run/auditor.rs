@@ -5,16 +5,21 @@ use std::{fs, net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::{Context, bail};
 use auditor::{
     canary::CanaryConfig,
+    judge::backend,
     mirror::Mirror,
     run::{AuditorConfig, AuditorHandle},
     shelf::{Held, Shelf},
 };
-use engine::{EmbeddedOptions, Engine, OpenAiEngine, OpenAiOptions, SharedEngine};
+use engine::{EmbeddedOptions, Engine, OpenAiEngine, OpenAiOptions, ServedFile, SharedEngine};
 use net::IrohConfig;
 use types::genesis::Genesis;
 use wire::chain::HttpChain;
 
-use crate::{args::AuditorArgs, home::Home, run::engines};
+use crate::{
+    args::{AuditorArgs, ScoringServer},
+    home::Home,
+    run::engines,
+};
 
 const GB: u64 = 1_000_000_000;
 
@@ -83,21 +88,35 @@ fn canary(args: &AuditorArgs) -> Option<CanaryConfig> {
 }
 
 /// The built-in model, and those of servers.
-async fn held(urls: &[String]) -> anyhow::Result<Vec<Held>> {
+async fn held(servers: &[ScoringServer]) -> anyhow::Result<Vec<Held>> {
     let built_in = engines::built_in(EmbeddedOptions::scoring()).await?;
-    let bytes = engines::BUILT_IN_MODEL.len() as u64;
+    let bytes = Some(engines::BUILT_IN_MODEL.len() as u64);
     let id = built_in.model().id;
-    let mut held = vec![Held { id, bytes: Some(bytes), engine: Arc::new(built_in) }];
-    for url in urls {
-        let engine = OpenAiEngine::connect(OpenAiOptions::at(url)).await?;
-        let models = engine.models().await?;
-        let engine: SharedEngine = Arc::new(engine);
-        let each = models.into_iter().map(|model| Held {
-            id: model.id,
-            bytes: None,
-            engine: Arc::clone(&engine),
-        });
-        held.extend(each);
+    let engine: SharedEngine = Arc::new(built_in);
+    let mut held = vec![Held { id, bytes, engine, backend: backend() }];
+    for ScoringServer { url, model, backend: named } in servers {
+        let options = OpenAiOptions::at(url);
+        let backend = named.unwrap_or_else(backend);
+        match model {
+            Some(file) => {
+                let bytes = fs::metadata(file).ok().map(|metadata| metadata.len());
+                let served = ServedFile::connect(options, file).await;
+                let served = served.with_context(|| format!("asking {url} to score"))?;
+                held.push(Held { id: served.model().id, bytes, engine: Arc::new(served), backend });
+            }
+            None => {
+                let engine = OpenAiEngine::connect(options).await?;
+                let models = engine.models().await?;
+                let engine: SharedEngine = Arc::new(engine);
+                let each = models.into_iter().map(|model| Held {
+                    id: model.id,
+                    bytes: None,
+                    engine: Arc::clone(&engine),
+                    backend,
+                });
+                held.extend(each);
+            }
+        }
     }
     Ok(held)
 }

@@ -788,5 +788,6 @@ fn piece(bytes: &[u8], open: &Open) -> TokenPiece {
             };
             alternatives
         ],
+        projection: None,
     }
 }

@@ -155,8 +155,8 @@ pub(super) async fn calibrations(
     let state = api.state.read().await;
     let means = state.calibrations_in_force();
     let view = |((model, backend), means): ((ModelId, Backend), types::audit::Calibration)| {
-        let types::audit::Calibration { l1, l2, tokens } = means;
-        CalibrationView { model, backend, l1, l2, tokens }
+        let types::audit::Calibration { l1, l2, projections, tokens } = means;
+        CalibrationView { model, backend, l1, l2, projections, tokens }
     };
     let mut views: Vec<CalibrationView> = means.into_iter().map(view).collect();
     views.sort_by_cached_key(CalibrationView::key);

@@ -42,7 +42,12 @@ async fn an_audit_is_read_from_its_commitment_to_its_end() {
         bond: Watt::ZERO,
     };
     provider.send(register).await.unwrap();
-    let means = Calibration { l1: types::Ppm::ONE_PERCENT, l2: types::Ppm::ONE_PERCENT, tokens: 7 };
+    let means = Calibration {
+        l1: types::Ppm::ONE_PERCENT,
+        l2: types::Ppm::ONE_PERCENT,
+        projections: None,
+        tokens: 7,
+    };
     for backend in [Backend::Rocm, Backend::CpuX86] {
         let publish = Action::PublishCalibration { model: MODEL, backend, calibration: means };
         auditor.send(publish).await.unwrap();

@@ -28,6 +28,7 @@ fn highest(one: Calibration, other: Calibration) -> Calibration {
     Calibration {
         l1: one.l1.max(other.l1),
         l2: one.l2.max(other.l2),
+        projections: one.projections.max(other.projections),
         tokens: one.tokens.saturating_add(other.tokens),
     }
 }

@@ -3,8 +3,8 @@
 use types::{
     Address, Hash32, Ppm,
     audit::{
-        AuditOutcome, Beacon, ClosedRound, Commitment, CommitmentId, Effect, KeptEvidence, Round,
-        Said, Sanction, Seat,
+        AuditOutcome, Beacon, Calibration, ClosedRound, Commitment, CommitmentId, Effect,
+        KeptEvidence, Round, Said, Sanction, Seat,
     },
     sha256,
 };
@@ -214,7 +214,11 @@ fn keep(state: &mut State, context: &Context, id: CommitmentId, round: &Round) {
     for seat in &round.seats {
         let Said::Revealed { verdict } = &seat.said else { continue };
         let Some(evidence) = verdict.evidence.clone() else { continue };
-        let calibrated = state.calibration(&evidence.model, evidence.backend).is_some();
+        // Evidence of a level counts by a mean of that level.
+        let covers =
+            |means: Calibration| evidence.projections.is_none() || means.projections.is_some();
+        let means = state.calibration(&evidence.model, evidence.backend);
+        let calibrated = means.is_some_and(covers);
         pieces.push(KeptEvidence {
             commitment: id,
             verifier: seat.verifier,

@@ -69,6 +69,7 @@ mod tests {
             replay: Counts { matched: 50, ..Counts::default() },
             l1: Some(MilliNats(l1)),
             l2: None,
+            projections: None,
             identified: identified(4, Worth::Cheaper),
         }
     }

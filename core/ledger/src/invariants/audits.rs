@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use types::{
     Address, ModelId, Watt,
-    audit::{CommitmentId, HONEST_MEAN_PPM_MIN, ModelStanding, Round, Said, Sanction, Standing},
+    audit::{
+        Calibration, CommitmentId, HONEST_MEAN_PPM_MIN, ModelStanding, Round, Said, Sanction,
+        Standing,
+    },
     limits::GATEWAY_ADDRS_MAX,
 };
 
@@ -139,7 +142,8 @@ pub(super) fn calibrations_are_of_validators(state: &State) -> Result<(), String
     for ((validator, model, _), calibration) in state.calibrations.iter() {
         let count = counts.entry(*validator).or_default();
         *count = count.saturating_add(1);
-        let mut means = [calibration.l1, calibration.l2].into_iter();
+        let Calibration { l1, l2, projections, .. } = *calibration;
+        let mut means = [Some(l1), Some(l2), projections].into_iter().flatten();
         let bounded = means.all(|it| (HONEST_MEAN_PPM_MIN..1_000_000).contains(&it.get()));
         let known = state.validator(validator).is_some();
         ensure(bounded && known, || format!("{validator} on {model}: {calibration:?}"))?;

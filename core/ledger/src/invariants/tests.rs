@@ -111,7 +111,8 @@ fn audit(state: &mut State) {
     let (payer, operator) = (&mut context(PAYER), &mut context(OPERATOR));
     audit::commit(state, operator, RECEIPTS, Hash32::default()).unwrap();
     state.put_round(commitment(7), Some(round()));
-    let means = Calibration { l1: Ppm::ONE_PERCENT, l2: Ppm::ONE_PERCENT, tokens: 1 };
+    let means =
+        Calibration { l1: Ppm::ONE_PERCENT, l2: Ppm::ONE_PERCENT, projections: None, tokens: 1 };
     audit::publish_calibration(state, payer, MODEL, Backend::Rocm, means).unwrap();
     audit::register_auditor(state, payer, KEY, &["127.0.0.1:1".to_owned()]).unwrap();
     let evidence = Evidence {
@@ -122,6 +123,7 @@ fn audit(state: &mut State) {
         replay: ReplayCounts::default(),
         l1: None,
         l2: None,
+        projections: None,
         identified: None,
     };
     let piece = |found_at| KeptEvidence {
@@ -454,7 +456,8 @@ const DAMAGES: &[(&str, Damage)] = &[
         state.closed_rounds.insert(1, ClosedRound { sanction: Sanction::Escalate, ..closed });
     }),
     ("AU7", |state| {
-        let means = Calibration { l1: Ppm::ONE, l2: Ppm::ONE_PERCENT, tokens: 1 };
+        let means =
+            Calibration { l1: Ppm::ONE, l2: Ppm::ONE_PERCENT, projections: None, tokens: 1 };
         state.calibrations.insert((PAYER, MODEL, Backend::Metal), means);
     }),
     ("AU9", |state| {

@@ -6,8 +6,8 @@ use ledger::{Event, TxOutcome};
 use types::{
     Hash32, ModelId, Nusd, TimeMs, Watt,
     audit::{
-        AuditOutcome, Backend, Calibration, CommitmentId, Evidence, ReceiptsCommitment, Sanction,
-        Verdict,
+        AuditOutcome, Backend, Calibration, CommitmentId, Evidence, MilliNats, ReceiptsCommitment,
+        Sanction, Verdict,
     },
     genesis::Genesis,
     params::AuditMode,
@@ -266,6 +266,7 @@ fn nobody_loses_anything_without_all_conditions() {
         ("another model is enforced", unlisted, true, 3, 2, Sanction::None),
         ("weak beacon", enforced, true, 1, 2, Sanction::None),
         ("not calibrated", enforced, false, 3, 2, Sanction::None),
+        ("projections are not calibrated", enforced, true, 3, 2, Sanction::None),
         ("one verifier", enforced, true, 3, 1, Sanction::Escalate),
     ] {
         let mut world = network(change);
@@ -280,9 +281,15 @@ fn nobody_loses_anything_without_all_conditions() {
         world.vote(&ALL[..voters], world.state.price());
         let round = world.state.round(&id).unwrap().clone();
         let bond = world.state.bond_of(&address("paul"));
-        let says = |n| {
-            if n < found { fail(1, 30_000, true)(n) } else { without(AuditOutcome::Abstained)(n) }
+        let projected = name == "projections are not calibrated";
+        let failed = |n| {
+            let mut verdict = fail(1, 30_000, true)(n);
+            if projected && let Some(evidence) = &mut verdict.evidence {
+                evidence.projections = Some(MilliNats(30_000));
+            }
+            verdict
         };
+        let says = |n| if n < found { failed(n) } else { without(AuditOutcome::Abstained)(n) };
         let (outcome, would_be, sanction) = judge(&mut world, (id, round), says);
         assert_eq!(outcome, AuditOutcome::Fail, "{name}");
         assert_eq!((would_be, sanction), (Sanction::Slash, done), "{name}");
@@ -440,7 +447,7 @@ fn the_highest_honest_mean_of_a_seat_is_in_force() {
     let publish = |l1, l2, tokens| Action::PublishCalibration {
         model: MODEL,
         backend: Backend::Metal,
-        calibration: Calibration { l1: ppm(l1), l2: ppm(l2), tokens },
+        calibration: Calibration { l1: ppm(l1), l2: ppm(l2), projections: None, tokens },
     };
     world.check(
         "gina",
@@ -458,6 +465,22 @@ fn the_highest_honest_mean_of_a_seat_is_in_force() {
     assert_eq!((means.l1.get(), means.l2.get()), (40_000, 30_000));
     assert_eq!(world.state.calibration(&MODEL, Backend::Rocm), None);
     assert_eq!(world.state.calibrations_in_force().len(), 1);
+    // That of projections is in force if one of them measured it.
+    assert_eq!(means.projections, None);
+    let projected = |mean| Action::PublishCalibration {
+        model: MODEL,
+        backend: Backend::Metal,
+        calibration: Calibration {
+            l1: ppm(10_000),
+            l2: ppm(20_000),
+            projections: Some(ppm(mean)),
+            tokens: 1,
+        },
+    };
+    world.check("vera", projected(3_999), expect!["failed audit.calibration_mean: an honest mean of 3999 ppm; publish 4000 to 999999 ppm, measured across kinds of machine on at least one token"]);
+    world.apply("vera", projected(12_000));
+    let means = world.state.calibration(&MODEL, Backend::Metal).unwrap();
+    assert_eq!(means.projections, Some(ppm(12_000)));
     let result = world.run("vera", publish(10_000, 20_000, 0));
     assert!(matches!(result.outcome, TxOutcome::Failed { .. }));
 }

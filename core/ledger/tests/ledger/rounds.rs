@@ -56,7 +56,8 @@ pub(crate) fn offer(name: &str) -> Action {
 }
 
 pub(crate) fn calibrate(world: &mut World) {
-    let calibration = Calibration { l1: ppm(70_000), l2: ppm(21_000), tokens: 9 };
+    let calibration =
+        Calibration { l1: ppm(70_000), l2: ppm(21_000), projections: None, tokens: 9 };
     for backend in [Backend::CpuX86, Backend::CudaMmq] {
         let publish = Action::PublishCalibration { model: MODEL, backend, calibration };
         world.apply("vera", publish);
@@ -136,6 +137,7 @@ pub(crate) fn evidence(n: u8, backend: Backend, l1: i64, identified: bool) -> Ev
         replay: ReplayCounts { matched: 64, ..ReplayCounts::default() },
         l1: Some(MilliNats(l1)),
         l2: None,
+        projections: None,
         identified: identified.then_some(cheaper),
     }
 }

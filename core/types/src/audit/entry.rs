@@ -301,6 +301,8 @@ pub struct Calibration {
     /// Of the scores of L1 and of L2.
     pub l1: Ppm,
     pub l2: Ppm,
+    /// Of those of projections, if the one who measured has an engine that tells them.
+    pub projections: Option<Ppm>,
     /// Honest tokens that were measured.
     pub tokens: u64,
 }

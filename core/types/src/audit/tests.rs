@@ -16,7 +16,23 @@ fn evidence(l1: i64, replay: ReplayCounts) -> Evidence {
         replay,
         l1: Some(MilliNats(l1)),
         l2: None,
+        projections: None,
         identified: None,
+    }
+}
+
+#[test]
+fn of_several_levels_what_was_bet_on_each_is_lost() {
+    let some = |ln_e| Some(MilliNats(ln_e));
+    for (levels, expected) in [
+        ([None, None, None], None),
+        ([None, some(-5), None], some(-5)),
+        ([some(7), some(1_000), None], some(306)),
+        ([some(7), None, some(1_000)], some(306)),
+        ([some(-9), some(-7), some(-8)], some(-1_106)),
+        ([some(i64::MIN); 3], some(i64::MIN)),
+    ] {
+        assert_eq!(together(levels), expected, "{levels:?}");
     }
 }
 

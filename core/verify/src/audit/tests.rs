@@ -16,7 +16,7 @@ const END: u32 = 3;
 
 fn means() -> Means {
     let mean = |ppm| HonestMean::of_ppm(ppm).unwrap();
-    Means { l1: mean(30_000), l2: mean(20_000) }
+    Means { l1: mean(30_000), l2: mean(20_000), projections: None }
 }
 
 fn profile(seed: u32) -> Profile {
@@ -98,6 +98,69 @@ fn responses_add_up_and_honest_ones_speak_for_their_provider() {
     }
     assert_eq!(audit.trace().len(), 1_000);
     assert_eq!(audit.trace().last().unwrap().l1, findings.l1.unwrap().ln_e);
+}
+
+/// An answer of our engine: with projections, but for the tokens in `without`.
+fn projected(
+    model: u32,
+    seed: u32,
+    tokens: u32,
+    without: std::ops::Range<usize>,
+) -> Vec<LeafToken> {
+    let signs = Signs::new(seed, VOCABULARY as usize);
+    let of = |(step, token): (u32, LeafToken)| {
+        let projection = signs.project(&logits(model, seed, step, 0.05));
+        token.projected(projection.filter(|_| !without.contains(&(step as usize))))
+    };
+    (0..).zip(answer(Sampler::Gumbel, model, seed, tokens)).map(of).collect()
+}
+
+fn with_projections(model: u32, answers: &[(u32, Vec<LeafToken>)]) -> Findings {
+    let projections = HonestMean::of_ppm(30_000);
+    let mut audit = Audit::new(&[Sampler::Gumbel], Means { projections, ..means() });
+    for (seed, tokens) in answers {
+        audit.begin(Some(&profile(*seed)));
+        push(&mut audit, model, *seed, tokens);
+    }
+    audit.findings()
+}
+
+#[test]
+fn projections_are_a_level_of_their_own() {
+    let answers = [(7, projected(1, 7, 80, 0..0)), (8, projected(1, 8, 40, 10..14))];
+    let honest = with_projections(1, &answers);
+    let level = honest.projections.unwrap();
+    assert_eq!((level.tokens, honest.unprojected, honest.tokens), (116, 4, 120));
+    assert!(level.most < MilliNats(1_000) && level.mean_ppm < 20_000, "{level:?}");
+    let levels = [honest.l1, honest.l2, honest.projections].map(|level| level.unwrap().ln_e.0);
+    assert_eq!(honest.ln_e(), Some(MilliNats(levels.into_iter().max().unwrap() - 1_099)));
+    let mut conceded = honest;
+    conceded.concede(MilliNats(500));
+    assert_eq!(conceded.projections.unwrap().ln_e.0, level.ln_e.0 - 500);
+
+    let cheat = with_projections(2, &answers);
+    assert!(cheat.projections.unwrap().alone_at.unwrap() < 20, "{cheat:?}");
+    // Without a mean nothing is bet, and of what cannot be drawn again nothing is known.
+    assert_eq!(audit(&[Sampler::Gumbel], 2, &answers).findings().projections, None);
+    let mut unknown = Audit::new(&[], Means { projections: HonestMean::of_ppm(9_000), ..means() });
+    unknown.begin(Some(&profile(7)));
+    push(&mut unknown, 2, 7, &answers[0].1);
+    assert_eq!((unknown.findings().projections, unknown.findings().unprojected), (None, 0));
+}
+
+#[test]
+fn models_are_compared_by_projections_only_if_all_of_them_can_be() {
+    use identify::Worth::Cheaper;
+    let answers = [(7, projected(2, 7, 120, 0..0))];
+    let [claimed, served] = [1, 2].map(|model| with_projections(model, &answers));
+    let id = ModelId([2; 32]);
+    let whole = identified(&claimed, &[(id, Cheaper, served)]).unwrap();
+    assert_eq!(whole.model, id);
+    // What projections say against the claimed model is not held against it beside one that has none.
+    let without = Findings { projections: None, ..served };
+    let partly = identified(&claimed, &[(id, Cheaper, without)]).unwrap();
+    let by_others = Findings { projections: None, ..claimed }.ln_e().unwrap();
+    assert_eq!(partly.ratio.0, by_others.0 - without.ln_e().unwrap().0);
 }
 
 /// Of several ways to draw the one counts that speaks least against the provider, whichever it has.

@@ -11,6 +11,7 @@ pub struct Point {
     pub token: u32,
     pub l1: MilliNats,
     pub l2: MilliNats,
+    pub projections: MilliNats,
 }
 
 /// Invariant: at most [`TRACE_MAX`] points, of tokens that are multiples of `stride`.
@@ -55,7 +56,8 @@ mod tests {
     fn a_long_trace_is_thinned_out() {
         let mut trace = Trace::default();
         for token in 1..=10_000 {
-            trace.push(Point { token, l1: MilliNats(0), l2: MilliNats(0) });
+            let none = MilliNats(0);
+            trace.push(Point { token, l1: none, l2: none, projections: none });
         }
         let tokens: Vec<u32> = trace.points().iter().map(|point| point.token).collect();
         assert!(tokens.len() <= TRACE_MAX && tokens.len() > TRACE_MAX / 2);

@@ -12,6 +12,11 @@ fn a_leaf_is_these_bytes() {
     let bytes = encode(&[token]).unwrap();
     // One token; 432; two candidates: 432 at 300 steps, 383 at 2¹⁴ + 9 833 steps.
     expect!["01b0010002b001002c017f01006966"].assert_eq(&to_hex(&bytes));
+    let projection = Projection([1, -1, 2, -2, 3, -3, i16::MAX, i16::MIN]);
+    let token = LeafToken::new(432, &[(432, -29_968)]).unwrap().projected(Some(projection));
+    // The highest bit of the count, and eight sums before the candidate.
+    expect!["01b00100810100ffff0200feff0300fdffff7f0080b001002c01"]
+        .assert_eq(&to_hex(&encode(&[token]).unwrap()));
 }
 
 #[test]
@@ -54,6 +59,8 @@ fn a_leaf_that_is_none_is_refused() {
         (whole[..whole.len() - 1].to_vec(), LeafError::Short),
         ([&whole[..], &[0]].concat(), LeafError::Long { count: 1 }),
         (vec![1, 0, 0, 0, 21], LeafError::Candidates { count: 21 }),
+        (vec![1, 0, 0, 0, 0x95], LeafError::Candidates { count: 21 }),
+        (vec![1, 0, 0, 0, 0x80, 1, 2], LeafError::Short),
         (vec![1, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 0, 1, 0], LeafError::Unsorted),
     ] {
         assert_eq!(decode(&bytes), Err(error), "{bytes:?}");
@@ -62,8 +69,10 @@ fn a_leaf_that_is_none_is_refused() {
 
 fn any_token() -> impl Strategy<Value = LeafToken> {
     let pair = (0..ID_END, -200_000_000..=1_000);
-    (0..ID_END, prop::collection::vec(pair, 0..=CANDIDATES_MAX))
-        .prop_map(|(id, reported)| LeafToken::new(id, &reported).unwrap())
+    let projection = prop::option::of(any::<[i16; PROJECTION_SUMS]>().prop_map(Projection));
+    (0..ID_END, prop::collection::vec(pair, 0..=CANDIDATES_MAX), projection).prop_map(
+        |(id, reported, projection)| LeafToken::new(id, &reported).unwrap().projected(projection),
+    )
 }
 
 proptest! {

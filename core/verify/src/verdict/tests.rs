@@ -20,6 +20,7 @@ fn evidence(responses: &[u8], backend: Backend, l1: i64) -> Evidence {
         replay: Counts { matched: 50, ..Counts::default() },
         l1: Some(MilliNats(l1)),
         l2: None,
+        projections: None,
         identified: None,
     }
 }

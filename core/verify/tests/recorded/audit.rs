@@ -94,7 +94,7 @@ fn four_bits_sold_as_eight_are_found_and_named() {
 fn an_audit_of_its_leaves_finds_it_as_soon() {
     let [l1, l2] = [70_000, 21_000].map(|ppm| HonestMean::of_ppm(ppm).unwrap());
     let findings = |of: fn(&(u32, Pairs, Pairs)) -> &Pairs| {
-        let mut audit = Audit::new(&[LLAMA], Means { l1, l2 });
+        let mut audit = Audit::new(&[LLAMA], Means { l1, l2, projections: None });
         audit.begin(Some(&PROFILE));
         for step in steps() {
             let token = LeafToken::new(step.0, &step.1).unwrap();

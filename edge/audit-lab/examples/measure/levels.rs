@@ -1,4 +1,4 @@
-//! L1 and L2: curves, and tokens until evidence is enough alone.
+//! L1, L2 and projections: curves, and tokens until evidence is enough alone.
 
 use audit_lab::{
     lifetime,
@@ -28,10 +28,14 @@ const LIFE_TOKENS: u32 = 50_000;
 type Level = (&'static str, HonestMean, fn(&Scores) -> &Vec<Score>);
 
 pub(crate) fn figures(means: Means, cells: &[Cell]) -> Vec<Value> {
-    let levels: [Level; 2] = [("L1", means.l1, |it| &it.l1), ("L2", means.l2, |it| &it.l2)];
+    let mut levels: Vec<Level> = vec![("L1", means.l1, |it| &it.l1), ("L2", means.l2, |it| &it.l2)];
+    let projections = |mean| -> Level { ("Projections", mean, |it| &it.projections) };
+    levels.extend(means.projections.map(projections));
     std::thread::scope(|scope| {
-        let measuring = levels.map(|level| scope.spawn(move || of_level(level, cells)));
-        measuring.map(|thread| thread.join().expect("it does not panic")).into()
+        let spawned = |level| scope.spawn(move || of_level(level, cells));
+        let measuring: Vec<_> = levels.into_iter().map(spawned).collect();
+        let joined = measuring.into_iter().map(|thread| thread.join());
+        joined.map(|measured| measured.expect("it does not panic")).collect()
     })
 }
 
@@ -84,11 +88,12 @@ fn of_level((name, mean, of): Level, cells: &[Cell]) -> Value {
 fn tokens_max(level: &str, provider: Provider) -> Option<u32> {
     match (level, provider) {
         (_, Provider::OtherModel) => Some(32),
-        ("L1", Provider::Serves(Q4K | Q4_0) | Provider::Elsewhere(Q4K)) => Some(32),
+        ("L1" | "Projections", Provider::Serves(Q4K | Q4_0) | Provider::Elsewhere(Q4K)) => Some(32),
         ("L2", Provider::Serves(Q4K | Q4_0) | Provider::Elsewhere(Q4K)) => Some(150),
         ("L2", Provider::Spoofs | Provider::Forges) => Some(150),
         ("L2", Provider::EditsPrompt) => Some(300),
         ("L1", Provider::Serves(Q6K) | Provider::EditsPrompt) => Some(100),
+        ("Projections", Provider::Serves(Q6K)) => Some(100),
         _ => None,
     }
 }

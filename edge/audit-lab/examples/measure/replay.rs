@@ -20,7 +20,7 @@ pub(crate) struct Found {
     finding: Finding,
     /// The token that is the first that L0 does not explain.
     first_mismatch: Option<u32>,
-    /// Tokens after which either level had evidence that is enough alone.
+    /// Tokens after which any level had evidence that is enough alone.
     alone_at: Option<u32>,
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn found(
     let mut replay = Replay::of_leaves(&[sampler], profile.settings(), profile.seed);
     let mut outcomes = (1..).zip(&answer.tokens);
     let first = outcomes.find(|(_, it)| replay.push(it.id(), &it.reported()) == Outcome::Mismatch);
-    let levels = [findings.l1, findings.l2].into_iter().flatten();
+    let levels = [findings.l1, findings.l2, findings.projections].into_iter().flatten();
     Found {
         counts: findings.replay,
         finding: scored::report(answer, findings.replay, end).finding(),

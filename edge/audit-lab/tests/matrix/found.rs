@@ -7,7 +7,7 @@ use audit_lab::{
 };
 use verify::draw::Sampler;
 
-use crate::{Audited, SAMPLERS, alone, alone_at, audited};
+use crate::{Audited, SAMPLERS, alone, alone_at, alone_by_projections, audited};
 
 /// At most so many tokens by L1 and by L2.
 fn check(sampler: Sampler, served: Provider, count: u32, tokens_max: [u32; 2]) {
@@ -15,6 +15,11 @@ fn check(sampler: Sampler, served: Provider, count: u32, tokens_max: [u32; 2]) {
     assert_eq!(findings.replay.unexplained, 0, "it draws from what it reports");
     let found = alone_at(&findings).map(|at| at.unwrap_or(u32::MAX));
     assert!(found[0] <= tokens_max[0] && found[1] <= tokens_max[1], "{served:?} {found:?}");
+    if sampler == Sampler::Gumbel {
+        // As soon as by log-probabilities.
+        let at = alone_by_projections(&findings).unwrap_or(u32::MAX);
+        assert!(at <= tokens_max[0], "{served:?} {at}");
+    }
 }
 
 #[test]

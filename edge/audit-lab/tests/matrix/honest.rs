@@ -8,7 +8,9 @@ use audit_lab::{
     weights::Quantization,
 };
 use verify::{
-    eprocess::{ALONE, ESCALATE, FLOORED, MilliNats},
+    audit::Means,
+    draw::Sampler,
+    eprocess::{ALONE, ESCALATE, FLOORED, HonestMean, MilliNats},
     identify::Worth,
     l0::{Check, Finding},
     score::Score,
@@ -30,7 +32,10 @@ fn the_honest_are_measured() {
     }
     let ppm: Vec<String> = SAMPLERS
         .into_iter()
-        .flat_map(|sampler| [means(sampler).l1, means(sampler).l2].map(|it| it.ppm().to_string()))
+        .flat_map(|sampler| {
+            let Means { l1, l2, projections } = means(sampler);
+            [Some(l1), Some(l2), projections].map(|it| it.map_or(0, HonestMean::ppm).to_string())
+        })
         .collect();
     say(&format!("honest means: {}", ppm.join(" ")));
 }
@@ -42,7 +47,9 @@ fn the_honest_are_clear() {
             for provider in [Provider::Honest, ELSEWHERE] {
                 let Audited { answers, findings, reports } = audited(provider, sampler, 60, 12);
                 assert_eq!(findings.replay.unexplained, 0);
-                for level in [findings.l1.unwrap(), findings.l2.unwrap()] {
+                assert_eq!(findings.projections.is_some(), sampler == Sampler::Gumbel);
+                let levels = [findings.l1, findings.l2, findings.projections];
+                for level in levels.into_iter().flatten() {
                     assert!(level.most < MilliNats(5_000), "{provider:?} {level:?}");
                     assert!(level.floored_most < ESCALATE, "{provider:?} {level:?}");
                 }
@@ -83,9 +90,14 @@ fn honest_lives_end_without_suspicion() {
             let level = |of: fn(&Scores) -> &Vec<Score>| -> Vec<Vec<Score>> {
                 cell.iter().map(|it| of(it).clone()).collect()
             };
-            let (l1, l2) = (level(|it| &it.l1), level(|it| &it.l2));
             let means = means(sampler);
-            for (name, mean, scores) in [("L1", means.l1, l1), ("L2", means.l2, l2)] {
+            let projected = means.projections.map(|it| ("P", it, level(|it| &it.projections)));
+            let levels = [
+                Some(("L1", means.l1, level(|it| &it.l1))),
+                Some(("L2", means.l2, level(|it| &it.l2))),
+                projected,
+            ];
+            for (name, mean, scores) in levels.into_iter().flatten() {
                 let lives = lifetime::live(mean, &scores, 40, 5_000);
                 say(&format!("{sampler:?} {name}: {lives:?}, threshold {ALONE:?}"));
                 assert!(lives.process < ESCALATE, "{lives:?}");

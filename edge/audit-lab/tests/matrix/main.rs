@@ -85,8 +85,12 @@ fn means(sampler: Sampler) -> Means {
             let numbers: Vec<u32> =
                 given.to_str().unwrap().split(' ').map(|it| it.parse().unwrap()).collect();
             let mean = |ppm| HonestMean::of_ppm(ppm).unwrap();
-            let means = |n: usize| Means { l1: mean(numbers[n]), l2: mean(numbers[n + 1]) };
-            [means(0), means(2)]
+            let means = |n: usize| Means {
+                l1: mean(numbers[n]),
+                l2: mean(numbers[n + 1]),
+                projections: HonestMean::of_ppm(numbers[n + 2]),
+            };
+            [means(0), means(3)]
         }
         None => std::thread::scope(|scope| {
             let measuring =
@@ -129,18 +133,19 @@ fn audited(provider: Provider, sampler: Sampler, seed: u32, count: u32) -> Audit
     let answers = answers(provider, sampler, seed, count);
     let (findings, reports) = findings(sampler, shelf().claimed(), &answers);
     let level = |level: Option<LevelFindings>| {
-        let level = level.unwrap();
+        let Some(level) = level else { return "none".to_owned() };
         let at = level.alone_at.map_or("never".to_owned(), |tokens| tokens.to_string());
         let (mean, ln_e) = (f64::from(level.mean_ppm) / 1e6, level.ln_e.0 as f64 / 1e3);
         format!("{mean:.4} {at} (ln E {ln_e:.1})")
     };
     say(&format!(
-        "{:24} {sampler:?}: L0 {} of {}, L1 {}, L2 {}, ends {:?}",
+        "{:24} {sampler:?}: L0 {} of {}, L1 {}, L2 {}, P {}, ends {:?}",
         provider.name(),
         findings.replay.unexplained,
         findings.replay.replayed(),
         level(findings.l1),
         level(findings.l2),
+        level(findings.projections),
         findings.ends,
     ));
     Audited { answers, findings, reports }
@@ -149,4 +154,9 @@ fn audited(provider: Provider, sampler: Sampler, seed: u32, count: u32) -> Audit
 /// Tokens after which each level had evidence that is enough alone.
 fn alone_at(findings: &Findings) -> [Option<u32>; 2] {
     [findings.l1, findings.l2].map(|level| level.unwrap().alone_at)
+}
+
+/// The same by projections, if there are any.
+fn alone_by_projections(findings: &Findings) -> Option<u32> {
+    findings.projections?.alone_at
 }

@@ -3,19 +3,21 @@
 
 #![expect(dead_code, reason = "every test file compiles this module and uses some of it")]
 
-#[path = "../../../engine/tests/support/python.rs"]
-#[expect(unreachable_pub, reason = "it is shared with the tests of the engines")]
-pub(crate) mod python;
+#[path = "../alone/mod.rs"]
+mod alone;
+#[path = "../llama_cpp/mod.rs"]
+mod llama_cpp;
 
-use std::{io::Write as _, path::PathBuf, process::Command, time::Duration};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
 use audit_lab::{
-    model::THREADS,
     provider,
     weights::{self, Quantization},
 };
-use engine::{EmbeddedEngine, EmbeddedOptions, Engine, EngineEvent, OpenAiEngine, OpenAiOptions};
-use python::{Program, Python};
+use engine::{EmbeddedEngine, EmbeddedOptions, Engine, EngineEvent};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use types::{
@@ -31,83 +33,23 @@ use verify::{
     profile::{Profile, TEMPERATURE_MICROS_AUDITED_MAX},
 };
 
+pub(crate) use self::{
+    alone::is_alone,
+    llama_cpp::{Python, Server, python},
+};
+
 const SEED: u32 = 1;
 const TOKENS_MAX: u32 = 100;
 /// Where what is found is compared alone, this decides nothing.
 const SAMPLERS: [Sampler; 1] = [Sampler::Llama(OneCandidate::Draws)];
 
-/// Ends with its standard input, so also when the test is killed.
-const SERVER: &str = "
-import os, sys, xllamacpp
-params = xllamacpp.CommonParams()
-params.model.path = sys.argv[1]
-params.port = int(sys.argv[2])
-params.n_ctx = 1024
-params.n_parallel = 1
-params.cpuparams.n_threads = 1
-server = xllamacpp.Server(params)
-sys.stdin.read()
-os._exit(0)
-";
-
 /// A random model would end a plain object at once.
 const SCHEMA: &str =
     r#"{"type":"object","properties":{"a":{"type":"string","minLength":300}},"required":["a"]}"#;
 
-/// Tries to become ready, at one each 50 ms: loading takes a fraction of a second on a free machine.
-const READY_TRIES_MAX: u32 = 1_200;
-
-pub(crate) struct Server {
-    pub(crate) engine: OpenAiEngine,
-    pub(crate) url: String,
-    _program: Program,
-}
-
-/// Whether this is a process in which candle has one thread; if it is not, the test runs in one. The threads are told apart by the
-/// environment alone, and on busy cores they wait for each other for minutes.
-pub(crate) fn is_alone(test: &str) -> bool {
-    if THREADS.iter().all(|variable| std::env::var_os(variable).is_some()) {
-        return true;
-    }
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([test, "--exact", "--nocapture"]).envs(THREADS.map(|variable| (variable, "1")));
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    told.lines().filter(|line| line.contains(": ")).for_each(say);
-    false
-}
-
-/// The environment with the server; without one the test says why it is skipped.
-pub(crate) fn python() -> Option<Python> {
-    match Python::with("xllamacpp", &["xllamacpp"]) {
-        Ok(python) => Some(python),
-        Err(reason) => {
-            say(&format!("skipped: no llama.cpp server: {reason:#}"));
-            None
-        }
-    }
-}
-
-pub(crate) async fn serve(python: &Python, model: &std::path::Path) -> Server {
-    // Free now; nothing else on a test machine takes it in the moment before the server does.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut program = python.start(SERVER, &[model.to_str().unwrap(), &port.to_string()]);
-    let url = format!("http://127.0.0.1:{port}");
-    let client = wire::http_client().unwrap();
-    let mut tick = tokio::time::interval(Duration::from_millis(50));
-    for _ in 0..READY_TRIES_MAX {
-        tick.tick().await;
-        if let Some(status) = program.ended() {
-            panic!("the server ended with {status}");
-        }
-        let health = client.get(format!("{url}/health")).send().await;
-        if health.is_ok_and(|response| response.status().is_success()) {
-            let engine = OpenAiEngine::connect(OpenAiOptions::at(&url)).await.unwrap();
-            return Server { engine, url, _program: program };
-        }
-    }
-    panic!("the server did not become ready");
+/// Serves a file as anybody does.
+pub(crate) async fn serve(python: &Python, model: &Path) -> Server {
+    llama_cpp::serve(python, model, "f16").await
 }
 
 /// Files of the model: `Q8_0`, which is claimed, `Q4_0`, `other`, and `elsewhere`, Q8_0 as another machine computes it.
@@ -290,11 +232,11 @@ pub(crate) async fn audits(
 /// 1.5 times the mean of an honest provider's answers in the profile: what others are held against too.
 pub(crate) async fn calibrate(verifier: &EmbeddedEngine, answers: &[Answered]) -> Means {
     let any = HonestMean::of_ppm(500_000).unwrap();
-    let found = audits(Means { l1: any, l2: any }, verifier, answers).await;
+    let found = audits(Means { l1: any, l2: any, projections: None }, verifier, answers).await;
     let mean = |level: Option<LevelFindings>| {
         level.map_or(any, |level| HonestMean::calibrated(&[level.mean_ppm]).unwrap())
     };
-    Means { l1: mean(found.l1), l2: mean(found.l2) }
+    Means { l1: mean(found.l1), l2: mean(found.l2), projections: None }
 }
 
 pub(crate) fn say(line: &str) {

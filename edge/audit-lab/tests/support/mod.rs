@@ -107,12 +107,13 @@ pub async fn ask(engine: &dyn Engine, n: u32, change: impl Fn(&mut InferenceRequ
 
 fn leaf(piece: &TokenPiece) -> LeafToken {
     let pairs = piece.alternatives.iter().map(|it| (it.id.unwrap(), it.logprob_micros));
-    LeafToken::new(piece.id.unwrap(), &pairs.collect::<Vec<_>>()).unwrap()
+    let token = LeafToken::new(piece.id.unwrap(), &pairs.collect::<Vec<_>>()).unwrap();
+    token.projected(piece.projection)
 }
 
 /// As `peerwatt audit` does it: the verifier's own tokens of the prompt, its own logits of each step.
-async fn audit(audit: &mut Audit, verifier: &EmbeddedEngine, answer: &Answered) -> Check {
-    let model = verifier.model().id;
+async fn audit(audit: &mut Audit, verifier: &dyn Engine, answer: &Answered) -> Check {
+    let model = verifier.models().await.unwrap()[0].id;
     let vocabulary = verifier.vocabulary(model).await.unwrap();
     let prompt = verifier.tokenize(model, &Prompt::Text(answer.prompt.clone())).await.unwrap();
     let ids = answer.tokens.iter().map(LeafToken::id);
@@ -134,10 +135,11 @@ async fn audit(audit: &mut Audit, verifier: &EmbeddedEngine, answer: &Answered) 
 pub async fn audits(
     samplers: &[Sampler],
     means: Means,
-    verifier: &EmbeddedEngine,
+    verifier: &dyn Engine,
     answers: &[Answered],
 ) -> Findings {
-    let mut one = Audit::new(samplers, means);
+    let projections = means.projections.filter(|_| verifier.tells_all_logits());
+    let mut one = Audit::new(samplers, Means { projections, ..means });
     for answer in answers {
         audit(&mut one, verifier, answer).await;
     }
@@ -146,7 +148,7 @@ pub async fn audits(
 
 pub fn say(name: &str, findings: &Findings) {
     let level = |level: Option<LevelFindings>| {
-        let level = level.unwrap();
+        let Some(level) = level else { return "none".to_owned() };
         let at = level.alone_at.map_or("never".to_owned(), |tokens| tokens.to_string());
         format!(
             "{:.4} {at} (most ln E {:.1})",
@@ -155,9 +157,10 @@ pub fn say(name: &str, findings: &Findings) {
         )
     };
     let (l1, l2) = (level(findings.l1), level(findings.l2));
+    let projections = level(findings.projections);
     let replay = findings.replay;
     let line = format!(
-        "{name}: L0 {} of {}, L1 {l1}, L2 {l2}, ends {:?}",
+        "{name}: L0 {} of {}, L1 {l1}, L2 {l2}, P {projections}, ends {:?}",
         replay.unexplained,
         replay.replayed(),
         findings.ends
@@ -185,16 +188,20 @@ pub async fn several(
 /// thousand times.
 pub async fn calibrate(
     samplers: &[Sampler],
-    verifier: &EmbeddedEngine,
+    verifier: &dyn Engine,
     setups: &[&[Answered]],
 ) -> Means {
     let any = HonestMean::of_ppm(500_000).unwrap();
-    let (mut l1, mut l2) = (Vec::new(), Vec::new());
+    let (mut l1, mut l2, mut projections) = (Vec::new(), Vec::new(), Vec::new());
     for answers in setups {
-        let found = audits(samplers, Means { l1: any, l2: any }, verifier, answers).await;
+        let found =
+            audits(samplers, Means { l1: any, l2: any, projections: Some(any) }, verifier, answers)
+                .await;
         l1.push(found.l1.unwrap().mean_ppm);
         l2.push(found.l2.unwrap().mean_ppm);
+        projections.extend(found.projections.map(|level| level.mean_ppm));
     }
     let mean = |means: &[u32]| HonestMean::calibrated(means).unwrap();
-    Means { l1: mean(&l1), l2: mean(&l2) }
+    let projections = HonestMean::calibrated(&projections);
+    Means { l1: mean(&l1), l2: mean(&l2), projections }
 }

@@ -8,6 +8,8 @@ use types::inference::{
     Alternative, CountMethod, FinishReason, InferenceRequest, Span, TokenPiece,
 };
 
+use verify::{logits::CANDIDATES_MAX, projection::Signs};
+
 use super::{
     Loaded,
     compute::Slot,
@@ -95,6 +97,8 @@ impl Run {
             logits = sequence.read(chunk)?;
         }
         let mut sampler = Sampler::new(&self.request.sampling);
+        let projected = self.projected_seed(&sampler);
+        let mut signs = None;
         // One by one, as they were made: then the rest is that of an answer without a break, bit by bit.
         for token in &self.begun {
             self.check_over()?;
@@ -118,7 +122,11 @@ impl Run {
                 return Ok(FinishReason::Stop);
             }
             drawn += 1;
-            match stops.push(self.piece(token, &logits)?) {
+            let projection = projected.and_then(|seed| {
+                let signs = signs.get_or_insert_with(|| Signs::new(seed, logits.len()));
+                signs.project(&logits)
+            });
+            match stops.push(TokenPiece { projection, ..self.piece(token, &logits)? }) {
                 Step::Continue(pieces) => self.deliver(pieces)?,
                 Step::Stopped(pieces) => {
                     self.deliver(pieces)?;
@@ -133,6 +141,14 @@ impl Run {
             }
             logits = sequence.read(&[token])?;
         }
+    }
+
+    /// The seed, if the answer can be drawn again by others and all is reported that they need: then they can compare
+    /// projections too.
+    fn projected_seed(&self, sampler: &Sampler) -> Option<u32> {
+        let is_whole = usize::from(self.request.logprobs?) >= CANDIDATES_MAX;
+        let seed = self.request.sampling.seed.filter(|_| is_whole && sampler.is_replayable())?;
+        u32::try_from(seed).ok()
     }
 
     /// Tokens that prompt and answer have at most, together.
@@ -172,6 +188,7 @@ impl Run {
             bytes,
             logprob_micros: asked.map(|_| distribution.logprob_micros(token)),
             alternatives: likeliest.into_iter().map(alternative).collect(),
+            projection: None,
         })
     }
 }

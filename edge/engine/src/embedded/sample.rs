@@ -73,6 +73,11 @@ impl Sampler {
         }
     }
 
+    /// Whether others can draw its tokens again.
+    pub(super) fn is_replayable(&self) -> bool {
+        self.replayable.is_some()
+    }
+
     /// The next token after these logits, of which there is at least one.
     pub(super) fn draw(&mut self, logits: &[f32]) -> u32 {
         if let Some(stream) = &mut self.replayable {

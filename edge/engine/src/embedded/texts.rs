@@ -3,7 +3,10 @@
 
 use std::{collections::HashMap, fs::File, io::BufReader, path::Path};
 
-use types::{Hash32, inference::ChatMessage};
+use types::{
+    Hash32,
+    inference::{ChatMessage, Prompt},
+};
 
 use super::{
     chat::ChatTemplate,
@@ -11,7 +14,7 @@ use super::{
     not_a_model, template,
     tokenizer::Tokenizer,
 };
-use crate::EngineError;
+use crate::{EngineError, Vocabulary};
 
 /// See the module.
 #[derive(Debug)]
@@ -70,7 +73,20 @@ impl Texts {
         prompt.strip_prefix(begin).unwrap_or(prompt)
     }
 
-    /// Tokens of a prompt as the model reads it.
+    /// The tokens of a prompt as the model reads it.
+    pub(crate) fn tokens(&self, prompt: &Prompt) -> Result<Vec<u32>, EngineError> {
+        match prompt {
+            Prompt::Text(text) => Ok(self.tokenizer.encode(text)),
+            Prompt::Chat(messages) => Ok(self.tokenizer.encode(&self.render(messages)?)),
+            Prompt::Inputs(_) => Err(EngineError::Unsupported { what: "text of vectors" }),
+        }
+    }
+
+    pub(crate) fn vocabulary(&self) -> Vocabulary {
+        self.tokenizer.vocabulary()
+    }
+
+    /// The count of tokens of a prompt as the model reads it.
     pub(crate) fn count(&self, prompt: &str) -> usize {
         self.tokenizer.encode(prompt).len()
     }

@@ -202,7 +202,7 @@ impl Scorer {
         Ok(first.top_logprobs)
     }
 
-    async fn vocabulary_size(&self) -> Result<usize, EngineError> {
+    pub(super) async fn vocabulary_size(&self) -> Result<usize, EngineError> {
         let models: Models = self.ask(self.client.get(format!("{}/v1/models", self.base))).await?;
         let told = models.data.first().and_then(|model| model.meta.as_ref()?.n_vocab);
         let size = told.and_then(|size| usize::try_from(size).ok());

@@ -181,6 +181,7 @@ fn piece(token: &Logprob, alternatives: u8) -> Option<TokenPiece> {
         bytes,
         logprob_micros: micros(token),
         alternatives: tops.filter_map(alternative).collect(),
+        projection: None,
     })
 }
 

@@ -55,6 +55,7 @@ pub(super) fn piece(bytes: &[u8], logprob_micros: i32) -> TokenPiece {
         bytes: bytes.to_vec(),
         logprob_micros: Some(logprob_micros),
         alternatives: vec![other],
+        projection: None,
     }
 }
 

@@ -168,6 +168,7 @@ pub struct CalibrationView {
     pub backend: Backend,
     pub l1: Ppm,
     pub l2: Ppm,
+    pub projections: Option<Ppm>,
     /// Measured by all who published.
     pub tokens: u64,
 }

@@ -2,7 +2,7 @@
 //! justifies a sanction as lines. Its colours come from the style sheet. The same figures stand in a table beside it.
 
 use maud::{Markup, html};
-use types::audit::{ALONE, ESCALATE, KeptEvidence, MilliNats, PAIRED};
+use types::audit::{ALONE, ESCALATE, Evidence, KeptEvidence, MilliNats, PAIRED};
 
 use crate::show;
 
@@ -35,7 +35,7 @@ struct Scale {
 
 impl Scale {
     fn of(evidence: &[KeptEvidence]) -> Scale {
-        let values = || evidence.iter().flat_map(|it| [it.evidence.l1, it.evidence.l2]).flatten();
+        let values = || evidence.iter().flat_map(|it| levels(&it.evidence)).filter_map(|it| it.2);
         let low = values().map(|it| it.0.saturating_sub(AIR)).min().unwrap_or(0);
         let high = values().map(|it| it.0.saturating_add(AIR)).max().unwrap_or(0);
         let tokens = evidence.iter().map(|it| i64::from(it.evidence.tokens)).sum();
@@ -115,14 +115,19 @@ fn threshold(scale: &Scale, name: &str, value: MilliNats, side: Side) -> Markup 
     }
 }
 
+/// Class in the style sheet, name and value of each level.
+fn levels(evidence: &Evidence) -> [(&'static str, &'static str, Option<MilliNats>); 3] {
+    let &Evidence { l1, l2, projections, .. } = evidence;
+    [("l1", "L1", l1), ("l2", "L2", l2), ("projections", "projections", projections)]
+}
+
 /// Of each piece and level a line from nothing at its first token to what it came to at its last, and a mark there.
 fn pieces(scale: &Scale, evidence: &[KeptEvidence]) -> Markup {
     let mut first = 0;
     let mut drawn = Vec::new();
     for (index, piece) in evidence.iter().enumerate() {
         let last = first + i64::from(piece.evidence.tokens);
-        let levels = [("l1", "L1", piece.evidence.l1), ("l2", "L2", piece.evidence.l2)];
-        for (class, name, value) in levels {
+        for (class, name, value) in levels(&piece.evidence) {
             let Some(value) = value else { continue };
             let classes = if piece.counts { class.to_owned() } else { format!("{class} idle") };
             let what = format!("piece {}, {name}: {} nats", index + 1, show::nats(value));
@@ -140,7 +145,7 @@ fn pieces(scale: &Scale, evidence: &[KeptEvidence]) -> Markup {
     html! { @for piece in drawn { (piece) } }
 }
 
-/// A circle for L1, a square for L2, and an arrow where the value lies beyond the picture.
+/// A circle for L1, a square for L2, a diamond for projections, and an arrow where the value lies beyond the picture.
 fn mark(class: &str, (x, y): (i64, i64), (above, below): (bool, bool)) -> Markup {
     let (left, right, up, down) = (x - MARK, x + MARK, y - MARK, y + MARK);
     html! {
@@ -150,6 +155,8 @@ fn mark(class: &str, (x, y): (i64, i64), (above, below): (bool, bool)) -> Markup
             polygon points={ (left) "," (up) " " (right) "," (up) " " (x) "," (down) } {}
         } @else if class == "l1" {
             circle cx=(x) cy=(y) r=(MARK) {}
+        } @else if class == "projections" {
+            polygon points={ (left) "," (y) " " (x) "," (up) " " (right) "," (y) " " (x) "," (down) } {}
         } @else {
             rect x=(left) y=(up) width=(2 * MARK) height=(2 * MARK) {}
         }

@@ -224,6 +224,7 @@ fn legend() -> Markup {
         ul.levels {
             li.l1 { "L1, by log-probabilities" }
             li.l2 { "L2, by draws" }
+            li.projections { "by projections" }
             li.idle { "hollow: without consequence" }
         }
         p.muted {
@@ -253,6 +254,7 @@ pub(super) fn evidence_table(evidence: &[&KeptEvidence], model: ModelId, names: 
         number("So far"),
         number("L1, nats"),
         number("L2, nats"),
+        number("Projections, nats"),
         number("ln E"),
         text("Drawn again"),
         text("Explained by"),
@@ -273,6 +275,7 @@ fn evidence_row(number: usize, so_far: u64, piece: &KeptEvidence, names: &Names)
         html! { (show::count(so_far)) },
         nats(evidence.l1),
         nats(evidence.l2),
+        nats(evidence.projections),
         nats(evidence.ln_e()),
         html! {
             (show::counted(evidence.responses.len(), "answer", "answers")) ": " (replay(&evidence.replay))

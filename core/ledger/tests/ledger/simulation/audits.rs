@@ -41,7 +41,8 @@ impl Sim {
         let model = self.pick(&MODELS);
         let backend = self.pick(&[Backend::CpuX86, Backend::Metal]);
         let mean = if self.below(20) == 0 { 3_999 } else { 10_000 + self.below(90_000) as u32 };
-        let calibration = Calibration { l1: ppm(mean), l2: ppm(50_000), tokens: 9 };
+        let calibration =
+            Calibration { l1: ppm(mean), l2: ppm(50_000), projections: None, tokens: 9 };
         (name, Action::PublishCalibration { model, backend, calibration })
     }
 
@@ -121,6 +122,7 @@ impl Sim {
             replay: ReplayCounts::default(),
             l1: Some(MilliNats(ln_e)),
             l2: None,
+            projections: None,
             identified: None,
         };
         let outcome = if ln_e > 0 { AuditOutcome::Fail } else { AuditOutcome::Pass };
@@ -196,6 +198,7 @@ impl Sim {
             replay: ReplayCounts { matched: 64, ..ReplayCounts::default() },
             l1: Some(MilliNats(-500)),
             l2: None,
+            projections: None,
             identified: None,
         };
         let cheaper =

@@ -152,6 +152,7 @@ fn kept() -> KeptEvidence {
         replay: ReplayCounts::default(),
         l1: Some(MilliNats(0)),
         l2: Some(MilliNats(0)),
+        projections: Some(MilliNats(0)),
         identified: Some(Identified { model: MODEL, worth: Worth::Cheaper, ratio: MilliNats(0) }),
     };
     KeptEvidence {
@@ -179,6 +180,7 @@ pub(super) fn calibration() -> CalibrationView {
         backend: Backend::CpuX86,
         l1: Ppm::ONE,
         l2: Ppm::ONE,
+        projections: Some(Ppm::ONE),
         tokens: 0,
     }
 }

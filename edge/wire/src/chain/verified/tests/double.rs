@@ -99,6 +99,7 @@ pub(super) fn round(verifier: Address) -> Round {
         replay: ReplayCounts::default(),
         l1: Some(MilliNats(1)),
         l2: None,
+        projections: None,
         identified: None,
     };
     let verdict = Verdict { outcome: AuditOutcome::Pass, evidence: Some(evidence) };
