@@ -203,6 +203,7 @@ events! {
     }
     /// What an auditor's own request found.
     CanaryReported = "audit.canary" { validator: Address, provider: Address, model: ModelId, outcome: AuditOutcome }
+    CanaryPaid = "audit.canary_paid" { validator: Address, provider: Address, amount: Watt }
     VerifierPaid = "audit.paid" { commitment: CommitmentId, verifier: Address, amount: Watt }
     AuditorRegistered = "auditor.registered" {
         operator: Address, node_key: PublicKey

@@ -217,7 +217,7 @@ pub fn all() -> &'static [Invariant] {
         },
         Invariant {
             number: "AU10",
-            statement: "verifiers were paid for a provider's rounds no more than its work brought the treasury",
+            statement: "verifiers were paid for a provider's rounds and canaries no more than its work brought the treasury",
             check: audits::verifiers_are_paid_by_the_audited,
         },
         Invariant {

@@ -305,6 +305,8 @@ impl Params {
                 appeal_deposit: Watt::whole(5),
                 demand_deposit: Watt(50_000_000),
                 demand_age_ms: 12 * HOUR_MS,
+                canary_pay: Watt(10_000_000),
+                canary_every_ms: 15 * MINUTE_MS,
             },
         }
     }
@@ -536,6 +538,8 @@ pub const BOUNDS: &[Bounds] = bounds! {
     audits.appeal_deposit: "base units", 0, SUPPLY;
     audits.demand_deposit: "base units", 0, SUPPLY;
     audits.demand_age_ms: "ms", 0, YEARS_10_MS;
+    audits.canary_pay: "base units", 0, PAY_MAX;
+    audits.canary_every_ms: "ms", 1, YEARS_10_MS;
 };
 
 #[cfg(test)]

@@ -10,6 +10,8 @@
 //! Like [`crate::l1`] it trusts that what was reported is what was drawn from, and counts only together with
 //! [`crate::l0`] and [`crate::l2`].
 
+use std::{array, sync::LazyLock};
+
 use types::inference::{PROJECTION_SUMS, Projection};
 
 use crate::{draw::gumbel, score::Score};
@@ -22,6 +24,11 @@ pub const DISTANCE_WHOLE: f64 = 0.5;
 const POSITION: u32 = u32::MAX;
 /// Signs of so many tokens come from one word.
 const TOKENS_OF_WORD: usize = 8;
+
+/// For each byte of signs what turns a number into its negative, or leaves it, in each sum. Branches on single bits would take most
+/// of the time.
+static MASKS: LazyLock<[[u64; PROJECTION_SUMS]; 256]> =
+    LazyLock::new(|| array::from_fn(|signs| array::from_fn(|bit| (signs as u64 >> bit & 1) << 63)));
 
 /// The signs of a request: for each token of the vocabulary a bit for each sum.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -58,8 +65,9 @@ impl Signs {
         for (signs, logit) in known() {
             let moved = f64::from(*logit) - mean;
             squares += moved * moved;
-            for (bit, sum) in sums.iter_mut().enumerate() {
-                *sum += if signs >> bit & 1 == 0 { moved } else { -moved };
+            let masks = MASKS.get(usize::from(*signs)).copied().unwrap_or_default();
+            for (sum, mask) in sums.iter_mut().zip(masks) {
+                *sum += f64::from_bits(moved.to_bits() ^ mask);
             }
         }
         let whole = libm::sqrt(squares);

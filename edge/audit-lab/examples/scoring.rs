@@ -6,9 +6,12 @@
 #[expect(unreachable_pub, dead_code, reason = "it is shared with tests")]
 mod support;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use audit_lab::weights::{self, Size};
+use audit_lab::weights::{self, Quantization, Size};
 use engine::{EmbeddedEngine, EmbeddedOptions, Engine as _, Library, LlamaOptions};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
@@ -21,6 +24,9 @@ const LARGE: Size = Size { width: 1_024, feed_forward: 2_048, layers: 3 };
 /// Too large for all of a processor's: its weights are read from memory anew for each token, as those of real models are.
 const REAL: Size = Size { width: 2_048, feed_forward: 5_632, layers: 8 };
 
+const QUANTIZATIONS: [Quantization; 4] =
+    [Quantization::F16, Quantization::Q6K, Quantization::Q4K, Quantization::Q4_0];
+
 const LIBRARIES: [(&str, Library); 2] =
     [("candle", Library::Candle), ("llama.cpp", Library::Llama(LlamaOptions::standard()))];
 
@@ -28,17 +34,11 @@ const LIBRARIES: [(&str, Library); 2] =
 async fn main() {
     let path = std::env::args_os().nth(1).expect("name the file to write");
     let files = Files::new();
-    for (name, size) in [("large", LARGE), ("real", REAL)] {
-        let model = weights::generate_sized(1, size).expect("the model is made from a seed");
-        let model = weights::quantized(&model, weights::Quantization::Q8_0);
-        std::fs::write(files.path(name), model.expect("it is quantized"))
-            .expect("a folder of ours");
-    }
     let mut models = Vec::new();
     for (name, file, answers) in [
-        ("the laboratory's, 1.4 million weights", files.path("Q8_0"), 60),
-        ("one like it, 28 million weights", files.path("large"), 10),
-        ("one like it, 400 million weights", files.path("real"), 3),
+        ("the laboratory's, 1.4 million weights, Q8_0", files.path("Q8_0"), 60),
+        ("one like it, 28 million weights, Q8_0", written(&files, LARGE, Quantization::Q8_0), 10),
+        ("one like it, 400 million weights, Q8_0", written(&files, REAL, Quantization::Q8_0), 3),
     ] {
         let mut rows = Vec::new();
         for (library, how) in LIBRARIES {
@@ -46,8 +46,25 @@ async fn main() {
         }
         models.push(json!({ "model": name, "rows": rows }));
     }
+    // The same model in other forms, for which llama.cpp has products of their own.
+    for quantization in QUANTIZATIONS {
+        let file = written(&files, REAL, quantization);
+        let (library, how) = LIBRARIES[1];
+        let rows = [row(library, how, &file, 3).await];
+        let name = format!("the same, {}", quantization.name());
+        models.push(json!({ "model": name, "rows": rows }));
+    }
     let figures = json!({ "models": models });
     std::fs::write(path, figures.to_string()).expect("the file can be written");
+}
+
+/// The file of a model of a size.
+fn written(files: &Files, size: Size, quantization: Quantization) -> PathBuf {
+    let model = weights::generate_sized(1, size).expect("the model is made from a seed");
+    let model = weights::quantized(&model, quantization).expect("it is quantized");
+    let path = files.path(&format!("{}-{}", size.width, quantization.name()));
+    std::fs::write(&path, model).expect("a folder of ours");
+    path
 }
 
 async fn row(name: &str, library: Library, file: &Path, answers: u32) -> Value {

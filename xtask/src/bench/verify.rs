@@ -170,7 +170,7 @@ mod tests {
                 "levels": [level("L1"), level("L2")],
                 "replays": [replay("honest", 0, 0, None), replay("greedy", 3_000, 60, Some(60.0))],
             }],
-            "costs": { "replay_us": 0.8, "generate_us": 300.0, "score_us": 290.0, "read_us": 60.0 },
+            "costs": { "replay_us": 0.8, "generate_us": 300.0, "score_us": 290.0, "read_us": 60.0, "project_us": 500.0 },
         })
     }
 }

@@ -386,11 +386,11 @@ fn show(common: &Common, args: &AuditShowArgs, output: Output) -> anyhow::Result
 async fn auditors(common: &Common, at: &AtArgs, output: Output) -> anyhow::Result<()> {
     let auditors = connect(&Home::open(common)?, at)?.auditors().await?;
     let line = |auditor: &AuditorView| {
-        let VerifierRecord { rounds, missed, planted_right, planted_wrong } =
+        let VerifierRecord { rounds, missed, planted_right, planted_wrong, canaries, .. } =
             auditor.record.unwrap_or_default();
         format!(
             "{} at {}: {rounds} rounds, {missed} without its verdict; of planted faults {planted_right} found, \
-             {planted_wrong} not",
+             {planted_wrong} not; paid for {canaries} canaries",
             auditor.operator,
             auditor.addrs.join(", ")
         )

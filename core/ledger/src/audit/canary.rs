@@ -1,7 +1,8 @@
 //! Canaries: what an auditor found when it asked as any consumer does, of answers that nobody may disclose.
 //!
 //! No beacon chose them, and nobody else can compute them again, so nothing is taken on their word: all of the provider is
-//! audited for a while, which costs an honest one nothing but openings.
+//! audited for a while, which costs an honest one nothing but openings. Who reports one is paid for asking, from what the provider's
+//! own work brought the treasury ([`pay::pay_canary`]): nobody else can say whether it asked, so that is little and seldom.
 
 use types::{
     Address,
@@ -9,7 +10,7 @@ use types::{
     params::AuditMode,
 };
 
-use super::consequence;
+use super::{consequence, pay};
 use crate::{error::TxError, event::Event, execute::Context, state::State};
 
 /// A validator that audits says what its canary found.
@@ -46,5 +47,5 @@ pub(crate) fn report(
     if outcome == AuditOutcome::Fail {
         consequence::escalate(state, context, provider, false);
     }
-    Ok(())
+    pay::pay_canary(state, context, provider, evidence)
 }

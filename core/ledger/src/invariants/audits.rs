@@ -102,7 +102,9 @@ pub(super) fn names_are_bounded(state: &State) -> Result<(), String> {
     }
     state.verifiers.iter().try_for_each(|(verifier, record)| {
         let graded = record.planted_right.saturating_add(record.planted_wrong);
-        let sound = record.missed.max(graded) <= record.rounds && record.rounds > 0;
+        let asked = (record.canaries > 0) == record.canary_paid_at.is_some();
+        let did = record.rounds > 0 || record.canaries > 0;
+        let sound = record.missed.max(graded) <= record.rounds && asked && did;
         ensure(sound && state.validator(verifier).is_some(), || format!("{verifier}: {record:?}"))
     })
 }
@@ -164,7 +166,9 @@ pub(super) fn auditors_are_of_validators(state: &State) -> Result<(), String> {
 pub(super) fn verifiers_are_paid_by_the_audited(state: &State) -> Result<(), String> {
     state.standings.iter().try_for_each(|(provider, standing)| {
         let (paid, most) = (standing.verifiers_paid, state.treasury_share(provider));
-        ensure(paid <= most, || format!("{paid:?} for audits of {provider}, at most {most:?}"))
+        ensure(paid <= most && standing.canaries_paid <= paid, || {
+            format!("{paid:?} for audits of {provider}, at most {most:?}: {standing:?}")
+        })
     })
 }
 

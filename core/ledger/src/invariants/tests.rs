@@ -468,6 +468,7 @@ const DAMAGES: &[(&str, Damage)] = &[
         state.auditors.insert(PAYER, AuditorEntry { node_key: KEY, addrs: Vec::new() });
     }),
     ("AU10", |state| change_standing(state, |standing| standing.verifiers_paid = Watt(1))),
+    ("AU10", |state| change_standing(state, |standing| standing.canaries_paid = Watt(1))),
     ("AU2", |state| change_round(state, |round| round.appeal = Some(appeal(PAYER)))),
     ("AU11", |state| change_round(state, |round| round.appeal = Some(appeal(NOBODY)))),
     ("V1", |state| state.active.remove(&KEY)),

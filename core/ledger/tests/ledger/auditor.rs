@@ -250,7 +250,8 @@ impl Auditor {
                 let to = if *returned { *payer } else { TREASURY };
                 self.pay(Module::Insurance.address(), to, deposit.0);
             }
-            Event::VerifierPaid { verifier, amount, .. } => {
+            Event::CanaryPaid { validator: verifier, amount, .. }
+            | Event::VerifierPaid { verifier, amount, .. } => {
                 self.pay(TREASURY, *verifier, amount.0);
             }
             Event::Slashed(slashed) => self.see_slashed(slashed),

@@ -101,3 +101,36 @@ fn nobody_is_paid_what_is_not_there() {
     let mut world = self::world(1_000, 50, none);
     assert_eq!(paid(&mut world, passes()), [0, 0]);
 }
+
+#[test]
+fn a_canary_is_paid_seldom_and_little_and_from_what_its_provider_brought() {
+    const EVERY_MS: u64 = 15 * 60_000;
+    let check = |world: &mut World, name: &str, tokens: u32, expected: u128| {
+        let provider = address("paul");
+        let verdict = Box::new(says(AuditOutcome::Pass, Some(tokens)));
+        let before = world.state.standing(&provider).canaries_paid;
+        world.apply(name, Action::ReportCanary { provider, verdict });
+        let after = world.state.standing(&provider);
+        assert_eq!(after.canaries_paid.0 - before.0, expected, "{name} {tokens}");
+        assert!(after.canaries_paid <= after.verifiers_paid);
+    };
+    // A quarter of what his work brought the treasury pays two.
+    let mut world = world(10, 2, |_| {});
+    check(&mut world, "vera", 49, 0);
+    check(&mut world, "vera", 50, PAY);
+    check(&mut world, "vera", 50, 0);
+    check(&mut world, "vito", 50, PAY);
+    world.wait(EVERY_MS);
+    check(&mut world, "vera", 50, 0);
+    let record = world.state.verifier_record(&address("vera"));
+    assert_eq!((record.canaries, record.rounds), (1, 0));
+    // Each in its time.
+    let mut world = self::world(10, 50, |_| {});
+    check(&mut world, "vera", 64, PAY);
+    world.wait(EVERY_MS);
+    check(&mut world, "vera", 64, PAY);
+    assert_eq!(world.state.verifier_record(&address("vera")).canaries, 2);
+    // One that was never paid brings nothing in.
+    let mut world = self::world(10, 0, |_| {});
+    check(&mut world, "vera", 64, 0);
+}

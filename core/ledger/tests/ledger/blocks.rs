@@ -120,7 +120,7 @@ fn the_digest_of_a_known_history_is_known() {
     world.apply("paul", redeem(vec![claim("gina", channel, 0, usd, usd)]));
     world.apply("paul", Action::UnbondProvider);
     world.apply("paul", Action::CloseChannel { channel });
-    expect!["046b255e6ef3fe606f7881aa830a75612d0b1f47a2b13960279622b9e5585fef"]
+    expect!["4ace2470a3c9bb3ae6d150d878e500c07ac08371e35ed67481040e0c0a2a030c"]
         .assert_eq(&world.state.app_hash().to_string());
 }
 

@@ -235,8 +235,10 @@ pub struct Standing {
     pub missing_since: Option<TimeMs>,
     /// Claims that were to be settled no later than this are refunded.
     pub refund_until: Option<TimeMs>,
-    /// All that verifiers of its rounds were paid.
+    /// All that verifiers were paid for its rounds and for canaries.
     pub verifiers_paid: Watt,
+    /// Of that for canaries.
+    pub canaries_paid: Watt,
 }
 
 impl Standing {
@@ -329,4 +331,7 @@ pub struct VerifierRecord {
     /// silent about after it had committed to a verdict.
     pub planted_right: u64,
     pub planted_wrong: u64,
+    /// Canaries that it was paid for, and when it was paid for the last.
+    pub canaries: u64,
+    pub canary_paid_at: Option<TimeMs>,
 }

@@ -66,6 +66,9 @@ pub struct AuditParams {
     /// How old an answer may be that a payer demands to have audited. Providers keep what opens it longer than this, a wait
     /// for a beacon, and `commit_ms` together.
     pub demand_age_ms: u64,
+    /// What an auditor is paid for a canary that it reports: what the answer and the report cost, and how often at most.
+    pub canary_pay: Watt,
+    pub canary_every_ms: u64,
 }
 
 impl AuditParams {

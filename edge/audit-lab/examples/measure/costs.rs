@@ -9,13 +9,16 @@ use audit_lab::{
 };
 use candle_core::Result;
 use serde_json::{Value, json};
-use verify::l0::Replay;
+use verify::{l0::Replay, projection::Signs};
 
 use crate::{SAMPLERS, TOKENS_MAX};
 
 const ANSWERS: u32 = 60;
 /// Times that L0 goes through the answers, of which one takes a few milliseconds.
 const ROUNDS: usize = 10;
+/// Fingerprints of so many logits.
+const PROJECTIONS: u32 = 200;
+const VOCABULARY: u32 = 128_000;
 
 pub(crate) fn figures(shelf: &Shelf) -> Result<Value> {
     let sampler = SAMPLERS[0].1;
@@ -49,11 +52,20 @@ pub(crate) fn figures(shelf: &Shelf) -> Result<Value> {
         }
     }
     let replaying = started.elapsed().as_secs_f64() / ROUNDS as f64;
+    // Of a model of today: its vocabulary has 128 000 tokens, more or less.
+    let logits: Vec<f32> = (0..VOCABULARY).map(|n| ((n * 7_919 % 10_007) as f32).sqrt()).collect();
+    let signs = Signs::new(1, logits.len());
+    let started = Instant::now();
+    for _ in 0..PROJECTIONS {
+        std::hint::black_box(signs.project(std::hint::black_box(&logits)));
+    }
+    let projecting = started.elapsed().as_secs_f64() * 1e6 / f64::from(PROJECTIONS);
     let micros = |seconds: f64| seconds * 1e6 / tokens as f64;
     Ok(json!({
         "replay_us": micros(replaying),
         "generate_us": micros(generating),
         "score_us": micros(scoring),
         "read_us": micros(reading),
+        "project_us": projecting,
     }))
 }

@@ -54,6 +54,8 @@ fn costs(costs: &Value) -> String {
         "| reading an answer in one pass over generating; candle gives no logits but the last | {} |",
         quarter("read_us")
     );
+    let project_us = number(&costs["project_us"]);
+    line!(text, "| a projection of 128 000 logits, µs | {project_us:.0} | |");
     let share = |key: &str| ratio(key) * AUDITED_PERCENT * VERIFIERS;
     line!(
         text,

@@ -210,7 +210,7 @@ impl Sim {
             1 => (AuditOutcome::Missing, None),
             2 => (AuditOutcome::Inconclusive, Some(against(9_500, None))),
             3 => (AuditOutcome::Fail, Some(against(14_000, Some(cheaper)))),
-            4 => (AuditOutcome::Fail, Some(against(30_000, None))),
+            4 | 7 => (AuditOutcome::Fail, Some(against(30_000, None))),
             5 if self.below(2) == 0 => (AuditOutcome::Fail, Some(against(30_000, Some(cheaper)))),
             // About another model.
             6 if self.below(8) == 0 => {

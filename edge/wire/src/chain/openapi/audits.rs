@@ -118,6 +118,7 @@ pub(super) fn audits_of_provider() -> ProviderAuditsView {
             missing_since: Some(TIME),
             refund_until: Some(TIME),
             verifiers_paid: WATT,
+            canaries_paid: WATT,
         },
         reputation: Ppm::ONE,
         share: Ppm::ONE,
@@ -166,7 +167,14 @@ fn kept() -> KeptEvidence {
 }
 
 pub(super) fn auditor() -> AuditorView {
-    let record = VerifierRecord { rounds: 1, missed: 0, planted_right: 0, planted_wrong: 0 };
+    let record = VerifierRecord {
+        rounds: 1,
+        missed: 0,
+        planted_right: 0,
+        planted_wrong: 0,
+        canaries: 0,
+        canary_paid_at: Some(TIME),
+    };
     AuditorView { operator: ADDRESS, node_key: KEY, addrs: vec![name()], record: Some(record) }
 }
 
