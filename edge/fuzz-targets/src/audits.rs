@@ -7,7 +7,7 @@ use keys::Ed25519;
 use types::{
     TimeMs,
     hash::{merkle_leaf, merkle_root},
-    inference::{InferenceRequest, Prompt},
+    inference::{InferenceRequest, Projection, Prompt},
     receipt::{Receipt, report_hash},
     sha256,
 };
@@ -70,7 +70,9 @@ static OPENED: LazyLock<(Receipt, Opening)> = LazyLock::new(|| {
 
 fn token(n: u32) -> LeafToken {
     let candidates: Vec<(u32, i32)> = (0..20).map(|id| (id, -1_000 * id as i32 - 7)).collect();
-    LeafToken::new(n % 20, &candidates).expect("twenty small ids")
+    // Of every other token all that a leaf can hold.
+    let projection = (n % 2 == 0).then_some(Projection([1, -2, 3, -4, 5, -6, 7, i16::MIN]));
+    LeafToken::new(n % 20, &candidates).expect("twenty small ids").projected(projection)
 }
 
 fn root(leaves: &[Vec<u8>]) -> types::Hash32 {

@@ -106,7 +106,7 @@ pub(crate) struct AuditCalibrateArgs {
     /// A server with OpenAI's API that is known to run just this model [default: the embedded engine, with candle]
     #[arg(long, value_name = "URL")]
     pub(crate) engine_url: Option<String>,
-    /// A server that scores, llama-server or vLLM with this --model, as URL[,backend=NAME] [default: the embedded engine]
+    /// A server that scores, llama-server or vLLM with this --model, as URL,backend=NAME [default: the embedded engine]
     #[arg(long, value_name = "SERVER", requires = "model")]
     pub(crate) score_with: Option<ScoringServer>,
     /// Answers that are measured
@@ -179,10 +179,10 @@ pub(crate) struct AuditorArgs {
     /// The largest file that is fetched from --audit-mirror, in GB
     #[arg(long, value_name = "GB", default_value_t = 20, requires = "audit_mirror", value_parser = clap::value_parser!(u64).range(1..=1_000))]
     pub(crate) audit_download_max: u64,
-    /// A server that runs a model for audits, llama-server or vLLM, as URL[,model=FILE][,backend=NAME]; may be repeated
+    /// A server that runs a model for audits, llama-server or vLLM, as URL,model=FILE,backend=NAME; may be repeated
     ///
-    /// FILE is the GGUF file that it runs, or whose weights it runs in another form; without one the server's own description is
-    /// the model's name. NAME is what it computes on: cpu_x86, cpu_arm, cuda_mmq, cuda_cublas, metal, vulkan or rocm.
+    /// All but the URL may be left out. FILE is the GGUF file that it runs, or whose weights it runs in another form; without one
+    /// the server's own description is the model's name. NAME is what it computes on: cpu_x86, cpu_arm, cuda_mmq, cuda_cublas, metal, vulkan or rocm.
     #[arg(long, value_name = "SERVER", conflicts_with = "no_audits")]
     pub(crate) audit_engine: Vec<ScoringServer>,
     /// A gateway's OpenAI API that canaries are sent through: requests of this auditor's own, for answers that nobody may disclose

@@ -2,7 +2,7 @@
 //!
 //! No beacon chose them, and nobody else can compute them again, so nothing is taken on their word: all of the provider is
 //! audited for a while, which costs an honest one nothing but openings. Who reports one is paid for asking, from what the provider's
-//! own work brought the treasury ([`pay::pay_canary`]): nobody else can say whether it asked, so that is little and seldom.
+//! own work brought the treasury ([`super::pay`]): nobody else can say whether it asked, so that is little and seldom.
 
 use types::{
     Address,
