@@ -261,7 +261,7 @@ pub fn verdict(judged: Option<crate::judge::Judged>, whole: bool) -> Verdict {
 pub fn default_means() -> Option<Means> {
     use verify::eprocess::HonestMean;
     let mean = HonestMean::of_ppm;
-    Some(Means { l1: mean(70_000)?, l2: mean(21_000)?, projections: Some(mean(50_000)?) })
+    Some(Means { l1: mean(70_000)?, l2: mean(21_000)?, projections: Some(mean(20_000)?) })
 }
 
 #[cfg(test)]

@@ -367,7 +367,7 @@ async fn add(
     }
     for token in told {
         let position = position(&mut logits, &silent).await?;
-        let logits = Logits::new(&position);
+        let logits = position.logits();
         for audit in audits.iter_mut() {
             audit.push(token, logits.as_ref());
         }
@@ -377,7 +377,7 @@ async fn add(
         FinishReason::Stop if !ended_by_model => Ending::StopSequence { cut },
         FinishReason::Stop => {
             let position = position(&mut logits, &silent).await?;
-            let last = Logits::new(&position);
+            let last = position.logits();
             let mut check = Check::Unknown;
             for audit in audits.iter_mut() {
                 // What of a stop sequence comes after its first token is not delivered.
@@ -411,15 +411,28 @@ fn silent(answer: &Answer, vocabulary: &Vocabulary) -> Vec<u32> {
     (0u32..).take(vocabulary.size()).filter(is_silent).collect()
 }
 
-/// The next position, as the provider's engine draws from it.
-async fn position(logits: &mut LogitsStream, silent: &[u32]) -> Result<Vec<f32>, JudgeError> {
-    let mut position = logits.recv().await.transpose()?.unwrap_or_default();
+/// What the verifier's engine says of a step, and of that what the provider's draws from.
+struct Position {
+    all: Vec<f32>,
+    drawable: Vec<f32>,
+}
+
+impl Position {
+    /// `None` if they are no numbers.
+    fn logits(&self) -> Option<Logits<'_>> {
+        Logits::new(&self.drawable).map(|logits| logits.left_of(&self.all))
+    }
+}
+
+async fn position(logits: &mut LogitsStream, silent: &[u32]) -> Result<Position, JudgeError> {
+    let all = logits.recv().await.transpose()?.unwrap_or_default();
+    let mut drawable = all.clone();
     for id in silent {
-        if let Some(logit) = position.get_mut(*id as usize) {
+        if let Some(logit) = drawable.get_mut(*id as usize) {
             *logit = f32::NEG_INFINITY;
         }
     }
-    Ok(position)
+    Ok(Position { all, drawable })
 }
 
 #[cfg(test)]
@@ -480,7 +493,7 @@ mod tests {
 
     async fn judged(engine: &EmbeddedEngine, answers: &[Answer]) -> Judged {
         let mean = |ppm| HonestMean::of_ppm(ppm).unwrap();
-        let projections = Some(mean(50_000));
+        let projections = Some(mean(20_000));
         let means = Means { l1: mean(70_000), l2: mean(21_000), projections };
         let reference = Reference { engine, model: engine.model().id, backend: backend() };
         let sample = |(n, answer)| Sample { answer, receipt: Hash32([n; 32]) };

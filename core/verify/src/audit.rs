@@ -289,7 +289,7 @@ impl Audit {
             return;
         };
         let (Some(mean), Some(verifier)) = (self.means.projections, verifier) else { return };
-        let logits = verifier.as_slice();
+        let logits = verifier.all();
         let signs = self.signs.get_or_insert_with(|| Signs::new(seed, logits.len()));
         let own = signs.project(logits);
         if let Some(score) = own.and_then(|own| projection::score(reported, &own)) {

@@ -59,6 +59,8 @@ impl Candidates {
 #[derive(Clone, Copy, Debug)]
 pub struct Logits<'a> {
     logits: &'a [f32],
+    /// With those of tokens that are never drawn.
+    all: &'a [f32],
     /// The natural logarithm of the sum of their exponentials.
     log_sum: f64,
 }
@@ -74,12 +76,17 @@ impl<'a> Logits<'a> {
             return None;
         }
         let sum: f64 = logits.iter().map(|logit| libm::exp(f64::from(*logit) - most)).sum();
-        Some(Logits { logits, log_sum: most + libm::log(sum) })
+        Some(Logits { logits, all: logits, log_sum: most + libm::log(sum) })
     }
 
-    /// All of them, by id.
-    pub fn as_slice(&self) -> &'a [f32] {
-        self.logits
+    /// The same, of which `all` are what the model said before those of tokens that are never drawn were left out.
+    pub fn left_of(self, all: &'a [f32]) -> Logits<'a> {
+        Logits { all, ..self }
+    }
+
+    /// All that the model said, by id.
+    pub fn all(&self) -> &'a [f32] {
+        self.all
     }
 
     /// Natural logarithm of the probability of `id`; minus infinity for one that is not in the vocabulary.

@@ -47,8 +47,8 @@ impl Signs {
         self.0.len()
     }
 
-    /// The fingerprint of the logits of a step. Those of tokens that are never drawn, which are minus infinity, count in
-    /// nothing. `None` of other numbers of tokens, of logits that are all the same and of those that are no numbers.
+    /// The fingerprint of the logits of a step, of all that the model said: which tokens an engine never draws may differ between
+    /// two. Those that are minus infinity count in nothing. `None` of other numbers of tokens, of logits that are all the same and of those that are no numbers.
     pub fn project(&self, logits: &[f32]) -> Option<Projection> {
         if logits.len() != self.0.len() {
             return None;

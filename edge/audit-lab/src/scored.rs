@@ -74,7 +74,7 @@ pub fn scores(sampler: Sampler, answer: &Answer, positions: &[Position]) -> Scor
         let pairs: Vec<(u32, i32)> =
             token.candidates().iter().map(|it| (it.id, it.logprob.micros())).collect();
         scores.l1.extend(l1::score(&pairs, &logits));
-        let projections = token.projection().zip(signs.project(logits.as_slice()));
+        let projections = token.projection().zip(signs.project(logits.all()));
         let projected = projections.and_then(|(said, own)| projection::score(said, &own));
         scores.projections.extend(projected);
     }

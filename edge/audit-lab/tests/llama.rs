@@ -50,14 +50,14 @@ impl Verifier {
 }
 
 /// Tokens after which each level had evidence that is enough alone.
-fn alone_at(found: &Findings) -> [u32; 2] {
-    [found.l1, found.l2].map(|level| level.unwrap().alone_at.unwrap_or(u32::MAX))
+fn alone_at(found: &Findings) -> [u32; 3] {
+    [found.l1, found.l2, found.projections].map(|level| level.unwrap().alone_at.unwrap_or(u32::MAX))
 }
 
 fn check_honest(found: &Findings) {
     assert_eq!((found.replay.unexplained, found.replay.unreported), (0, 0));
     assert_eq!(found.ends.broken, 0, "{:?}", found.ends);
-    for level in [found.l1.unwrap(), found.l2.unwrap()] {
+    for level in [found.l1.unwrap(), found.l2.unwrap(), found.projections.unwrap()] {
         assert!(level.most < MilliNats(5_000), "{level:?}");
     }
 }
@@ -95,8 +95,8 @@ async fn llama_judges_and_is_judged_like_candle() {
     let cheap = several(&reference, 0..2, |_| {}).await;
     for verifier in &verifiers {
         let found = verifier.audits("Q4_0 as Q8_0", &cheap).await;
-        let [l1, l2] = alone_at(&found);
-        assert!(l1 <= 32 && l2 <= 150, "{l1} {l2}");
+        let [l1, l2, projections] = alone_at(&found);
+        assert!(l1 <= 32 && l2 <= 150 && projections <= 32, "{l1} {l2} {projections}");
         assert_eq!(found.replay.unexplained, 0, "it draws from what it reports");
     }
     let found = by_llama.audits("Q4_0 as Q8_0", &cheap).await;

@@ -71,7 +71,7 @@ static OPENED: LazyLock<(Receipt, Opening)> = LazyLock::new(|| {
 fn token(n: u32) -> LeafToken {
     let candidates: Vec<(u32, i32)> = (0..20).map(|id| (id, -1_000 * id as i32 - 7)).collect();
     // Of every other token all that a leaf can hold.
-    let projection = (n % 2 == 0).then_some(Projection([1, -2, 3, -4, 5, -6, 7, i16::MIN]));
+    let projection = n.is_multiple_of(2).then_some(Projection([1, -2, 3, -4, 5, -6, 7, i16::MIN]));
     LeafToken::new(n % 20, &candidates).expect("twenty small ids").projected(projection)
 }
 

@@ -91,7 +91,7 @@ pub(crate) struct JudgeArgs {
     #[arg(long, value_name = "PPM", default_value_t = 21_000, value_parser = clap::value_parser!(u32).range(1..1_000_000))]
     pub(crate) l2_mean: u32,
     /// The honest mean of scores by projections, which the embedded engine tells, in millionths
-    #[arg(long, value_name = "PPM", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..1_000_000))]
+    #[arg(long, value_name = "PPM", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..1_000_000))]
     pub(crate) projections_mean: u32,
     /// Write the evidence over the tokens as a picture
     #[arg(long, value_name = "FILE")]

@@ -81,6 +81,7 @@ async fn a_provider_that_was_slashed() {
         2026-12-21 02:45:00 UTC
         L1, by log-probabilities
         L2, by draws
+        by projections
         hollow: without consequence
         Nats against the provider, over the tokens that were scored, piece after piece: each begins at 0 with its first token, and its mark is at its last. An arrow lies beyond the picture. From
         escalate
@@ -98,6 +99,7 @@ async fn a_provider_that_was_slashed() {
         So far
         L1, nats
         L2, nats
+        Projections, nats
         ln E
         Drawn again
         Explained by
@@ -112,6 +114,7 @@ async fn a_provider_that_was_slashed() {
         120
         3.100
         8.204
+        –
         7.510
         2 answers: 118 match, 2 within rounding, 0 do not
         –
@@ -126,6 +129,7 @@ async fn a_provider_that_was_slashed() {
         522
         16.330
         22.415
+        –
         21.721
         2 answers: 400 match, 2 within rounding, 0 do not
         –
@@ -140,6 +144,7 @@ async fn a_provider_that_was_slashed() {
         1 177
         27.904
         71.660
+        –
         70.966
         2 answers: 653 match, 2 within rounding, 0 do not
         bee98bf120…67e1
@@ -155,6 +160,7 @@ async fn a_provider_that_was_slashed() {
         1 795
         24.018
         38.112
+        –
         37.418
         2 answers: 616 match, 2 within rounding, 0 do not
         bee98bf120…67e1

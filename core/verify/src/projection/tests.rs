@@ -43,7 +43,7 @@ fn other_logits_and_other_signs_are_far() {
 }
 
 #[test]
-fn moving_and_scaling_all_logits_changes_nothing_and_what_is_never_drawn_does_not_count() {
+fn moving_and_scaling_all_logits_changes_nothing_and_what_cannot_be_does_not_count() {
     let signs = Signs::new(7, 100);
     let mut plain = logits(1, 100);
     plain[50] = f32::NEG_INFINITY;

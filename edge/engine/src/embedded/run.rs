@@ -109,6 +109,11 @@ impl Run {
         let mut drawn = 0;
         loop {
             self.check_over()?;
+            // Of all logits, whatever is drawn from.
+            let projection = projected.and_then(|seed| {
+                let signs = signs.get_or_insert_with(|| Signs::new(seed, logits.len()));
+                signs.project(&logits)
+            });
             // Tokens that are no text and no end are never drawn: what is not delivered could not be drawn again by whoever
             // audits the answer.
             for id in &self.loaded.silent {
@@ -122,10 +127,6 @@ impl Run {
                 return Ok(FinishReason::Stop);
             }
             drawn += 1;
-            let projection = projected.and_then(|seed| {
-                let signs = signs.get_or_insert_with(|| Signs::new(seed, logits.len()));
-                signs.project(&logits)
-            });
             match stops.push(TokenPiece { projection, ..self.piece(token, &logits)? }) {
                 Step::Continue(pieces) => self.deliver(pieces)?,
                 Step::Stopped(pieces) => {

@@ -28,7 +28,13 @@ async fn logits_are_those_that_an_answer_was_drawn_from() {
     assert_eq!(positions.len(), answer.pieces.len() + 1);
     let vocabulary = engine.vocabulary(id).await.unwrap();
     for (piece, logits) in answer.pieces.iter().zip(&positions) {
-        let logits = drawable(&vocabulary, logits);
+        // Of the tokens that may be drawn.
+        let mut logits = logits.clone();
+        for (id, logit) in (0u32..).zip(&mut logits) {
+            if vocabulary.bytes(id) == Some(&[]) && !vocabulary.is_end(id) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
         let logits = verify::logits::Logits::new(&logits).unwrap();
         let micros = |id| (logits.logprob(id) * 1e6).round() as i32;
         assert_eq!(Some(micros(piece.id.unwrap())), piece.logprob_micros);
@@ -43,17 +49,6 @@ async fn logits_are_those_that_an_answer_was_drawn_from() {
     assert_eq!(early.len(), tokens.len());
     let far = |(a, b): (&f32, &f32)| (a - b).abs() > 0.01;
     assert!(!early[from - 1..].iter().flatten().zip(positions.iter().flatten()).any(far));
-}
-
-/// Of the tokens that may be drawn.
-fn drawable(vocabulary: &Vocabulary, logits: &[f32]) -> Vec<f32> {
-    let mut logits = logits.to_vec();
-    for (id, logit) in (0u32..).zip(&mut logits) {
-        if vocabulary.bytes(id) == Some(&[]) && !vocabulary.is_end(id) {
-            *logit = f32::NEG_INFINITY;
-        }
-    }
-    logits
 }
 
 #[tokio::test]
@@ -73,10 +68,10 @@ async fn a_replayable_answer_comes_with_projections_of_what_it_was_drawn_from() 
     let from = tokens.len();
     tokens.extend(said.ids());
     let positions = all(engine.logits(id, &tokens, from).await.unwrap()).await;
-    let vocabulary = engine.vocabulary(id).await.unwrap();
     let signs = verify::projection::Signs::new(9, positions[0].len());
     for (piece, logits) in said.pieces.iter().zip(&positions) {
-        assert_eq!(piece.projection, signs.project(&drawable(&vocabulary, logits)));
+        // Whatever may be drawn, it is of all.
+        assert_eq!(piece.projection, signs.project(logits));
         assert!(piece.projection.is_some());
     }
     // What others cannot draw again, or is not reported whole, has none.
