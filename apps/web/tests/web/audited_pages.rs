@@ -81,7 +81,7 @@ async fn a_provider_that_was_slashed() {
         2026-12-21 02:45:00 UTC
         L1, by log-probabilities
         L2, by draws
-        by projections
+        P, by projections
         hollow: without consequence
         Nats against the provider, over the tokens that were scored, piece after piece: each begins at 0 with its first token, and its mark is at its last. An arrow lies beyond the picture. From
         escalate
@@ -99,7 +99,7 @@ async fn a_provider_that_was_slashed() {
         So far
         L1, nats
         L2, nats
-        Projections, nats
+        P, nats
         ln E
         Drawn again
         Explained by

@@ -224,7 +224,7 @@ fn legend() -> Markup {
         ul.levels {
             li.l1 { "L1, by log-probabilities" }
             li.l2 { "L2, by draws" }
-            li.projections { "by projections" }
+            li.projections { "P, by projections" }
             li.idle { "hollow: without consequence" }
         }
         p.muted {
@@ -254,7 +254,7 @@ pub(super) fn evidence_table(evidence: &[&KeptEvidence], model: ModelId, names: 
         number("So far"),
         number("L1, nats"),
         number("L2, nats"),
-        number("Projections, nats"),
+        number("P, nats"),
         number("ln E"),
         text("Drawn again"),
         text("Explained by"),
