@@ -309,20 +309,20 @@ impl World {
     /// Asks the one that plants faults until two verifiers of a round were right about them: nobody is graded under a beacon that one
     /// validator chose, or where one of the two was late.
     async fn until_planted(&self) -> ClosedRound {
-        let (mut n, started) = (0, Instant::now());
-        loop {
+        let mut n = 0;
+        self.patiently(async || {
             n += 1;
             self.ask(PLANTER, n).await;
             let right = ("right".to_owned(), "true".to_owned());
             let graded = self.events("audit.graded").await;
-            if graded.iter().filter(|event| event.fields.contains(&right)).count() >= 2 {
-                let closed = self.closed_of(PLANTER).await.into_iter();
-                let mut found = closed.filter(|it| it.planted && it.outcome == AuditOutcome::Fail);
-                return found.next().expect("the round of the verifiers that were graded");
+            if graded.iter().filter(|event| event.fields.contains(&right)).count() < 2 {
+                return None;
             }
-            assert!(started.elapsed() < PATIENCE, "{}", self.explain().await);
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+            let closed = self.closed_of(PLANTER).await.into_iter();
+            let mut found = closed.filter(|it| it.planted && it.outcome == AuditOutcome::Fail);
+            Some(found.next().expect("the round of the verifiers that were graded"))
+        })
+        .await
     }
 
     /// Has an answer of it audited, as its payer.
@@ -339,15 +339,11 @@ impl World {
         let line = ["--data-dir", home, "audit", "demand", &id, "--chain", chain];
         let at = ["--base-url", base_url, "--api-key", api_key];
         run_json(&[&line[..], &at].concat()).await;
-        let started = Instant::now();
-        loop {
+        self.patiently(async || {
             let mut closed = self.closed_of(HIDER).await.into_iter();
-            if let Some(round) = closed.find(|round| round.commitment.is_demanded()) {
-                return round;
-            }
-            assert!(started.elapsed() < PATIENCE, "{}", self.explain().await);
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+            closed.find(|round| round.commitment.is_demanded())
+        })
+        .await
     }
 
     async fn closed_of(&self, provider: usize) -> Vec<ClosedRound> {
@@ -358,8 +354,7 @@ impl World {
     /// Asks all until each has passed a round.
     async fn until_all_pass(&self) {
         let mut n = 0;
-        let started = Instant::now();
-        loop {
+        self.patiently(async || {
             let mut passed = 0;
             for provider in 0..PROVIDERS {
                 n += 1;
@@ -369,11 +364,25 @@ impl World {
                 assert_eq!(bad, None, "an honest provider");
                 passed += usize::from(closed.iter().any(|it| it.outcome == AuditOutcome::Pass));
             }
-            if passed == PROVIDERS {
-                return;
+            (passed == PROVIDERS).then_some(())
+        })
+        .await;
+    }
+
+    /// For as long as rounds may take; if it takes longer, says where they stand.
+    async fn patiently<T>(&self, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+        let mut tick = tokio::time::interval(Duration::from_millis(25));
+        let wait = async {
+            loop {
+                tick.tick().await;
+                if let Some(found) = look().await {
+                    return found;
+                }
             }
-            assert!(started.elapsed() < PATIENCE, "{}", self.explain().await);
-            tokio::time::sleep(Duration::from_millis(200)).await;
+        };
+        match tokio::time::timeout(PATIENCE, wait).await {
+            Ok(found) => found,
+            Err(_) => panic!("{}", self.explain().await),
         }
     }
 
@@ -433,20 +442,16 @@ impl World {
         let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let wanted = [field("provider", &account), field("outcome", outcome)];
         let mut from = Height(1);
-        let started = Instant::now();
-        loop {
+        self.patiently(async || {
             let page = self.network.nodes[0].chain.events(from, 100).await.unwrap();
             let is_it = |it: &EventView| {
                 let Event { kind, fields } = &it.event;
                 kind == "audit.canary" && wanted.iter().all(|wanted| fields.contains(wanted))
             };
-            if page.events.iter().any(is_it) {
-                return;
-            }
             from = page.next_height;
-            assert!(started.elapsed() < PATIENCE, "{}", self.explain().await);
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+            page.events.iter().any(is_it).then_some(())
+        })
+        .await;
     }
 
     /// What a provider finds in a round of its own.
@@ -519,17 +524,15 @@ async fn catch(world: &World, is_caught: impl Fn(&ClosedRound) -> bool) -> Caugh
     world.cheats.store(true, Ordering::SeqCst);
     let started = Instant::now();
     let (mut tokens, mut n) = (0, 1_000);
-    loop {
-        n += 1;
-        tokens += world.ask(CHEAT, n).await.unwrap_or(0);
-        let closed = world.closed_of(CHEAT).await;
-        if let Some(closed) = closed.into_iter().find(&is_caught) {
-            let answers = world.cheated.load(Ordering::SeqCst);
-            return Caught { closed, tokens, answers, took: started.elapsed() };
-        }
-        assert!(started.elapsed() < PATIENCE, "{}", world.explain().await);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let closed = world
+        .patiently(async || {
+            n += 1;
+            tokens += world.ask(CHEAT, n).await.unwrap_or(0);
+            world.closed_of(CHEAT).await.into_iter().find(&is_caught)
+        })
+        .await;
+    let answers = world.cheated.load(Ordering::SeqCst);
+    Caught { closed, tokens, answers, took: started.elapsed() }
 }
 
 fn print(what: &str, caught: &Caught) {

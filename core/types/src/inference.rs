@@ -456,7 +456,7 @@ pub struct TokenPiece {
     /// Natural logarithm of its probability in millionths, where asked for and available.
     pub logprob_micros: Option<i32>,
     pub alternatives: Vec<Alternative>,
-    /// Of all logits that it was drawn from, where the engine tells it.
+    /// Of all logits of its step, where the engine tells it.
     pub projection: Option<Projection>,
 }
 

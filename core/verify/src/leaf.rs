@@ -121,7 +121,7 @@ impl LeafToken {
         LeafToken { projection: piece.projection, ..token.unwrap_or(bare) }
     }
 
-    /// The same with a projection of what it was drawn from.
+    /// The same with a projection of all logits of its step.
     pub fn projected(self, projection: Option<Projection>) -> LeafToken {
         LeafToken { projection, ..self }
     }
