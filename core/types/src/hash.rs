@@ -1,9 +1,9 @@
-//! SHA-256 digests and their hexadecimal form.
+//! Digests of 32 bytes and their hexadecimal form: SHA-256, and BLAKE3 for what may be long and is hashed while somebody waits.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use sha2::{Digest, Sha256};
 
-/// A SHA-256 digest. Shown and parsed as 64 lowercase hexadecimal digits.
+/// A digest. Shown and parsed as 64 lowercase hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, BorshSerialize, BorshDeserialize)]
 pub struct Hash32(pub [u8; 32]);
 
@@ -22,18 +22,35 @@ pub fn sha256_of(parts: &[&[u8]], value: &impl BorshSerialize) -> Hash32 {
     for part in parts {
         hasher.update(part);
     }
-    // Hashing cannot fail; an object that did would hash as a part of it.
-    let written = borsh::to_writer(Hashing(&mut hasher), value);
-    debug_assert!(written.is_ok());
+    write_to(|bytes| hasher.update(bytes), value);
     Hash32(hasher.finalize().into())
 }
 
-/// Hashes what is written.
-struct Hashing<'a>(&'a mut Sha256);
+/// The same by BLAKE3: for requests, whose prompts may be long, a few times as fast.
+pub fn blake3_of(parts: &[&[u8]], value: &impl BorshSerialize) -> Hash32 {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    let update = |bytes: &[u8]| {
+        hasher.update(bytes);
+    };
+    write_to(update, value);
+    Hash32(hasher.finalize().into())
+}
 
-impl borsh::io::Write for Hashing<'_> {
+/// Hashing cannot fail; an object that did would hash as a part of it.
+fn write_to(update: impl FnMut(&[u8]), value: &impl BorshSerialize) {
+    let written = borsh::to_writer(Hashing(update), value);
+    debug_assert!(written.is_ok());
+}
+
+/// Hashes what is written.
+struct Hashing<Update>(Update);
+
+impl<Update: FnMut(&[u8])> borsh::io::Write for Hashing<Update> {
     fn write(&mut self, bytes: &[u8]) -> borsh::io::Result<usize> {
-        self.0.update(bytes);
+        (self.0)(bytes);
         Ok(bytes.len())
     }
 
@@ -193,6 +210,8 @@ mod tests {
         let value = (7_u32, "text".to_owned(), vec![Some(1_u8), None]);
         let bytes = borsh::to_vec(&value).unwrap();
         assert_eq!(sha256_of(&[b"of", b" it"], &value), sha256(&[b"of it", &bytes]));
+        let whole = [b"of it".as_slice(), &bytes].concat();
+        assert_eq!(blake3_of(&[b"of", b" it"], &value).0, *blake3::hash(&whole).as_bytes());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    hash::{Hash32, merkle_leaf, sha256_of},
+    hash::{Hash32, blake3_of, merkle_leaf},
     limits,
     tools::{ToolCall, Tools, is_id},
     vector::Vectors,
@@ -170,7 +170,7 @@ impl Prompt {
 
     /// The salted digest that stands for the prompt on a receipt.
     pub fn hash(&self, salt: &[u8; 16]) -> Hash32 {
-        sha256_of(&[&b"peerwatt/prompt\0"[..], salt], self)
+        blake3_of(&[&b"peerwatt/prompt\0"[..], salt], self)
     }
 }
 

@@ -22,7 +22,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use types::{
     Address, ChainId, ChannelId, Hash32, Lane, ModelId, Nusd, PublicKey, RequestId, TimeMs,
     channel::Voucher,
-    hash::sha256_of,
+    hash::{blake3_of, sha256_of},
     inference::{InferenceRequest, TokenPiece},
     limits,
     offer::Offer,
@@ -35,7 +35,7 @@ pub use opening::{OPENING_BYTES_MAX, Opening, OpeningError};
 pub use tally::{PassedFor, Tally};
 
 /// Names the protocol and its version when a connection is made.
-pub const ALPN: &[u8] = b"peerwatt/serve/4";
+pub const ALPN: &[u8] = b"peerwatt/serve/5";
 /// Bytes of a control frame: an offer of 64 models with their names.
 pub const CONTROL_FRAME_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a frame from gateway to provider: a prompt.
@@ -165,7 +165,7 @@ impl Order {
 
 /// The salted digest of a request that an order binds.
 pub fn request_hash(request: &InferenceRequest, salt: &[u8; 16]) -> Hash32 {
-    sha256_of(&[&b"peerwatt/request\0"[..], salt], request)
+    blake3_of(&[&b"peerwatt/request\0"[..], salt], request)
 }
 
 /// The provider takes the order. Signed by the operator key.

@@ -77,7 +77,7 @@ pub(super) const ALLOWED: Table = &[
 
 /// Third-party crates a pure crate may name. No runtime, no socket, no clock, no randomness.
 const CORE_EXTERNAL: &[&str] =
-    &["bech32", "bitvec", "borsh", "ethnum", "nomt-core", "serde", "sha2", "thiserror"];
+    &["bech32", "bitvec", "blake3", "borsh", "ethnum", "nomt-core", "serde", "sha2", "thiserror"];
 
 /// Third-party crates that one pure crate may name beside those.
 const CORE_EXTERNAL_OF: &[(&str, &str)] = &[
