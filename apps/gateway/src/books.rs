@@ -4,6 +4,7 @@
 //! things happened. Replaying the journal gives the same books, less what was held for requests
 //! that were in work.
 
+mod index;
 pub(crate) mod member;
 mod record;
 mod seal;
@@ -11,7 +12,7 @@ mod seal;
 mod tests;
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
+    collections::{HashMap, VecDeque},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
@@ -30,6 +31,7 @@ pub use self::record::Bought;
 pub(crate) use self::record::Settlement;
 pub(crate) use self::seal::unsigned;
 use self::{
+    index::Index,
     member::unbooked,
     record::{RECORD_BYTES_MAX, Record, settlement_of},
 };
@@ -46,8 +48,6 @@ use crate::{
 const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Finished requests that are shown without reading receipts back.
 const RECENT_MAX: usize = 1_000;
-/// Receipts that can be looked up; the oldest are forgotten first. About 100 MB of index.
-const RECEIPTS_MAX: usize = 1_000_000;
 /// How an attempt ended, as far as it concerns its key and not its receipt.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ended {
@@ -63,9 +63,7 @@ pub(crate) struct Ended {
 struct State {
     accounts: Accounts,
     channels: Channels,
-    receipts: HashMap<RequestId, ReceiptEntry>,
-    /// Request ids by age, for forgetting.
-    by_age: VecDeque<Aged>,
+    receipts: Index,
     recent: VecDeque<RequestView>,
     in_flight: u32,
     /// If keys are in a database: what stands in for `accounts`.
@@ -86,33 +84,6 @@ impl Member {
     /// With the names of the keys, for requests that ended in an earlier run.
     pub(crate) fn new(names: HashMap<KeyId, String>) -> Member {
         Member { names, ..Member::default() }
-    }
-}
-
-/// When a request ended, by one of its records.
-#[derive(Clone, Copy)]
-struct Aged {
-    ended_at: TimeMs,
-    id: RequestId,
-    record: RecordId,
-}
-
-struct ReceiptEntry {
-    key: KeyId,
-    record: RecordId,
-    /// Whether it gave the client something.
-    answered: bool,
-    /// Where another provider went on: the part before.
-    earlier: Option<Box<ReceiptEntry>>,
-}
-
-impl ReceiptEntry {
-    /// Of all parts, the first first.
-    fn records(&self) -> Vec<RecordId> {
-        let parts = std::iter::successors(Some(self), |entry| entry.earlier.as_deref());
-        let mut records: Vec<RecordId> = parts.map(|entry| entry.record).collect();
-        records.reverse();
-        records
     }
 }
 
@@ -507,7 +478,7 @@ impl Books {
 
     /// Whether an attempt at `id` was settled, as far back as receipts are known.
     pub(crate) fn has_settled(&self, id: &RequestId) -> bool {
-        self.lock().receipts.contains_key(id)
+        self.lock().receipts.contains(id)
     }
 
     pub(crate) fn recent(&self, n: usize) -> Vec<RequestView> {
@@ -527,13 +498,7 @@ impl Books {
 
     /// The requests that gave something and ended at `from` or later, and before `to`, by age.
     pub(crate) fn ended_between(&self, from: TimeMs, to: TimeMs) -> Vec<RequestId> {
-        let state = self.lock();
-        let answered = |aged: &&Aged| {
-            let entry = state.receipts.get(&aged.id);
-            entry.is_some_and(|entry| entry.record == aged.record && entry.answered)
-        };
-        let within = state.by_age.iter().filter(|aged| (from..to).contains(&aged.ended_at));
-        within.filter(answered).map(|aged| aged.id).collect()
+        self.lock().receipts.ended_between(from, to)
     }
 
     /// What `id` used; of a request of certain keys only, if they are given.
@@ -554,14 +519,12 @@ impl Books {
         keys: Option<&[KeyId]>,
     ) -> Result<(Vec<Settlement>, Settlement), ReceiptLookupError> {
         let unknown = || ReceiptLookupError::Unknown { id };
-        let records = {
-            let state = self.lock();
-            let entry = state.receipts.get(&id);
-            let entry = entry.filter(|entry| keys.is_none_or(|keys| keys.contains(&entry.key)));
-            entry.ok_or_else(unknown)?.records()
-        };
+        let records = self.lock().receipts.records(&id).ok_or_else(unknown)?;
         let parts = records.into_iter().map(|record| self.settlement(id, record));
         let mut parts = parts.collect::<Result<Vec<Settlement>, _>>()?;
+        if parts.iter().any(|part| keys.is_some_and(|keys| !keys.contains(&part.key))) {
+            return Err(unknown());
+        }
         let last = parts.pop().ok_or_else(unknown)?;
         Ok((parts, last))
     }
@@ -591,13 +554,7 @@ impl Books {
         if let Some(before) = SystemTime::now().checked_sub(Duration::from_millis(retention_ms)) {
             self.journal.prune(before)?;
         }
-        let mut state = self.lock();
-        while let Some(&aged) = state.by_age.front()
-            && now.ms_since(aged.ended_at) > retention_ms
-        {
-            state.by_age.pop_front();
-            state.forget(aged);
-        }
+        self.lock().receipts.forget(TimeMs(now.0.saturating_sub(retention_ms)));
         Ok(())
     }
 
@@ -722,15 +679,6 @@ impl State {
         }
     }
 
-    /// Forgets a receipt, unless a later part of the same request is younger.
-    fn forget(&mut self, aged: Aged) {
-        if let Entry::Occupied(known) = self.receipts.entry(aged.id)
-            && known.get().record == aged.record
-        {
-            known.remove();
-        }
-    }
-
     fn name_of(&self, key: &KeyId) -> String {
         let name = match &self.member {
             None => self.accounts.record(key).map(|record| &record.name),
@@ -743,35 +691,9 @@ impl State {
     fn settled(&mut self, record: RecordId, settlement: Settlement) {
         let ack = &settlement.receipt.acknowledgement.value;
         self.accounts.bill(&settlement.key, ack.ended_at, settlement.billed);
-        let answered = settlement.answered;
         self.accounts
             .lose(&settlement.key, settlement.receipt.cost().saturating_sub(settlement.billed));
-        let entry = ReceiptEntry { key: settlement.key, record, answered, earlier: None };
-        let id = ack.request_id;
-        let is_known = self.receipts.get(&id).is_some_and(|known| known.answered && !answered);
-        if !is_known {
-            // An earlier entry of the same request is void from now on: its record is not the newest.
-            self.by_age.push_back(Aged { ended_at: ack.ended_at, id, record });
-        }
-        match self.receipts.entry(id) {
-            Entry::Vacant(place) => {
-                place.insert(entry);
-            }
-            // An attempt that gave nothing leaves what the client got.
-            Entry::Occupied(known) if known.get().answered && !answered => {}
-            Entry::Occupied(mut known) if known.get().answered => {
-                let earlier = known.insert(entry);
-                known.get_mut().earlier = Some(Box::new(earlier));
-            }
-            Entry::Occupied(mut known) => {
-                known.insert(entry);
-            }
-        }
-        if self.by_age.len() > RECEIPTS_MAX
-            && let Some(oldest) = self.by_age.pop_front()
-        {
-            self.forget(oldest);
-        }
+        self.receipts.add(ack.request_id, record, ack.ended_at, settlement.answered);
         if settlement.answered {
             self.recent.push_back(RequestView {
                 id: ack.request_id,

@@ -42,7 +42,7 @@ pub struct JournalConfig {
 /// The place of a record. Later records compare greater.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RecordId {
-    segment: u64,
+    segment: u32,
     /// Of the byte after the record's last.
     end: u64,
     bytes: u32,
@@ -50,7 +50,7 @@ pub struct RecordId {
 
 impl RecordId {
     /// The segment it is in; the argument of [`Journal::prune`].
-    pub fn segment(&self) -> u64 {
+    pub fn segment(&self) -> u32 {
         self.segment
     }
 }

@@ -17,7 +17,7 @@ pub(super) const RECORD_BYTES_MAX: usize = 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Segment {
-    number: u64,
+    number: u32,
     path: PathBuf,
     file: File,
     bytes: u64,
@@ -70,7 +70,7 @@ impl Segment {
         Ok(())
     }
 
-    fn open(number: u64, path: PathBuf) -> Result<Segment, JournalError> {
+    fn open(number: u32, path: PathBuf) -> Result<Segment, JournalError> {
         let failed = |source| JournalError::Io { action: "open", path: path.clone(), source };
         let file = OpenOptions::new().read(true).append(true).open(&path).map_err(failed)?;
         let bytes = file.metadata().map_err(failed)?.len();
@@ -80,7 +80,7 @@ impl Segment {
     /// A new durable segment that holds `records`.
     pub(super) fn create(
         folder: &Path,
-        number: u64,
+        number: u32,
         records: &[Vec<u8>],
     ) -> Result<(Segment, Vec<RecordId>), JournalError> {
         let path = folder.join(format!("{number:08}.journal"));
@@ -169,7 +169,7 @@ impl Segment {
         fs::remove_file(&self.path).map_err(|source| self.failed("remove", source))
     }
 
-    pub(super) fn number(&self) -> u64 {
+    pub(super) fn number(&self) -> u32 {
         self.number
     }
 
@@ -197,7 +197,7 @@ impl Segment {
 /// Every whole record of a segment's file. Returns where the last one ends: 0 if it is no segment.
 fn read_records(
     file: File,
-    segment: u64,
+    segment: u32,
     each: &mut impl FnMut(RecordId, &[u8]),
 ) -> io::Result<u64> {
     let mut reader = BufReader::new(file);
