@@ -181,6 +181,15 @@ impl Answering {
         }
     }
 
+    /// Whether there is nothing more after the last part, and the task of `cx`, which asked for that, is woken when there is. `false` where
+    /// that is not known.
+    pub(crate) fn is_waited_for(&mut self, cx: &mut Context<'_>) -> bool {
+        match &mut self.state {
+            State::Attempt(attempt) => attempt.is_waited_for(cx),
+            State::Searching(..) | State::Over => false,
+        }
+    }
+
     /// An id that no other call has: of the request, and its number.
     fn next_call(&mut self) -> String {
         const ID_CHARS: usize = 20;

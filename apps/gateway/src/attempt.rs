@@ -169,6 +169,12 @@ impl Attempt {
         }
     }
 
+    /// Whether there is nothing more after the last event, and the task of `cx`, which asked for that, is woken when there is. Spares it
+    /// to ask again. `false` where that is not known.
+    pub(crate) fn is_waited_for(&mut self, cx: &mut Context<'_>) -> bool {
+        self.inner.as_mut().is_some_and(|inner| inner.is_waited_for(cx))
+    }
+
     /// The next event.
     pub(crate) async fn event(&mut self) -> Event {
         std::future::poll_fn(|cx| self.poll_event(cx)).await
@@ -247,6 +253,11 @@ impl Inner {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    fn is_waited_for(&mut self, cx: &mut Context<'_>) -> bool {
+        let is_waiting = self.delivery.events.is_empty() && self.line.is_waited_for();
+        is_waiting && !self.timer_fired(cx)
     }
 
     /// The timer is not moved with every token: when it fires early, it is set to where it should be.
@@ -577,6 +588,13 @@ impl Line {
         match self {
             Line::Provider(line) => line.poll_input(cx, shared),
             Line::Upstream(line) => line.poll_input(cx),
+        }
+    }
+
+    fn is_waited_for(&self) -> bool {
+        match self {
+            Line::Provider(_) => false,
+            Line::Upstream(line) => line.is_waited_for(),
         }
     }
 

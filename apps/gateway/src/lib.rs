@@ -39,6 +39,7 @@ mod error;
 mod http;
 mod serve;
 mod threads;
+mod turn;
 mod views;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::{
     future::{Future, poll_fn},
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -32,6 +32,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     config::{Limits, Timeouts},
     threads::{Place, Places, Threads},
+    turn::Turn,
 };
 
 /// After an error of `accept`, e.g. no file descriptors left: long enough for some to be freed.
@@ -63,10 +64,11 @@ pub(crate) async fn serve(
         stall: Duration::from_millis(timeouts.write_stall_ms),
         threads: threads.places(),
         tasks: TaskTracker::new(),
+        is_closing: AtomicBool::new(false),
         closing: CancellationToken::new(),
         cut: CancellationToken::new(),
     });
-    let mut stop = std::pin::pin!(stop);
+    let mut stop = pin!(stop);
     let mut failures = 0;
     let result = loop {
         // A place first, so that what cannot be served waits in the system's queue.
@@ -98,6 +100,7 @@ pub(crate) async fn serve(
         }
     };
     drop(listener);
+    server.is_closing.store(true, Ordering::Release);
     server.closing.cancel();
     let tasks = &server.tasks;
     tasks.close();
@@ -125,6 +128,8 @@ struct Server {
     stall: Duration,
     threads: Arc<Places>,
     tasks: TaskTracker,
+    /// Set before `closing` is cancelled: each look at that would have all threads lock it for every chunk.
+    is_closing: AtomicBool,
     closing: CancellationToken,
     cut: CancellationToken,
 }
@@ -134,6 +139,8 @@ enum Next {
     Ended(hyper::Result<()>),
     /// It waits for its next request, and is to do so elsewhere.
     Moves(Place),
+    /// The server takes no more requests.
+    Closes,
 }
 
 impl Server {
@@ -165,30 +172,46 @@ impl Server {
     /// Answers a connection to its end, or until it is to be answered elsewhere.
     async fn answer(self: Arc<Server>, open: Open, place: Option<&Place>) -> Option<(Place, Open)> {
         let Open { stream, read, permit } = open;
-        let work = Arc::<Work>::default();
+        let (work, turn) = (Arc::<Work>::default(), Turn::default());
         let io = Unstalled::new(stream, read, self.stall, Arc::clone(&work));
-        let service = Noted { router: self.router.clone(), work: Arc::clone(&work) };
+        let (router, turn_of) = (self.router.clone(), turn.clone());
+        let service = Noted { router, work: Arc::clone(&work), turn: turn_of };
         let mut connection = self.builder.serve_connection(TokioIo::new(io), service);
-        let next = poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
-            Poll::Ready(ended) => Poll::Ready(Next::Ended(ended)),
-            Poll::Pending if work.is_over() => {
-                let better = place.and_then(|place| self.threads.better(place));
-                better.map_or(Poll::Pending, |place| Poll::Ready(Next::Moves(place)))
+        let mut closing = pin!(self.closing.cancelled());
+        let mut listens = false;
+        let next = poll_fn(|cx| {
+            turn.begin();
+            match Pin::new(&mut connection).poll(cx) {
+                Poll::Ready(ended) => return Poll::Ready(Next::Ended(ended)),
+                Poll::Pending if work.is_over() => {
+                    if let Some(place) = place.and_then(|place| self.threads.better(place)) {
+                        return Poll::Ready(Next::Moves(place));
+                    }
+                }
+                Poll::Pending => {}
             }
-            Poll::Pending => Poll::Pending,
+            // A task has the same waker all its life.
+            let closes = self.is_closing.load(Ordering::Acquire)
+                || (!listens && closing.as_mut().poll(cx).is_ready());
+            listens = true;
+            if closes { Poll::Ready(Next::Closes) } else { Poll::Pending }
         });
-        let next = tokio::select! {
-            next = next => next,
-            () = self.closing.cancelled() => {
+        let next = match next.await {
+            Next::Closes => {
                 Pin::new(&mut connection).graceful_shutdown();
+                let ended = poll_fn(|cx| {
+                    turn.begin();
+                    Pin::new(&mut connection).poll(cx)
+                });
                 tokio::select! {
-                    ended = &mut connection => Next::Ended(ended),
+                    ended = ended => Next::Ended(ended),
                     () = self.cut.cancelled() => Next::Ended(Ok(())),
                 }
             }
+            next => next,
         };
         match next {
-            Next::Ended(Ok(())) => None,
+            Next::Ended(Ok(())) | Next::Closes => None,
             Next::Ended(Err(error)) => {
                 tracing::debug!(%error, "http.connection");
                 None
@@ -229,6 +252,7 @@ impl Work {
 struct Noted {
     router: TowerToHyperService<Router>,
     work: Arc<Work>,
+    turn: Turn,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Noted {
@@ -240,7 +264,8 @@ impl hyper::service::Service<Request<Incoming>> for Noted {
         let work = Arc::clone(&self.work);
         work.answered.store(false, Ordering::Relaxed);
         work.heard.store(http_body::Body::is_end_stream(request.body()), Ordering::Relaxed);
-        let request = request.map(|body| NotedRequest { body, work: Arc::clone(&work) });
+        let mut request = request.map(|body| NotedRequest { body, work: Arc::clone(&work) });
+        request.extensions_mut().insert(self.turn.clone());
         let answer = hyper::service::Service::call(&self.router, request);
         Box::pin(async move { answer.await.map(|it| it.map(|body| NotedBody { body, work })) })
     }

@@ -27,6 +27,9 @@ pub(crate) trait PollEvents: Send {
         into: &mut Vec<EngineEvent>,
         max: usize,
     ) -> Poll<usize>;
+
+    /// Whether the last poll took all that there was, so that its task is woken when there is more.
+    fn is_waiting(&self) -> bool;
 }
 
 impl std::fmt::Debug for Events {
@@ -57,6 +60,14 @@ impl Events {
     /// future is dropped.
     pub async fn recv_many(&mut self, into: &mut Vec<EngineEvent>, max: usize) -> usize {
         poll_fn(|cx| self.poll_recv_many(cx, into, max)).await
+    }
+
+    /// Whether nothing is ready, and whoever polled last is woken when something is. Where that is not known, `false`.
+    pub fn are_waited_for(&self) -> bool {
+        match &self.0 {
+            Source::Channel(_) => false,
+            Source::Polled(source) => source.is_waiting(),
+        }
     }
 
     /// The same for whoever polls.

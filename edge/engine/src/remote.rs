@@ -161,7 +161,15 @@ pub(crate) async fn stream(
         },
     };
     let cancelled = Box::pin(cancel.cancelled_owned());
-    let pump = Pump { response, decode, cancelled, answer, is_over: false, _active: active };
+    let pump = Pump {
+        response,
+        decode,
+        cancelled,
+        answer,
+        is_over: false,
+        is_waiting: false,
+        _active: active,
+    };
     Ok(Generation { prompt_tokens: None, events: Events::polled(pump) })
 }
 
@@ -276,6 +284,8 @@ struct Pump<D> {
     answer: Answer,
     /// The last event is in `answer.ready`, or was taken from it.
     is_over: bool,
+    /// Nothing more had arrived when it was last polled.
+    is_waiting: bool,
     _active: Active,
 }
 
@@ -287,6 +297,7 @@ impl<D: Decode + Unpin> PollEvents for Pump<D> {
         max: usize,
     ) -> Poll<usize> {
         let this = &mut *self;
+        this.is_waiting = false;
         if !this.is_over && this.cancelled.as_mut().poll(cx).is_ready() {
             this.end(Ok(FinishReason::Cancelled));
         }
@@ -296,7 +307,10 @@ impl<D: Decode + Unpin> PollEvents for Pump<D> {
                 this.end(Ok(FinishReason::Cancelled));
                 break;
             };
-            let Poll::Ready(frame) = response.poll_frame(cx) else { break };
+            let Poll::Ready(frame) = response.poll_frame(cx) else {
+                this.is_waiting = true;
+                break;
+            };
             match this.frame(frame) {
                 Ok(None) => {}
                 Ok(Some(finish)) => this.end(Ok(finish)),
@@ -311,6 +325,10 @@ impl<D: Decode + Unpin> PollEvents for Pump<D> {
                 Poll::Ready(count)
             }
         }
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.is_waiting && self.answer.ready.is_empty()
     }
 }
 

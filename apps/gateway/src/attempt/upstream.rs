@@ -102,6 +102,14 @@ impl UpstreamLine {
         Poll::Ready(input)
     }
 
+    /// Whether it has nothing more to say, and the task that asked last is woken when it has.
+    pub(super) fn is_waited_for(&self) -> bool {
+        match &self.phase {
+            Phase::Answering(events) => self.next.is_none() && events.are_waited_for(),
+            Phase::Starting(_) | Phase::Over => false,
+        }
+    }
+
     /// The tokens that are ready together, and the end if that is among them.
     fn heard(&mut self) -> Input {
         let mut pieces: Vec<TokenPiece> = Vec::with_capacity(self.events.len());

@@ -117,7 +117,8 @@ async fn answer(
     if stream {
         let trailers = wants_trailers(&parts.headers);
         let wishes = stream::Wishes { include_usage, logprobs, trailers };
-        return Ok(stream::reply(answering, &job, dialect, wishes, measured.clone()));
+        let turn = parts.extensions.get().cloned();
+        return Ok(stream::reply(answering, &job, dialect, wishes, turn, measured.clone()));
     }
     plain(answering, &job, dialect, logprobs, measured).await
 }

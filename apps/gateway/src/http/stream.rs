@@ -29,6 +29,7 @@ use crate::{
     dispatch::Job,
     metrics::Measured,
     shared::millis,
+    turn::Turn,
 };
 
 /// Chunks gathered into one write.
@@ -51,6 +52,7 @@ pub(super) fn reply(
     job: &Arc<Job>,
     dialect: Dialect,
     wishes: Wishes,
+    turn: Option<Turn>,
     measured: Measured,
 ) -> Reply {
     let provider = text_value(&answering.provider().to_string());
@@ -63,6 +65,7 @@ pub(super) fn reply(
         measured,
         trailers: None,
         pace: Pace::default(),
+        turn,
     };
     let mut reply = Reply::new(Body::new(body));
     let headers = reply.headers_mut();
@@ -90,6 +93,8 @@ struct EventStream {
     measured: Measured,
     trailers: Option<HeaderMap>,
     pace: Pace,
+    /// Of the connection that it is written to.
+    turn: Option<Turn>,
 }
 
 impl EventStream {
@@ -155,6 +160,10 @@ impl http_body::Body for EventStream {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
+        if this.turn.as_ref().is_some_and(Turn::is_waited_for) {
+            this.pace.nothing_ready();
+            return Poll::Pending;
+        }
         // A search is not made to wait for more chunks: it has none.
         if !this.answering.as_ref().is_some_and(Answering::is_searching) {
             ready!(this.pace.poll_due(cx));
@@ -164,7 +173,12 @@ impl http_body::Body for EventStream {
             let Some(answering) = &mut this.answering else { break };
             match answering.poll_part(cx) {
                 Poll::Ready(Part::Text { text, pieces }) => {
+                    let is_last = answering.is_waited_for(cx);
                     this.tokens(&mut out, &text, &pieces);
+                    if is_last && !out.is_empty() {
+                        this.turn.iter().for_each(Turn::wait);
+                        break;
+                    }
                 }
                 Poll::Ready(Part::Call(call)) => {
                     this.measured.text();
@@ -183,7 +197,10 @@ impl http_body::Body for EventStream {
                     this.pace.nothing_ready();
                     return Poll::Pending;
                 }
-                Poll::Pending => break,
+                Poll::Pending => {
+                    this.turn.iter().for_each(Turn::wait);
+                    break;
+                }
             }
         }
         if !out.is_empty() {
