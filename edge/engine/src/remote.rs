@@ -6,7 +6,7 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     sync::{Arc, atomic::AtomicU32},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -38,6 +38,8 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const QUESTION_TIMEOUT: Duration = Duration::from_secs(15);
 /// A model's description with its licence and template is about 100 KiB, a whole answer of 131 072 tokens about 1 MiB.
 pub(crate) const ANSWER_BYTES_MAX: usize = 8 << 20;
+/// Chunks that may come before it is looked whether their answer is cancelled.
+const CHUNKS_UNLOOKED_MAX: u32 = 16;
 /// An error needs no more.
 const ERROR_BYTES_MAX: usize = 64 << 10;
 
@@ -165,6 +167,7 @@ pub(crate) async fn stream(
         response,
         decode,
         cancelled,
+        looked: Looked::default(),
         answer,
         is_over: false,
         is_waiting: false,
@@ -281,12 +284,34 @@ struct Pump<D> {
     response: Option<ReplyBody>,
     decode: D,
     cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
+    looked: Looked,
     answer: Answer,
     /// The last event is in `answer.ready`, or was taken from it.
     is_over: bool,
     /// Nothing more had arrived when it was last polled.
     is_waiting: bool,
     _active: Active,
+}
+
+/// When it was last looked whether an answer is cancelled. To look costs a lock, for each chunk of an answer more than to read it.
+#[derive(Default)]
+struct Looked {
+    /// Is woken by it.
+    waker: Option<Waker>,
+    /// Times that something had come, since.
+    chunks: u32,
+}
+
+impl Looked {
+    /// Whether to look before anything is read: the task is another one, or has been busy with what came.
+    fn is_due(&mut self, cx: &Context<'_>) -> bool {
+        self.chunks += 1;
+        let is_woken = self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if !is_woken {
+            self.waker = Some(cx.waker().clone());
+        }
+        !is_woken || self.chunks >= CHUNKS_UNLOOKED_MAX
+    }
 }
 
 impl<D: Decode + Unpin> PollEvents for Pump<D> {
@@ -298,8 +323,8 @@ impl<D: Decode + Unpin> PollEvents for Pump<D> {
     ) -> Poll<usize> {
         let this = &mut *self;
         this.is_waiting = false;
-        if !this.is_over && this.cancelled.as_mut().poll(cx).is_ready() {
-            this.end(Ok(FinishReason::Cancelled));
+        if !this.is_over && this.looked.is_due(cx) {
+            this.look(cx);
         }
         while !this.is_over && this.answer.ready.len() < max {
             let Some(response) = &mut this.response else {
@@ -317,6 +342,10 @@ impl<D: Decode + Unpin> PollEvents for Pump<D> {
                 Err(error) => this.end(Err(error)),
             }
         }
+        if this.is_waiting && this.answer.ready.is_empty() {
+            // Woken without anything to read.
+            this.look(cx);
+        }
         match this.answer.ready.len().min(max) {
             0 if this.is_over => Poll::Ready(0),
             0 => Poll::Pending,
@@ -328,11 +357,19 @@ impl<D: Decode + Unpin> PollEvents for Pump<D> {
     }
 
     fn is_waiting(&self) -> bool {
-        self.is_waiting && self.answer.ready.is_empty()
+        self.is_waiting && !self.is_over && self.answer.ready.is_empty()
     }
 }
 
 impl<D: Decode> Pump<D> {
+    /// Ends it, if it is cancelled.
+    fn look(&mut self, cx: &mut Context<'_>) {
+        self.looked.chunks = 0;
+        if self.cancelled.as_mut().poll(cx).is_ready() {
+            self.end(Ok(FinishReason::Cancelled));
+        }
+    }
+
     /// Takes what has arrived; why the answer has ended, if it has.
     fn frame(
         &mut self,
