@@ -41,6 +41,16 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// A gateway and what its operator asks it: those commands of `peerwatt`, and no more.
+#[derive(Parser)]
+#[command(name = "peerwatt-gateway", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct GatewayCli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: GatewayCommand,
+}
+
 /// Options of every command.
 #[derive(Args, Clone)]
 pub(crate) struct Common {
@@ -113,6 +123,26 @@ pub(crate) enum Command {
     Light(LightArgs),
     /// Check, export and import the books of a stopped validator
     Ledger(LedgerArgs),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum GatewayCommand {
+    /// Run a gateway: serve consumers and pay providers
+    Gateway(Box<GatewayArgs>),
+    /// List the models that the gateway can reach, with prices
+    Models(GatewayClientArgs),
+    /// Explain which provider would get a request
+    Route(RouteArgs),
+    /// Make, list, limit and revoke API keys of a gateway
+    Key(KeyArgs),
+    /// Export what was used, request by request
+    Usage(UsageArgs),
+    /// Show what runs and where the ledger stands
+    Status(StatusArgs),
+    /// Make, show and use an account
+    Wallet(WalletArgs),
+    /// Show and recompute receipts
+    Receipt(ReceiptArgs),
 }
 
 /// Libraries of the embedded engine.

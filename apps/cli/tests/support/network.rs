@@ -7,7 +7,7 @@ use types::{Address, Nusd};
 use wire::chain::{Chain, HttpChain};
 
 use super::{
-    process::{Process, peerwatt, string},
+    process::{Process, peerwatt, peerwatt_gateway, string},
     stream::Consumer,
     until,
 };
@@ -87,7 +87,11 @@ impl Network {
             Part::Validator | Part::Gateway => self.home.path(),
             Part::Provider => self.provider_home.path(),
         };
-        let mut command = peerwatt(["--json", "--data-dir"]);
+        let begin = ["--json", "--data-dir"];
+        let mut command = match part {
+            Part::Gateway => peerwatt_gateway(begin),
+            Part::Validator | Part::Provider => peerwatt(begin),
+        };
         command.arg(home);
         let chain = format!("http://{}", self.chain_addr);
         match part {

@@ -29,7 +29,21 @@ pub struct Process {
 
 /// `peerwatt` with `arguments`, not started.
 pub fn peerwatt<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_peerwatt"));
+    program(env!("CARGO_BIN_EXE_peerwatt"), arguments)
+}
+
+/// `peerwatt-gateway`, the same way.
+pub fn peerwatt_gateway<S: AsRef<std::ffi::OsStr>>(
+    arguments: impl IntoIterator<Item = S>,
+) -> Command {
+    program(env!("CARGO_BIN_EXE_peerwatt-gateway"), arguments)
+}
+
+fn program<S: AsRef<std::ffi::OsStr>>(
+    path: &str,
+    arguments: impl IntoIterator<Item = S>,
+) -> Command {
+    let mut command = Command::new(path);
     command.args(arguments);
     // What the person who runs the tests has set must not steer them.
     for name in [
