@@ -33,6 +33,8 @@ use rows::{Started, widen};
 pub(crate) use rows::{relay, upstream};
 use scenarios::{Scenario, measure};
 
+/// The profile of binaries that are handed out: what an operator runs is what is measured.
+const DIST: &str = "dist";
 /// Tokens of a stream, one chunk each.
 pub(crate) const STREAM_TOKENS: u32 = 64;
 /// Time between two tokens of a stream, about that of a model on a home machine.
@@ -42,7 +44,7 @@ pub(crate) const STREAM_PACE: Duration = Duration::from_millis(20);
 pub(crate) fn gateway(arguments: &[&str]) -> anyhow::Result<ExitCode> {
     let options = Options::parse(arguments)?;
     if cfg!(debug_assertions) {
-        return run_release("gateway", &["peerwatt", "xtask"], arguments);
+        return run_optimised("gateway", DIST, &["peerwatt", "xtask"], arguments);
     }
     let scratch = Scratch::new()?;
     let mut children = Children::default();
@@ -105,13 +107,18 @@ fn record(scenario: Scenario, started: &Started, figures: &mut Figures) -> anyho
     Ok(())
 }
 
-/// Builds what is measured, and this program, with optimisation, and starts over in that.
-fn run_release(bench: &str, packages: &[&str], arguments: &[&str]) -> anyhow::Result<ExitCode> {
-    let mut build = vec!["build", "--release"];
+/// Builds what is measured, and this program, by a profile with optimisation, and starts over in that.
+fn run_optimised(
+    bench: &str,
+    profile: &str,
+    packages: &[&str],
+    arguments: &[&str],
+) -> anyhow::Result<ExitCode> {
+    let mut build = vec!["build", "--profile", profile];
     packages.iter().for_each(|package| build.extend(["--package", package]));
     let built = crate::test::cargo(&build).status().context("start cargo build")?;
-    ensure!(built.success(), "the release build failed");
-    let xtask = target_dir()?.join("release").join("xtask");
+    ensure!(built.success(), "the build by the profile {profile} failed");
+    let xtask = target_dir()?.join(profile).join("xtask");
     let status = Command::new(&xtask)
         .args(["bench", bench])
         .args(arguments)

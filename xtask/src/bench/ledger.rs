@@ -63,7 +63,7 @@ struct Options {
 pub(crate) fn ledger(arguments: &[&str]) -> anyhow::Result<ExitCode> {
     let options = Options::parse(arguments)?;
     if cfg!(debug_assertions) {
-        return super::run_release("ledger", &["xtask"], arguments);
+        return super::run_optimised("ledger", "release", &["xtask"], arguments);
     }
     let figures = measure(&Sizes::full())?;
     if options.json {

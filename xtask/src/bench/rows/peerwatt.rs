@@ -3,7 +3,7 @@
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::{Row, Started};
 use crate::bench::{
+    DIST,
     load::{Ask, Load, Models},
     process::{self, Children, Scratch},
     target_dir,
@@ -28,19 +29,27 @@ const PROVIDERS: usize = 5;
 const SERVED_TIMEOUT: Duration = Duration::from_secs(60);
 const ANY_PORT: &str = "127.0.0.1:0";
 
-/// The program, and where its data goes.
+/// The programs, and where their data goes.
 pub(super) struct Peerwatt<'a> {
     binary: PathBuf,
+    /// A gateway alone.
+    gateway_binary: PathBuf,
     scratch: &'a Scratch,
 }
 
 impl Peerwatt<'_> {
     pub(super) fn new(scratch: &Scratch) -> anyhow::Result<Peerwatt<'_>> {
-        Ok(Peerwatt { binary: target_dir()?.join("release").join("peerwatt"), scratch })
+        let folder = target_dir()?.join(DIST);
+        let (binary, gateway_binary) = (folder.join("peerwatt"), folder.join("peerwatt-gateway"));
+        Ok(Peerwatt { binary, gateway_binary, scratch })
     }
 
     fn command(&self, folder: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.binary);
+        self.command_of(&self.binary, folder, arguments)
+    }
+
+    fn command_of(&self, binary: &Path, folder: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary);
         command.arg("--json").arg("--data-dir").arg(self.scratch.path().join(folder));
         command.args(arguments);
         command
@@ -70,10 +79,6 @@ impl Peerwatt<'_> {
         children: &mut Children,
         upstream: SocketAddr,
     ) -> anyhow::Result<Started> {
-        let help = Command::new(&self.binary).args(["gateway", "--help"]).output();
-        let help = help.with_context(|| format!("start {}", self.binary.display()))?;
-        let can = String::from_utf8_lossy(&help.stdout).contains("--upstreams");
-        ensure!(can, "this version has no `peerwatt gateway --upstreams`");
         let file = self.scratch.path().join("upstreams.toml");
         std::fs::write(&file, upstreams(upstream))?;
         let chain = self.validator("upstreams", children)?;
@@ -122,7 +127,7 @@ impl Peerwatt<'_> {
         more: &[&str],
     ) -> anyhow::Result<process::Started> {
         let arguments = ["gateway", "--chain", chain, "--key-budget", BUDGET_USD];
-        let mut command = self.command(folder, &arguments);
+        let mut command = self.command_of(&self.gateway_binary, folder, &arguments);
         command.args(["--listen", ANY_PORT, "--peer-listen", ANY_PORT]).args(more);
         children.start(&mut command, "peerwatt gateway")
     }
