@@ -427,17 +427,18 @@ mod tests {
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpStream,
-        sync::oneshot,
+        sync::{mpsc, oneshot},
         task::JoinHandle,
     };
 
     use super::*;
 
-    /// A server whose `/slow` answers when told and whose `/endless` never ends.
+    /// A server whose `/slow` answers when told, whose `/beats` says what it is told when it is told, and whose `/endless` never ends.
     struct Server {
         addr: std::net::SocketAddr,
         release: Arc<tokio::sync::Notify>,
         arrived: Arc<tokio::sync::Notify>,
+        beats: Option<mpsc::Sender<&'static str>>,
         stop: Option<oneshot::Sender<()>>,
         running: JoinHandle<io::Result<()>>,
     }
@@ -454,6 +455,13 @@ mod tests {
                 "done"
             }
         };
+        let (beats, told) = mpsc::channel(8);
+        let told = Arc::new(std::sync::Mutex::new(Some(told)));
+        let beating = move |request: axum::extract::Request| {
+            let turn = request.extensions().get::<Turn>().cloned().unwrap();
+            let told = told.lock().unwrap().take().unwrap();
+            async move { Body::new(Beats { turn, told }) }
+        };
         let endless = || async {
             let chunk = bytes::Bytes::from(vec![b'x'; 64 * 1024]);
             let chunks = futures::stream::repeat_with(move || {
@@ -464,6 +472,7 @@ mod tests {
         let router = Router::new()
             .route("/fast", get(|| async { "fast" }))
             .route("/slow", get(slow))
+            .route("/beats", get(beating))
             .route("/endless", get(endless));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
@@ -475,7 +484,33 @@ mod tests {
             let threads = Threads::beside_this()?;
             serve(&limits, &timeouts, &threads, listener, router, stop).await
         });
-        Server { addr, release, arrived, stop: Some(stop), running }
+        Server { addr, release, arrived, beats: Some(beats), stop: Some(stop), running }
+    }
+
+    /// Asked by its own task for more only when it has been woken.
+    struct Beats {
+        turn: Turn,
+        told: mpsc::Receiver<&'static str>,
+    }
+
+    impl http_body::Body for Beats {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            if self.turn.is_waited_for() {
+                return Poll::Pending;
+            }
+            let told = ready!(self.told.poll_recv(cx));
+            if self.told.is_empty() && !self.told.is_closed() {
+                assert!(self.told.poll_recv(cx).is_pending());
+                self.turn.wait();
+            }
+            Poll::Ready(told.map(|text| Ok(Frame::data(Bytes::from_static(text.as_bytes())))))
+        }
     }
 
     impl Server {
@@ -510,6 +545,33 @@ mod tests {
         }
         server.release.notify_one();
         assert!(rest(slow).await.ends_with("\r\n\r\ndone"));
+        server.running.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_waits_is_asked_again_in_the_next_turn_also_after_the_stop() {
+        let mut server = server(|_, _| ()).await;
+        let (mut beats, mut got) = (server.ask("/beats").await, String::new());
+        let tell = server.beats.take().unwrap();
+        let mut heard = async |text: &'static str| {
+            tell.send(text).await.unwrap();
+            while !got.ends_with(&format!("{text}\r\n")) {
+                let mut bytes = [0; 256];
+                let length = beats.read(&mut bytes).await.unwrap();
+                assert!(length > 0, "it ended after {got}");
+                got += std::str::from_utf8(&bytes[..length]).unwrap();
+            }
+        };
+        heard("one").await;
+        heard("two").await;
+        server.stop.take().unwrap().send(()).unwrap();
+        while TcpStream::connect(server.addr).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        heard("three").await;
+        heard("four").await;
+        drop(tell);
+        assert!(rest(beats).await.ends_with("0\r\n\r\n"));
         server.running.await.unwrap().unwrap();
     }
 

@@ -1,7 +1,8 @@
 //! One poll of a connection.
 //!
-//! Who writes asks an answer for more until it has nothing. What asks its own source in turn knows that before, and says so here: asking
-//! once more goes through all that stands between a client's socket and a provider's, which is a large part of what a chunk costs.
+//! Whoever writes an answer asks it for more until it has nothing. An answer that has just asked its own source knows that before, and says so
+//! here, so that it is not asked once more in the same turn: that would go through all that stands between the client's socket and
+//! the provider's, which is a large part of what a chunk costs.
 
 use std::sync::{
     Arc,
@@ -21,7 +22,7 @@ impl Turn {
         self.is_waited_for.store(false, Relaxed);
     }
 
-    /// In this turn the answer has nothing more to say: it is polled by its source from here on.
+    /// The answer has nothing more in this turn, and its task is woken when it has.
     pub(crate) fn wait(&self) {
         self.is_waited_for.store(true, Relaxed);
     }
