@@ -71,8 +71,8 @@ pub(crate) enum Command {
     Up(UpArgs),
     /// Run a provider: share this machine's models and earn
     Provide(ProvideArgs),
-    /// Run a gateway: serve consumers and pay providers
-    Gateway(GatewayArgs),
+    #[command(flatten)]
+    OfGateway(GatewayCommand),
     /// Run a validator: keep the ledger. With a command, manage its entry there
     ///
     /// `peerwatt validator` runs one. `peerwatt validator register`, `commission`, `unjail` and
@@ -83,20 +83,6 @@ pub(crate) enum Command {
     Testnet(TestnetArgs),
     /// Talk to a model through the gateway
     Chat(ChatArgs),
-    /// List the models that the gateway can reach, with prices
-    Models(GatewayClientArgs),
-    /// Explain which provider would get a request
-    Route(RouteArgs),
-    /// Make, list, limit and revoke API keys of a gateway
-    Key(KeyArgs),
-    /// Export what was used, request by request
-    Usage(UsageArgs),
-    /// Show what runs and where the ledger stands
-    Status(StatusArgs),
-    /// Make, show and use an account
-    Wallet(WalletArgs),
-    /// Show and recompute receipts
-    Receipt(ReceiptArgs),
     /// Run the model of an answer again, and say whether its provider served it
     Audit(AuditArgs),
     /// Stake WATT behind validators and providers
@@ -125,6 +111,7 @@ pub(crate) enum Command {
     Ledger(LedgerArgs),
 }
 
+// Not a comment of documentation: those become a description of the whole program.
 #[derive(Subcommand)]
 pub(crate) enum GatewayCommand {
     /// Run a gateway: serve consumers and pay providers

@@ -67,7 +67,7 @@ pub fn whole() -> ExitCode {
 pub fn gateway_alone() -> ExitCode {
     let cli = GatewayCli::parse();
     let common = cli.common.clone();
-    start(&common, |output| dispatch_gateway(cli, output))
+    start(&common, |output| dispatch_gateway(cli.common, cli.command, output))
 }
 
 fn start<Ran: Future<Output = anyhow::Result<ExitCode>>>(
@@ -101,16 +101,9 @@ async fn dispatch(cli: Cli, output: Output) -> anyhow::Result<ExitCode> {
         Command::Up(args) => run::up::run(common, args, output).await?,
         Command::Validator(args) => run::validator::run(common, args, output).await?,
         Command::Testnet(args) => run::testnet::run(common, args, output).await?,
-        Command::Gateway(args) => run::gateway::run(common, args, output).await?,
+        Command::OfGateway(command) => return dispatch_gateway(common, command, output).await,
         Command::Provide(args) => run::provide::run(common, args, output).await?,
         Command::Chat(args) => client::chat::run(common, args, output).await?,
-        Command::Models(args) => client::models::run(common, args, output).await?,
-        Command::Route(args) => client::route::run(common, args, output).await?,
-        Command::Key(args) => client::key::run(common, args, output).await?,
-        Command::Usage(args) => client::usage::run(common, args, output).await?,
-        Command::Status(args) => client::status::run(common, args, output).await?,
-        Command::Wallet(args) => client::wallet::run(common, args, output).await?,
-        Command::Receipt(args) => client::receipt::run(common, args, output).await?,
         Command::Audit(args) => client::audit::run(common, args, output).await?,
         Command::Stake(args) => client::stake::run(common, args, output).await?,
         Command::Provider(args) => client::provider::run(common, args, output).await?,
@@ -125,9 +118,12 @@ async fn dispatch(cli: Cli, output: Output) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn dispatch_gateway(cli: GatewayCli, output: Output) -> anyhow::Result<ExitCode> {
-    let common = cli.common;
-    match cli.command {
+async fn dispatch_gateway(
+    common: Common,
+    command: GatewayCommand,
+    output: Output,
+) -> anyhow::Result<ExitCode> {
+    match command {
         GatewayCommand::Gateway(args) => run::gateway::run(common, *args, output).await?,
         GatewayCommand::Models(args) => client::models::run(common, args, output).await?,
         GatewayCommand::Route(args) => client::route::run(common, args, output).await?,
