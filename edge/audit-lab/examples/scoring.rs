@@ -1,6 +1,6 @@
-//! Measures what scoring an answer costs an auditor beside what making it cost the provider, with the embedded engine's libraries and one
-//! thread each: what `cargo xtask bench scoring` runs. The first argument names the file for the figures, as JSON. Processor
-//! time, not time: the machine may be busy.
+//! Measures what scoring an answer costs an auditor beside what making it cost the provider, with the embedded engine's libraries and the
+//! threads that they take for one request: what `cargo xtask bench scoring` runs. The first argument names the file for the
+//! figures, as JSON. Processor time, not time: the machine may be busy.
 
 #[path = "../tests/support/mod.rs"]
 #[expect(unreachable_pub, dead_code, reason = "it is shared with tests")]
