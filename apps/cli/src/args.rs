@@ -41,7 +41,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// A gateway and what its operator asks it: those commands of `peerwatt`, and no more.
+/// Runs a gateway and manages it: the commands of `peerwatt` that this takes, and no others.
 #[derive(Parser)]
 #[command(name = "peerwatt-gateway", version, propagate_version = true, max_term_width = 100)]
 pub(crate) struct GatewayCli {
