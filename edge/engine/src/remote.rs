@@ -293,7 +293,7 @@ struct Pump<D> {
     _active: Active,
 }
 
-/// When it was last looked whether an answer is cancelled. To look costs a lock, for each chunk of an answer more than to read it.
+/// When it was last looked whether an answer is cancelled. To look takes a lock and registers a waker: of a chunk that a gateway passes on a fiftieth.
 #[derive(Default)]
 struct Looked {
     /// Is woken by it.

@@ -48,13 +48,6 @@ pub struct RecordId {
     bytes: u32,
 }
 
-impl RecordId {
-    /// The segment it is in; the argument of [`Journal::prune`].
-    pub fn segment(&self) -> u32 {
-        self.segment
-    }
-}
-
 /// An open journal. One process at a time holds it.
 #[derive(Debug)]
 pub struct Journal {

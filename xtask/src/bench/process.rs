@@ -128,7 +128,7 @@ pub(super) fn cpu(pids: &[u32]) -> anyhow::Result<Duration> {
     tree(pids).into_iter().map(of).sum()
 }
 
-/// By the clock of the process: `/proc/PID/stat` counts in ticks of 10 ms, a fifth of what a scenario takes.
+/// By the clock of the process: `/proc/PID/stat` counts in ticks of 10 ms, a tenth of what a short scenario takes.
 #[cfg(target_os = "linux")]
 fn time_of(pid: u32) -> anyhow::Result<Duration> {
     use nix::{time::ClockId, unistd::Pid};

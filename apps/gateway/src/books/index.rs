@@ -1,7 +1,7 @@
 //! Which records of the journal hold the receipt of a request.
 //!
-//! There are many, and each is kept for days, so an entry is small: 48 bytes, and about eight to find it by its request. Whose it is stands
-//! in the record.
+//! There are many, and each is kept for days, so an entry is small: 48 bytes, and five to eleven to find it by its request. Whose it is
+//! stands in the record.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,7 +12,7 @@ use hashbrown::HashTable;
 use store::RecordId;
 use types::{RequestId, TimeMs};
 
-/// Receipts that can be looked up; the oldest are forgotten first. Less than 60 MB.
+/// Receipts that can be looked up; the oldest are forgotten first. About 60 MB.
 const ENTRIES_MAX: usize = 1_000_000;
 
 /// See the module.
