@@ -16,7 +16,7 @@ mod tests;
 
 use types::{
     Address, ChannelId, Hash32, Lane, ModelId, Nusd, RequestId, TimeMs,
-    hash::StreamHash,
+    hash::{StreamHash, merkle_root},
     inference::{CountMethod, FinishReason, Span, TokenPiece},
     limits,
     price::{Price, WINDOW_TOKENS},
@@ -251,7 +251,8 @@ pub(crate) struct Session {
     covered: u32,
     response: StreamHash,
     bytes: usize,
-    transcript: Delivered,
+    /// `None` for what was bought: nobody signs for it, so there is no other side to compare with.
+    transcript: Option<Delivered>,
     counted: CountMethod,
     /// Calls of tools that have begun.
     calls: usize,
@@ -282,7 +283,7 @@ impl Session {
             covered: 0,
             response: StreamHash::default(),
             bytes: 0,
-            transcript: Delivered::of(terms.profile),
+            transcript: (!terms.bought).then(|| Delivered::of(terms.profile)),
             counted: CountMethod::TokenIds,
             calls: 0,
             vectors: terms.vectors,
@@ -382,7 +383,9 @@ impl Session {
             self.calls += usize::from(piece.span == Span::CallName);
             self.response.update(&piece.bytes);
             self.bytes = self.bytes.saturating_add(piece.bytes.len());
-            self.transcript.push(piece);
+            if let Some(transcript) = &mut self.transcript {
+                transcript.push(piece);
+            }
             if piece.id.is_none() {
                 self.counted = CountMethod::Chunks;
             }
@@ -574,7 +577,10 @@ impl Session {
             delivered: self.delivered,
             charge,
             response_hash: self.response.finish(),
-            transcript_root: self.transcript.root(),
+            transcript_root: match &self.transcript {
+                Some(transcript) => transcript.root(),
+                None => merkle_root(&[]),
+            },
             counted: self.counted,
             report,
             findings: Vec::new(),

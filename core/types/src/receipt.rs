@@ -60,6 +60,7 @@ pub struct Acknowledgement {
     pub model: ModelId,
     pub prompt_hash: Hash32,
     pub response_hash: Hash32,
+    /// As in the report; of no tokens where there is nobody to report.
     pub transcript_root: Hash32,
     pub prompt_tokens: u32,
     /// Tokens that arrived, as the payer counted them.

@@ -751,6 +751,8 @@ fn bought(chunks: &[usize], end: Input) -> (u32, u32, CountMethod, Ending) {
     }
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Promise { .. })));
     let Some(Effect::Close(closing)) = effects.pop() else { panic!("it is over") };
+    assert_eq!(closing.response_hash, sha256(&[&vec![b'a'; chunks.iter().sum()]]));
+    assert_eq!(closing.transcript_root, merkle_root(&[]));
     let Closing { prompt_tokens, delivered, counted, ending, charge, .. } = *closing;
     assert_eq!(charge, PRICE.charge(prompt_tokens, delivered));
     (prompt_tokens, delivered, counted, ending)
