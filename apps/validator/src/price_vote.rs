@@ -26,7 +26,8 @@ const RENEW_AT_PART: u64 = 3;
 /// Longest sleep: the machine's clock may be set, or stand still while it is suspended, and a beacon may be awaited meanwhile.
 const SLEEP_MAX: Duration = Duration::from_secs(5);
 const LOOKS_PER_PERIOD: u64 = 8;
-/// Pause after a vote that was not taken, for example while the operator has no WATT for the fee.
+/// Pause after a vote that was not taken, for example while the operator has no WATT for the fee; a period has several looks
+/// all the same.
 const RETRY: Duration = Duration::from_secs(30);
 
 /// What the salt of a vote is made from. Its signature is shown to nobody.
@@ -135,16 +136,15 @@ impl Voter {
                     }
                     Err(error) => not_taken(&error),
                 },
-                Step::Reveal { salt } => {
-                    committed = None;
-                    match self.reveal(salt).await {
-                        Ok(()) => {
-                            revealed_in = Some(view.period());
-                            Duration::ZERO
-                        }
-                        Err(error) => not_taken(&error),
+                Step::Reveal { salt } => match self.reveal(salt).await {
+                    Ok(()) => {
+                        committed = None;
+                        revealed_in = Some(view.period());
+                        Duration::ZERO
                     }
-                }
+                    // What is not revealed costs stake, so it is tried as long as it can be.
+                    Err(error) => not_taken(&error),
+                },
             };
             // A period has several looks, so that none in which others vote is slept through.
             let look = Duration::from_millis((view.period_ms / LOOKS_PER_PERIOD).max(1));
