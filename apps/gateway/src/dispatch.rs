@@ -240,7 +240,11 @@ pub(crate) async fn admit(
     }))
 }
 
-/// What a request costs at least with the cheapest provider, and at most with the dearest.
+/// A provider that is so many times as dear as the cheapest is not what a request reserves for.
+const DEAR: u128 = 8;
+
+/// What a request costs at least with the cheapest provider, and at most with the dearest of those that are not much dearer. If
+/// another is chosen, more is reserved then: or whoever asks for any price would have each key serve one request at a time.
 fn bounds(
     shared: &Shared,
     (name, model): (&str, ModelId),
@@ -268,8 +272,12 @@ fn bounds(
         };
         ask.bounds()
     });
-    let either = |(least, most): (Nusd, Nusd), it: (Nusd, Nusd)| (least.min(it.0), most.max(it.1));
-    bounds.reduce(either).unwrap_or_default()
+    let bounds: Vec<(Nusd, Nusd)> = bounds.collect();
+    let least = bounds.iter().map(|(least, _)| *least).min().unwrap_or_default();
+    let cheapest = bounds.iter().map(|(_, most)| *most).min().unwrap_or_default();
+    let dearest = Nusd(cheapest.0.saturating_mul(DEAR));
+    let most = bounds.iter().map(|(_, most)| *most).filter(|most| *most <= dearest).max();
+    (least, most.unwrap_or_default())
 }
 
 /// What bounds an answer where nobody else does: the context, but not the number of vectors.

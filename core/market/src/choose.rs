@@ -247,7 +247,7 @@ pub fn choose(
     let Some(best) = scored.iter().min_by_key(|scored| scored.score).copied() else {
         return Choice { taken: None, passed, scored };
     };
-    let explored = explore(policy, &eligible, random);
+    let explored = explore(policy, &scored, candidates, random);
     let near = near(policy, best.score);
     let drawn = || draw(near, &scored, candidates, random);
     let taken = explored.or_else(drawn);
@@ -380,13 +380,21 @@ fn scores(policy: &Policy, need: &Need, eligible: &[(usize, &Candidate)]) -> Vec
     eligible.iter().map(score).collect()
 }
 
-/// With the policy's probability, whoever was measured longest ago or never.
-fn explore(policy: &Policy, eligible: &[(usize, &Candidate)], random: u64) -> Option<usize> {
-    if eligible.len() < 2 || random % 1_000_000 >= u64::from(policy.explore_ppm) {
+/// With the policy's probability, whoever was measured longest ago or never. Nobody is measured at more than twice the least
+/// that the request costs: who asks for any price would be paid it once in fifty requests.
+fn explore(
+    policy: &Policy,
+    scored: &[Scored],
+    candidates: &[Candidate],
+    random: u64,
+) -> Option<usize> {
+    if random % 1_000_000 >= u64::from(policy.explore_ppm) {
         return None;
     }
-    eligible
-        .iter()
-        .min_by_key(|(_, candidate)| candidate.record.measured_at())
-        .map(|&(index, _)| index)
+    let least = scored.iter().map(|it| it.cost).min()?;
+    let dearest = least.saturating_add(least);
+    let affordable: Vec<usize> =
+        scored.iter().filter(|it| it.cost <= dearest).map(|it| it.index).collect();
+    let measured_at = |index: &usize| candidates.get(*index).map(|it| it.record.measured_at());
+    affordable.into_iter().min_by_key(measured_at).filter(|_| scored.len() >= 2)
 }

@@ -246,6 +246,21 @@ fn exploration_takes_whoever_was_measured_longest_ago() {
 }
 
 #[test]
+fn nobody_is_measured_at_any_price() {
+    let mut dear = candidate(2);
+    dear.price.request_nusd = Nusd::whole(2);
+    check(
+        &need(),
+        &[measured(3, 100, 10), dear],
+        CURIOUS,
+        expect![[r#"
+            takes 3
+            not 2: passed over to measure another one
+        "#]],
+    );
+}
+
+#[test]
 fn probation_is_for_when_nobody_else_can() {
     let mut once_bad = candidate(1);
     (0..3).for_each(|_| once_bad.record.observe(TimeMs(0), Outcome::Failed));

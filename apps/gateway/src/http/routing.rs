@@ -75,7 +75,7 @@ pub(super) fn needs(headers: &HeaderMap) -> Result<Needs, RequestFailure> {
         let Some(price) = price_max(price) else {
             return Err(bad(
                 &PRICE_MAX,
-                "is PROMPT/COMPLETION in USD per million tokens, such as 0.05/0.10",
+                "is PROMPT/COMPLETION in USD per million tokens, such as 0.05/0.10, or PROMPT/COMPLETION/REQUEST with the USD for a request beside its tokens, such as 0.05/0.10/0.0001",
             ));
         };
         needs.price_max = Some(price);
@@ -84,13 +84,17 @@ pub(super) fn needs(headers: &HeaderMap) -> Result<Needs, RequestFailure> {
 }
 
 fn price_max(text: &str) -> Option<Price> {
-    let (prompt, completion) = text.split_once('/')?;
-    let usd = |text: &str| Nusd::from_decimal(text.trim());
-    Some(Price {
-        // What is paid once does not depend on the tokens; it is counted in the score.
-        request_nusd: Nusd(u128::MAX),
-        prompt_nusd_per_mtok: usd(prompt)?,
-        completion_nusd_per_mtok: usd(completion)?,
+    let mut parts = text.split('/').map(|part| Nusd::from_decimal(part.trim()));
+    let (prompt, completion) = (parts.next()??, parts.next()??);
+    let request = match parts.next() {
+        Some(request) => request?,
+        // Or the ceiling would be none: a thousand tokens of each, as much as a small request costs.
+        None => Nusd(prompt.saturating_add(completion).0 / 1_000),
+    };
+    parts.next().is_none().then_some(Price {
+        request_nusd: request,
+        prompt_nusd_per_mtok: prompt,
+        completion_nusd_per_mtok: completion,
     })
 }
 
@@ -145,5 +149,34 @@ pub(super) async fn explain(
         Ok(Ok(body)) => json(StatusCode::OK, id, Bytes::from(body)),
         Ok(Err(error)) => refuse(OPENAI, id, &internal(error.to_string())),
         Err(failure) => refuse(OPENAI, id, &api_error(&failure)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ceiling_is_of_all_parts_of_a_price() {
+        let price = |request, prompt, completion| {
+            Some(Price {
+                request_nusd: Nusd(request),
+                prompt_nusd_per_mtok: Nusd(prompt),
+                completion_nusd_per_mtok: Nusd(completion),
+            })
+        };
+        for (text, expected) in [
+            ("0.05/0.10", price(150_000, 50_000_000, 100_000_000)),
+            ("0.05 / 0.10 / 0.0001", price(100_000, 50_000_000, 100_000_000)),
+            ("0/0", price(0, 0, 0)),
+            ("0.05/0.10/0", price(0, 50_000_000, 100_000_000)),
+            ("0.05", None),
+            ("0.05/", None),
+            ("0.05/0.10/", None),
+            ("1/2/3/4", None),
+            ("", None),
+        ] {
+            assert_eq!(price_max(text), expected, "{text}");
+        }
     }
 }

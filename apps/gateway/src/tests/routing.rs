@@ -61,7 +61,7 @@ async fn a_request_goes_where_its_headers_say() {
     expect![[r#"
         400 "x-peerwatt-policy" "x-peerwatt-policy: is one of balanced, cheapest, fastest"
         400 "x-peerwatt-pin-provider" "x-peerwatt-pin-provider: is the account of a provider, watt1…"
-        400 "x-peerwatt-max-price" "x-peerwatt-max-price: is PROMPT/COMPLETION in USD per million tokens, such as 0.05/0.10"
+        400 "x-peerwatt-max-price" "x-peerwatt-max-price: is PROMPT/COMPLETION in USD per million tokens, such as 0.05/0.10, or PROMPT/COMPLETION/REQUEST with the USD for a request beside its tokens, such as 0.05/0.10/0.0001"
         503 "model" "no provider of `story` can take this request now: another provider was asked for"
         503 "model" "no provider of `story` can take this request now: too expensive"
         503 "model" "no provider of `story` can take this request now: in another region"
