@@ -17,7 +17,7 @@ mod tests;
 use types::{
     Address, ChannelId, Hash32, Lane, ModelId, Nusd, RequestId, TimeMs,
     hash::{StreamHash, merkle_root},
-    inference::{CountMethod, FinishReason, Span, TokenPiece},
+    inference::{Alternative, CountMethod, FinishReason, Span, TokenPiece},
     limits,
     price::{Price, WINDOW_TOKENS},
     receipt::{Acknowledgement, ServiceReport, report_hash},
@@ -26,6 +26,9 @@ use types::{
 };
 use verify::{delivered::Delivered, profile};
 use wire::serve::Refusal;
+
+/// Bytes of one answer in text: 64 for each of the most tokens there can be. It may have to be held as a whole.
+const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Cover is extended when fewer tokens than this are left of it: half a window, so that a voucher
 /// has the time of the other half to arrive.
@@ -195,7 +198,9 @@ pub(crate) enum Breach {
     OutOfOrder,
     #[error("a token of {bytes} bytes")]
     PieceBytes { bytes: usize },
-    #[error("more log-probability alternatives than were asked for")]
+    #[error(
+        "more log-probability alternatives than were asked for, or longer ones than tokens are"
+    )]
     Alternatives,
     #[error("a call that was not asked for, or a part of none")]
     Call,
@@ -203,6 +208,8 @@ pub(crate) enum Breach {
     Vectors(#[from] BadVector),
     #[error("more tokens than were ordered")]
     TooManyTokens,
+    #[error("an answer of more than {ANSWER_BYTES_MAX} bytes")]
+    TooManyBytes,
     #[error("tokens beyond what its voucher covers")]
     BeyondCover,
     #[error("{claimed} prompt tokens, where at most {most} are possible")]
@@ -423,8 +430,13 @@ impl Session {
 
     fn check_tokens(&self, pieces: &[TokenPiece]) -> Result<(), Breach> {
         let mut calls = self.calls;
+        let mut all = self.bytes;
         for piece in pieces {
             let bytes = piece.bytes.len();
+            all = all.saturating_add(bytes);
+            if all > ANSWER_BYTES_MAX {
+                return Err(Breach::TooManyBytes);
+            }
             if bytes == 0 || bytes > limits::TOKEN_BYTES_MAX {
                 return Err(Breach::PieceBytes { bytes });
             }
@@ -441,7 +453,10 @@ impl Session {
             if !fits {
                 return Err(Breach::Call);
             }
-            if piece.alternatives.len() > usize::from(limits::TOP_LOGPROBS_MAX) {
+            let is_long = |it: &Alternative| it.bytes.len() > limits::TOKEN_BYTES_MAX;
+            if piece.alternatives.len() > usize::from(limits::TOP_LOGPROBS_MAX)
+                || piece.alternatives.iter().any(is_long)
+            {
                 return Err(Breach::Alternatives);
             }
         }

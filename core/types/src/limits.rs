@@ -75,6 +75,11 @@ pub fn read_string<R: io::Read>(reader: &mut R, bytes_max: usize) -> io::Result<
     String::from_utf8(bytes).map_err(|_| invalid("a string is not UTF-8"))
 }
 
+/// Reads a borsh string of at most [`NAME_BYTES_MAX`] bytes.
+pub fn read_name<R: io::Read>(reader: &mut R) -> io::Result<String> {
+    read_string(reader, NAME_BYTES_MAX)
+}
+
 fn invalid(message: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message)
 }

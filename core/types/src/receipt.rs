@@ -24,8 +24,11 @@ pub struct ServiceReport {
     pub attempt: u16,
     pub provider: Address,
     pub model: ModelId,
+    /// At most [`crate::limits::NAME_BYTES_MAX`] bytes.
+    #[borsh(deserialize_with = "crate::limits::read_name")]
     pub engine_version: String,
     /// How tokens were drawn, and so what can be audited: `np1`, `np1-l1` or [`FREE_PROFILE`] (`docs/spec/verification.md`).
+    #[borsh(deserialize_with = "crate::limits::read_name")]
     pub profile: String,
     pub seed: Option<u64>,
     pub prompt_hash: Hash32,

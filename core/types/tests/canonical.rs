@@ -620,3 +620,14 @@ fn payments() {
     assert_eq!(signed.request_id(), other.request_id(), "another signature is no other payment");
     expect!["0103eb50d016c5638cabcc9c342aa222"].assert_eq(&signed.request_id().to_string());
 }
+
+#[test]
+fn a_reports_names_are_short() {
+    let decodes = |bytes: usize| {
+        let name = "n".repeat(bytes);
+        let long = ServiceReport { engine_version: name.clone(), profile: name, ..report() };
+        borsh::from_slice::<ServiceReport>(&borsh::to_vec(&long).unwrap()).is_ok()
+    };
+    assert!(decodes(types::limits::NAME_BYTES_MAX));
+    assert!(!decodes(types::limits::NAME_BYTES_MAX + 1));
+}

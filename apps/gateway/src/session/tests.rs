@@ -1,6 +1,8 @@
 //! Tables of single rules, and properties over any order of events. The auditor recounts from the
 //! inputs and effects alone.
 
+mod bounds;
+
 use expect_test::{Expect, expect};
 use keys::SecretKey;
 use proptest::prelude::*;
@@ -737,52 +739,4 @@ proptest! {
         prop_assert!(PRICE.charge(prompt, tokens).0 <= amount);
         prop_assert!(PRICE.charge(prompt, tokens + 1).0 > amount);
     }
-}
-
-/// What a service outside the network is billed for: chunks of so many bytes arrived, and `end` came.
-fn bought(chunks: &[usize], end: Input) -> (u32, u32, CountMethod, Ending) {
-    let promised = Nusd(u128::MAX);
-    let mut session = Session::new(Terms { bought: true, promised, ..terms() });
-    let chunk = |bytes: &usize| TokenPiece { bytes: vec![b'a'; *bytes], ..TokenPiece::default() };
-    let pieces = chunks.iter().map(chunk).collect();
-    let mut effects = Vec::new();
-    for input in [accepted(None), Input::Delta { pieces, prompt_tokens: None }, end] {
-        session.step(0, input, &mut effects);
-    }
-    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Promise { .. })));
-    let Some(Effect::Close(closing)) = effects.pop() else { panic!("it is over") };
-    assert_eq!(closing.response_hash, sha256(&[&vec![b'a'; chunks.iter().sum()]]));
-    assert_eq!(closing.transcript_root, merkle_root(&[]));
-    let Closing { prompt_tokens, delivered, counted, ending, charge, .. } = *closing;
-    assert_eq!(charge, PRICE.charge(prompt_tokens, delivered));
-    (prompt_tokens, delivered, counted, ending)
-}
-
-#[test]
-fn a_service_is_believed_about_its_tokens_as_far_as_it_is_possible() {
-    use CountMethod::{Chunks, Told};
-    let done = |prompt_tokens, completion_tokens| Input::Done {
-        finish: FinishReason::Stop,
-        prompt_tokens,
-        completion_tokens,
-    };
-    let finished = Ending::Finished(FinishReason::Stop);
-    for (chunks, end, expected) in [
-        (&[30, 30][..], done(Some(7), Some(15)), (7, 15, Told)),
-        // No fewer than chunks, no more than bytes, and no more of the prompt than is possible.
-        (&[30, 30], done(Some(9_999), Some(1)), (60, 2, Told)),
-        (&[3, 3], done(None, Some(5_000)), (ESTIMATE, 6, Told)),
-        (&[], done(Some(7), Some(5)), (7, 0, CountMethod::TokenIds)),
-        // Nor more than was paid for.
-        (&[1_000], done(Some(7), Some(999)), (7, TOKENS_MAX, Told)),
-        // It says nothing: at least a token for every eight bytes.
-        (&[30, 31], done(Some(7), None), (7, 7, Chunks)),
-        (&[2, 2], done(Some(7), None), (7, 2, Chunks)),
-    ] {
-        let (prompt_tokens, delivered, counted, ending) = bought(chunks, end);
-        assert_eq!((prompt_tokens, delivered, counted), expected);
-        assert_eq!(ending, finished);
-    }
-    let cut = bought(&[64], Input::Ended);
-    assert_eq!(cut, (ESTIMATE, 8, Chunks, Ending::Failed(Failure::Died)));
 }
