@@ -76,6 +76,8 @@ fn start<Ran: Future<Output = anyhow::Result<ExitCode>>>(
 ) -> ExitCode {
     let output = Output::new(common.json);
     output::start_tracing(common.verbose, common.json);
+    #[cfg(unix)]
+    raise_files_max();
     let result = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -91,6 +93,21 @@ fn start<Ran: Future<Output = anyhow::Result<ExitCode>>>(
         Err(error) => {
             output.error(&error);
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// Connections are files, and many systems let a process have 1 024 unless it asks for more.
+#[cfg(unix)]
+fn raise_files_max() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    const WANTED: u64 = 65_536;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(WANTED, |maximum| maximum.min(WANTED));
+    if current.is_some_and(|current| current < wanted) {
+        let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
+        if let Err(error) = raised {
+            tracing::debug!(%error, "files.limit");
         }
     }
 }

@@ -358,11 +358,15 @@ impl Inner {
         let prompt_tokens = if self.continues { 0 } else { closing.prompt_tokens };
         // Vectors are no tokens.
         let written = if self.wants_vectors() { 0 } else { given };
+        let mut is_untrue = false;
         let recorded = if closing.delivered == 0 && closing.report.is_none() {
             let Terms { channel, lane, lane_total_before, .. } = *self.session.terms();
             let lane = (channel, lane, lane_total_before);
             self.shared.books.cancel(&self.job.key, lane, &self.reserved);
-            self.reconcile(&closing.ending)
+            if !matches!(closing.ending, Ending::Refused(_)) {
+                self.shared.books.uncertain(channel, lane.1);
+            }
+            self.reconcile(&closing.ending).map(|untrue| is_untrue = untrue)
         } else {
             let tokens = u64::from(prompt_tokens).saturating_add(written.into());
             let tokens = if answered && given > 0 { tokens } else { 0 };
@@ -375,7 +379,7 @@ impl Inner {
         if answered && given > 0 {
             self.shared.metrics.delivered(prompt_tokens, written, billed);
         }
-        let outcome = self.observe(now_ms, &closing, replay);
+        let outcome = self.observe(now_ms, &closing, replay, is_untrue);
         self.trace(now_ms, &closing, outcome, billed);
         self.delivery.events.push_back(Event::Closed(Box::new(Closed {
             closing,
@@ -437,25 +441,25 @@ impl Inner {
         recorded
     }
 
-    /// A refusal may say that the provider counts more than we do, or is not done with the lane.
-    fn reconcile(&self, ending: &Ending) -> Result<(), store::JournalError> {
+    /// A refusal may say that the provider counts more than we do, or is not done with the lane. Whether what it says cannot be.
+    fn reconcile(&self, ending: &Ending) -> Result<bool, store::JournalError> {
         let Shared { config, books, .. } = &*self.shared;
         let channel = self.session.terms().channel;
         let state = match ending {
             Ending::Refused(Refusal::LaneDiffers(state)) => state,
             Ending::Refused(Refusal::LaneBusy) => {
                 books.rest_lane(channel, self.session.terms().lane);
-                return Ok(());
+                return Ok(false);
             }
-            _ => return Ok(()),
+            _ => return Ok(false),
         };
         if state.lane != self.session.terms().lane {
-            return Ok(());
+            return Ok(false);
         }
         let payer = config.payer.public_key();
         match lane_claim(state, channel, payer, &config.chain_id) {
             Some(claim) => books.adopt(channel, &[claim], false),
-            None => Ok(()),
+            None => Ok(false),
         }
     }
 
@@ -486,7 +490,13 @@ impl Inner {
     }
 
     /// Tells whoever chooses providers what became of it.
-    fn observe(&self, now_ms: u64, closing: &Closing, replay: Finding) -> market::Outcome {
+    fn observe(
+        &self,
+        now_ms: u64,
+        closing: &Closing,
+        replay: Finding,
+        is_untrue: bool,
+    ) -> market::Outcome {
         use market::Outcome;
         let now = self.shared.now().0;
         let reported = closing.report.as_ref().map(|report| report.value.ended_at.0);
@@ -502,6 +512,8 @@ impl Inner {
                 delivered: closing.delivered,
                 waited: self.waited(now_ms),
             },
+            // It counts what it did not sign, or what no voucher is for.
+            Ending::Refused(_) if is_untrue => Outcome::Failed,
             Ending::Refused(refusal) => refusal_outcome(refusal),
             Ending::ClientGone => Outcome::Neutral,
             Ending::Failed(_) if closing.delivered == 0 => Outcome::Failed,

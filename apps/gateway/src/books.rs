@@ -12,7 +12,7 @@ mod seal;
 mod tests;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
@@ -66,6 +66,8 @@ struct State {
     receipts: Index,
     recent: VecDeque<RequestView>,
     in_flight: u32,
+    /// Leases of lanes that may not be durable yet.
+    leases: BTreeMap<(ChannelId, Lane), RecordId>,
     /// If keys are in a database: what stands in for `accounts`.
     member: Option<Member>,
 }
@@ -165,7 +167,20 @@ impl Books {
     fn append(&self, record: &Record) -> Result<RecordId, JournalError> {
         // Writing to memory cannot fail; an empty record would be refused when it is replayed.
         let bytes = borsh::to_vec(record).unwrap_or_default();
-        self.journal.append(&bytes)
+        self.append_bytes(&bytes)
+    }
+
+    /// Appends a record. One that could not be read again would keep the gateway from starting.
+    fn append_bytes(&self, bytes: &[u8]) -> Result<RecordId, JournalError> {
+        if bytes.len() > RECORD_BYTES_MAX {
+            return Err(JournalError::TooLong { bytes: bytes.len(), bytes_max: RECORD_BYTES_MAX });
+        }
+        self.journal.append(bytes)
+    }
+
+    /// Whether a request may begin: what cannot be written down would be given away.
+    fn check_journal(&self) -> Result<(), NotOpened> {
+        self.journal.check().map_err(NotOpened::Journal)
     }
 
     /// Waits until a record would survive a power cut.
@@ -356,23 +371,31 @@ impl Books {
         self.lock().channels.totals()
     }
 
-    /// Takes over what a provider says of lanes. `complete`: it told all it holds.
+    /// Takes over what a provider says of lanes. `complete`: it told all it holds. Whether it said something that cannot be.
     pub(crate) fn adopt(
         &self,
         channel: ChannelId,
         claims: &[LaneClaim],
         complete: bool,
-    ) -> Result<(), JournalError> {
+    ) -> Result<bool, JournalError> {
         let mut state = self.lock();
+        let mut is_untrue = false;
         for claim in claims {
-            if let Some(record) = state.channels.adopt(channel, claim) {
+            let adopted = state.channels.adopt(channel, claim);
+            is_untrue |= adopted.is_untrue;
+            if let Some(record) = adopted.record {
                 self.append(&Record::Lane(record))?;
             }
         }
         if complete {
             state.channels.synced(channel);
         }
-        Ok(())
+        Ok(is_untrue)
+    }
+
+    /// The provider of an order that has ended without a record may count something for it.
+    pub(crate) fn uncertain(&self, channel: ChannelId, lane: Lane) {
+        self.lock().channels.ended(channel, lane, false);
     }
 
     // Requests.
@@ -386,21 +409,28 @@ impl Books {
         ask: &Ask,
         now: TimeMs,
     ) -> Result<Opened, NotOpened> {
+        self.check_journal()?;
         let mut state = self.lock();
         let (budget, left) = state.left(key, &request, now);
         let short = |short| NotOpened::Short { short, budget, left };
         let ask = Ask { budget_left: left.min(ask.budget_left), ..*ask };
         let (grant, held) = state.channels.hold(channel, &ask).map_err(short)?;
-        let lease = match held.lease {
-            None => None,
-            Some(lease) => match self.append(&Record::Lane(lease)) {
-                Ok(id) => Some(id),
+        let lane = (channel, held.lane);
+        if let Some(lease) = held.lease {
+            match self.append(&Record::Lane(lease)) {
+                Ok(id) => drop(state.leases.insert(lane, id)),
                 Err(error) => {
+                    // Its lease is above what the journal has. But the journal takes nothing more, so that nobody gets it.
                     state.channels.release(channel, held.lane, held.total_before);
                     return Err(NotOpened::Journal(error));
                 }
-            },
-        };
+            }
+        }
+        // That of an order that was given up may not be durable yet.
+        let lease = state.leases.get(&lane).copied().filter(|id| !self.journal.is_durable(*id));
+        if lease.is_none() {
+            state.leases.remove(&lane);
+        }
         let reserved = state.reserve(key, request, grant);
         Ok(Opened { reserved, held, lease, room: state.channels.room(channel) })
     }
@@ -413,6 +443,7 @@ impl Books {
         ask: &Ask,
         now: TimeMs,
     ) -> Result<Reserved, NotOpened> {
+        self.check_journal()?;
         let mut state = self.lock();
         let (budget, left) = state.left(key, &request, now);
         let ask = Ask { budget_left: left.min(ask.budget_left), ..*ask };
@@ -452,14 +483,22 @@ impl Books {
         let bytes = borsh::to_vec(&record).unwrap_or_default();
         let Record::Settled(settlement) = record else { return Ok(None) };
         let mut state = self.lock();
-        let appended = self.journal.append(&bytes);
+        let appended = self.append_bytes(&bytes);
         let ack = &settlement.receipt.acknowledgement.value;
         // Whether or not it could be recorded: it is owed.
         state.channels.release(ack.channel, ack.lane, ack.lane_total);
+        let stated = settlement.receipt.report.as_ref().map(|report| report.value.lane_total);
+        state.channels.ended(ack.channel, ack.lane, stated == Some(ack.lane_total));
         state.unreserve(&settlement.key, reserved);
         let Some(member) = &mut state.member else {
             state.accounts.count_tokens(&settlement.key, ended.steady, ended.tokens);
-            state.settled(appended?, *settlement);
+            match appended {
+                Ok(record) => state.settled(record, *settlement),
+                Err(error) => {
+                    state.bill(&settlement);
+                    return Err(error);
+                }
+            }
             return Ok(None);
         };
         let lost = settlement.receipt.cost().saturating_sub(settlement.billed);
@@ -688,11 +727,16 @@ impl State {
     }
 
     /// Bills the key and remembers where the receipt is.
-    fn settled(&mut self, record: RecordId, settlement: Settlement) {
-        let ack = &settlement.receipt.acknowledgement.value;
-        self.accounts.bill(&settlement.key, ack.ended_at, settlement.billed);
+    fn bill(&mut self, settlement: &Settlement) {
+        let ended_at = settlement.receipt.acknowledgement.value.ended_at;
+        self.accounts.bill(&settlement.key, ended_at, settlement.billed);
         self.accounts
             .lose(&settlement.key, settlement.receipt.cost().saturating_sub(settlement.billed));
+    }
+
+    fn settled(&mut self, record: RecordId, settlement: Settlement) {
+        self.bill(&settlement);
+        let ack = &settlement.receipt.acknowledgement.value;
         self.receipts.add(ack.request_id, record, ack.ended_at, settlement.answered);
         if settlement.answered {
             self.recent.push_back(RequestView {

@@ -53,6 +53,29 @@ struct LaneBook {
     retired: bool,
     /// The provider is not done with it: passed over this often.
     rests: u32,
+    /// How its count was found.
+    count: Count,
+}
+
+/// How the count of a lane was found, so far as this run knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Count {
+    /// By us; the provider may have delivered more, which was lost on the way.
+    #[default]
+    Ours,
+    /// The provider signed the same. No order was made of it since.
+    Agreed,
+    /// The provider counted more, which one of our vouchers backed.
+    Believed,
+}
+
+/// What is made of what a provider says of a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Adopted {
+    /// What the journal must know.
+    pub record: Option<LaneRecord>,
+    /// It says what its own signature or all vouchers are against.
+    pub is_untrue: bool,
 }
 
 impl LaneBook {
@@ -139,7 +162,7 @@ impl Ask {
     /// Tokens of the answer that will do, and that are asked for. A client that named a length gets it whole or
     /// not at all; otherwise the answer may be as long as the money lasts, but not shorter than one window.
     fn lengths(&self) -> (u32, u32) {
-        let context = self.context_tokens.max(1);
+        let context = self.context_tokens.clamp(1, limits::COMPLETION_TOKENS_MAX);
         let wanted = self.tokens_max.unwrap_or(context).min(context);
         match self.tokens_max {
             Some(_) => (wanted, wanted),
@@ -179,6 +202,8 @@ impl Channels {
         let channel = self.by_id.entry(id).or_default();
         channel.provider = Some(provider);
         channel.deposit = deposit;
+        // Nobody tells all lanes of such a channel. Its provider looks to it that no vouchers exceed the deposit.
+        self.synced(id);
     }
 
     /// The channel is closed or closing: nothing more is promised in it.
@@ -192,19 +217,24 @@ impl Channels {
 
     /// What of the deposit is not promised.
     pub(crate) fn room(&self, id: ChannelId) -> Nusd {
-        let Some(channel) = self.by_id.get(&id) else { return Nusd::ZERO };
-        let promised = channel.lanes.values().map(LaneBook::promised).sum();
-        channel.deposit.saturating_sub(promised)
+        self.room_for(id, None)
     }
 
-    /// Takes an idle lane for a request. What can be spent on it is what is free in the channel, and
-    /// what was promised on the lane before and not charged.
+    /// What of the deposit is not promised on other lanes than this, nor charged on it: what was promised on it and not
+    /// charged can be spent.
+    fn room_for(&self, id: ChannelId, lane: Option<Lane>) -> Nusd {
+        let Some(channel) = self.by_id.get(&id) else { return Nusd::ZERO };
+        let taken = channel.lanes.iter().map(|(number, book)| match lane {
+            Some(Lane(ours)) if ours == *number => book.charged,
+            _ => book.promised(),
+        });
+        channel.deposit.saturating_sub(taken.sum())
+    }
+
+    /// Takes an idle lane for a request.
     pub(crate) fn hold(&mut self, id: ChannelId, ask: &Ask) -> Result<(Grant, Held), Short> {
         let lane = self.idle_lane(id)?;
-        let slack = self
-            .lane_mut(id, lane)
-            .map_or(Nusd::ZERO, |lane| lane.promised().saturating_sub(lane.charged));
-        let grant = ask.grant(self.room(id).saturating_add(slack))?;
+        let grant = ask.grant(self.room_for(id, Some(lane)))?;
         let cost_max = grant.cost_max;
         let channel = self.by_id.get_mut(&id).ok_or(Short::NoChannel)?;
         let book = channel.lanes.entry(lane.0).or_default();
@@ -241,6 +271,17 @@ impl Channels {
         }
     }
 
+    /// An order was made on a lane and has ended: whether its provider signed what we count, or may count more.
+    pub(crate) fn ended(&mut self, id: ChannelId, lane: Lane, is_agreed: bool) {
+        if let Some(book) = self.lane_mut(id, lane) {
+            book.count = match (is_agreed, book.count) {
+                (true, _) => Count::Agreed,
+                (false, Count::Believed) => Count::Believed,
+                (false, Count::Ours | Count::Agreed) => Count::Ours,
+            };
+        }
+    }
+
     /// The provider is not done with an idle lane, so that another one is better.
     pub(crate) fn rest(&mut self, id: ChannelId, lane: Lane) {
         if let Some(book) = self.lane_mut(id, lane) {
@@ -257,19 +298,21 @@ impl Channels {
         }
     }
 
-    /// Takes over what a provider says of one lane: a higher count if one of our vouchers backs it.
+    /// Takes over what a provider says of one lane: a higher count if one of our vouchers backs it, once until the two
+    /// agree again, and not if they agreed on the last order.
     /// A lane in work is left alone: its request knows better.
-    /// A voucher never runs further ahead than one window, so neither does such a count. An
-    /// unbacked one retires the lane. Returns what the journal must know.
-    pub(crate) fn adopt(&mut self, id: ChannelId, claim: &LaneClaim) -> Option<LaneRecord> {
+    /// A voucher never runs further ahead than one window, so neither does such a count. Any other retires the lane.
+    pub(crate) fn adopt(&mut self, id: ChannelId, claim: &LaneClaim) -> Adopted {
+        let nothing = Adopted { record: None, is_untrue: false };
         if claim.lane.0 >= limits::LANES_MAX {
-            return None;
+            return nothing;
         }
-        let book = self.by_id.get_mut(&id)?.lanes.entry(claim.lane.0).or_default();
+        let Some(channel) = self.by_id.get_mut(&id) else { return nothing };
+        let book = channel.lanes.entry(claim.lane.0).or_default();
         if book.held.is_some() {
-            return None;
+            return nothing;
         }
-        let before = book.clone();
+        let before = book.record(id, claim.lane);
         if let Some(voucher) = &claim.voucher {
             book.signed = book.signed.max(voucher.total);
             book.sequence = book.sequence.max(voucher.sequence);
@@ -277,14 +320,16 @@ impl Channels {
             book.lease_sequence = book.lease_sequence.max(voucher.sequence);
         }
         let backed = claim.voucher.map_or(Nusd::ZERO, |voucher| voucher.total);
-        if claim.charged > book.charged {
-            if claim.charged <= backed {
-                book.charged = claim.charged;
-            } else {
-                book.retired = true;
-            }
+        let is_untrue =
+            claim.charged > book.charged && (claim.charged > backed || book.count != Count::Ours);
+        if is_untrue {
+            book.retired = true;
+        } else if claim.charged > book.charged {
+            book.charged = claim.charged;
+            book.count = Count::Believed;
         }
-        (*book != before).then(|| book.record(id, claim.lane))
+        let record = book.record(id, claim.lane);
+        Adopted { record: (record != before).then_some(record), is_untrue }
     }
 
     /// The provider has told all it holds: an earlier run's leases bind nothing more.
@@ -308,6 +353,7 @@ impl Channels {
             held: None,
             retired: record.retired,
             rests: 0,
+            count: Count::Ours,
         };
     }
 

@@ -112,7 +112,7 @@ impl Openings {
     ) -> Result<(), JournalError> {
         let bytes = opening.encode();
         if bytes.len() > OPENING_BYTES_MAX {
-            return Err(JournalError::TooLong { bytes: bytes.len() });
+            return Err(JournalError::TooLong { bytes: bytes.len(), bytes_max: OPENING_BYTES_MAX });
         }
         for (number, part) in (0..).zip(bytes.chunks(PART_BYTES)) {
             let part = Part { attempt, at, number, bytes: part.to_vec() };

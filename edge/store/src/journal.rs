@@ -27,7 +27,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use segment::{RECORD_BYTES_MAX, Segment};
+use segment::{Draft, Segment};
 
 /// How long the background thread gathers records before it makes them durable, unless somebody
 /// waits for them. Bounds what a power cut can take.
@@ -93,8 +93,8 @@ pub enum JournalError {
     InUse { path: PathBuf },
     #[error("{path} is damaged at byte {offset}; restore it from a backup or move it away", path = path.display())]
     Damaged { path: PathBuf, offset: u64 },
-    #[error("a record of {bytes} bytes is longer than the {RECORD_BYTES_MAX} allowed")]
-    TooLong { bytes: usize },
+    #[error("a record of {bytes} bytes is longer than the {bytes_max} allowed, or empty")]
+    TooLong { bytes: usize, bytes_max: usize },
     #[error("the journal in {path} failed to write before; restart after freeing or repairing the disk", path = path.display())]
     Broken { path: PathBuf },
     #[error("the record was removed when its retention ended")]
@@ -129,7 +129,7 @@ impl Journal {
         }
         let current = match segments.pop() {
             Some(segment) => segment,
-            None => Segment::create(&folder, 1, &[])?.0,
+            None => Draft::write(&folder, 1, &[])?.0.into_segment()?,
         };
         let shared = Arc::new(Shared {
             folder,
@@ -186,6 +186,14 @@ impl Journal {
         Ok(id)
     }
 
+    /// Fails if writing or syncing has failed, so that nothing more is taken.
+    pub fn check(&self) -> Result<(), JournalError> {
+        match self.shared.lock().broken {
+            true => Err(JournalError::Broken { path: self.shared.folder.clone() }),
+            false => Ok(()),
+        }
+    }
+
     /// Waits until `id` and everything before it would survive a power cut.
     pub async fn sync(&self, id: RecordId) -> Result<(), JournalError> {
         let broken = || JournalError::Broken { path: self.shared.folder.clone() };
@@ -236,9 +244,19 @@ impl Journal {
         if state.broken {
             return Err(JournalError::Broken { path: self.shared.folder.clone() });
         }
-        state.current.sync()?;
         let number = state.current.number() + 1;
-        let (segment, ids) = Segment::create(&self.shared.folder, number, checkpoint)?;
+        // Without room for it, all goes on as before.
+        let (draft, ids) = Draft::write(&self.shared.folder, number, checkpoint)?;
+        let segment = state.current.sync().and_then(|()| draft.into_segment());
+        let segment = match segment {
+            Ok(segment) => segment,
+            Err(error) => {
+                // What comes after the new segment's beginning would be lost in the old one.
+                state.broken = true;
+                self.shared.wake.notify_all();
+                return Err(error);
+            }
+        };
         let finished = std::mem::replace(&mut state.current, segment);
         state.older.push(finished);
         if let Some(&id) = ids.last() {
@@ -306,15 +324,14 @@ impl Shared {
             }
             let (target, closing, broken) = (state.last, state.closing, state.broken);
             state.waiting = false;
-            let file = state.current.file_handle();
+            let file = state.current.shared_file();
             drop(state);
             if broken {
                 publish.send_replace(Durable::Broken);
                 return;
             }
             // Earlier segments were made durable when they were finished.
-            let synced = file.and_then(|file| file.sync_data());
-            if let Err(error) = synced {
+            if let Err(error) = file.sync_data() {
                 tracing::error!(folder = %self.folder.display(), %error, "journal.sync_failed");
                 self.lock().broken = true;
                 publish.send_replace(Durable::Broken);

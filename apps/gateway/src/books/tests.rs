@@ -142,6 +142,44 @@ fn a_request_that_was_open_at_the_end_holds_nothing_afterwards() {
 }
 
 #[test]
+fn nothing_begins_that_cannot_be_written_down_and_what_runs_is_billed_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let books = open(folder.path());
+    books.put_key("first", KEY, KeyLimits::budget(Nusd::whole(1)), TimeMs(0), 10).unwrap();
+    let open_one = || books.open_request((&key_id(KEY), REQUEST), CHANNEL, &ask(), TimeMs(0));
+    let running = open_one().unwrap();
+    // The journal cannot go on.
+    std::fs::create_dir(folder.path().join("00000002.journal")).unwrap();
+    assert!(books.restate().is_err());
+    assert!(matches!(open_one(), Err(NotOpened::Journal(JournalError::Broken { .. }))));
+    let bought = books.reserve((&key_id(KEY), REQUEST), &ask(), TimeMs(0));
+    assert!(matches!(bought, Err(NotOpened::Journal(JournalError::Broken { .. }))));
+    let settled = books.settle(&running.reserved, settlement(1, &running, Nusd(100)), ENDED);
+    assert!(settled.is_err());
+    let key = &books.keys(TimeMs(0))[0];
+    assert_eq!((key.used, key.reserved), (Nusd(100), Nusd::ZERO));
+}
+
+#[test]
+fn a_lease_is_waited_for_by_the_next_order_if_the_first_was_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let books = open(folder.path());
+    books.put_key("first", KEY, KeyLimits::budget(Nusd::whole(1)), TimeMs(0), 10).unwrap();
+    let open_one = || {
+        let opened = books.open_request((&key_id(KEY), REQUEST), CHANNEL, &ask(), TimeMs(0));
+        let opened = opened.unwrap();
+        let lane = (CHANNEL, opened.held.lane, opened.held.total_before);
+        books.cancel(&key_id(KEY), lane, &opened.reserved);
+        opened
+    };
+    let first = open_one();
+    let second = open_one();
+    assert!(first.held.lease.is_some() && second.held.lease.is_none());
+    // The disk may have been faster.
+    assert!(second.lease.is_none_or(|lease| Some(lease) == first.lease));
+}
+
+#[test]
 fn a_key_of_an_older_journal_has_its_budget_and_what_it_used() {
     let folder = tempfile::tempdir().unwrap();
     let books = open(folder.path());

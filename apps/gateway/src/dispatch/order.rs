@@ -221,8 +221,9 @@ impl Search<'_> {
 /// An answer that money bounds is asked for with that bound, so that it ends with `length`. One that only the
 /// context bounds is left open: some engines refuse a bound that does not fit beside the prompt.
 fn bounded(request: &InferenceRequest, grant: &Grant, context_tokens: u32) -> InferenceRequest {
+    let context_tokens = context_tokens.clamp(1, COMPLETION_TOKENS_MAX);
     let is_open = request.tokens_max.is_none() && grant.tokens_max == context_tokens;
-    let bound = grant.tokens_max.clamp(1, COMPLETION_TOKENS_MAX);
+    let bound = grant.tokens_max.max(1);
     InferenceRequest { tokens_max: (!is_open).then_some(bound), ..request.clone() }
 }
 

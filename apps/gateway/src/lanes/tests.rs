@@ -91,7 +91,7 @@ fn a_restored_lane_counts_its_lease_as_promised_until_the_provider_has_spoken() 
     after.restore(&lease);
     assert_eq!(after.room(CHANNEL), Nusd(100_000_000 - lease.lease_total.0));
     let claim = LaneClaim { lane: held.lane, charged: Nusd(2_500), voucher: Some(voucher) };
-    let record = after.adopt(CHANNEL, &claim).unwrap();
+    let record = after.adopt(CHANNEL, &claim).record.unwrap();
     assert_eq!((record.charged, record.retired), (Nusd(2_500), false));
     after.synced(CHANNEL);
     assert_eq!(after.room(CHANNEL), Nusd(100_000_000 - 3_000));
@@ -108,13 +108,60 @@ fn a_restored_lane_counts_its_lease_as_promised_until_the_provider_has_spoken() 
 fn a_count_that_no_voucher_backs_retires_the_lane() {
     let mut channels = channels(100_000_000);
     let claim = LaneClaim { lane: Lane(0), charged: Nusd(1), voucher: None };
-    assert!(channels.adopt(CHANNEL, &claim).unwrap().retired);
+    let adopted = channels.adopt(CHANNEL, &claim);
+    assert!(adopted.is_untrue && adopted.record.unwrap().retired);
     let (_, held) = channels.hold(CHANNEL, &ask(Some(1), u128::MAX)).unwrap();
     assert_eq!(held.lane, Lane(1));
     let busy = LaneClaim { lane: Lane(1), ..claim };
-    assert_eq!(channels.adopt(CHANNEL, &busy), None, "a lane in work is left alone");
+    let nothing = Adopted { record: None, is_untrue: false };
+    assert_eq!(channels.adopt(CHANNEL, &busy), nothing, "a lane in work is left alone");
     let wild = LaneClaim { lane: Lane(limits::LANES_MAX), ..claim };
-    assert_eq!(channels.adopt(CHANNEL, &wild), None);
+    assert_eq!(channels.adopt(CHANNEL, &wild), nothing);
+}
+
+#[test]
+fn a_provider_is_believed_once_and_not_against_its_own_signature() {
+    let mut channels = channels(100_000_000);
+    let mut lanes = Vec::new();
+    for (was_agreed, is_believed) in
+        [(None, true), (Some(false), false), (Some(true), false), (None, false)]
+    {
+        let (grant, held) = channels.hold(CHANNEL, &ask(Some(50), u128::MAX)).unwrap();
+        lanes.push(held.lane.0);
+        let total = Nusd(held.total_before.0 + grant.cost_max.0);
+        let voucher = channels.voucher(CHANNEL, held.lane, total);
+        channels.release(CHANNEL, held.lane, held.total_before);
+        if let Some(is_agreed) = was_agreed {
+            channels.ended(CHANNEL, held.lane, is_agreed);
+        }
+        let claim = LaneClaim { lane: held.lane, charged: total, voucher };
+        assert_eq!(channels.adopt(CHANNEL, &claim).is_untrue, !is_believed, "{was_agreed:?}");
+        // Then both sides agree on an order of the next lane.
+        if !is_believed {
+            let (_, next) = channels.hold(CHANNEL, &ask(Some(1), u128::MAX)).unwrap();
+            channels.release(CHANNEL, next.lane, Nusd(next.total_before.0 + 1));
+            channels.ended(CHANNEL, next.lane, true);
+        }
+    }
+    assert_eq!(lanes, [0, 0, 1, 2]);
+}
+
+#[test]
+fn a_lease_of_before_a_restart_gives_no_more_than_the_deposit() {
+    let mut before = channels(10_000);
+    let (_, held) = before.hold(CHANNEL, &ask(Some(50), u128::MAX)).unwrap();
+    let lease = held.lease.unwrap();
+    assert!(lease.lease_total > Nusd(10_000));
+    let mut after = channels(10_000);
+    after.restore(&lease);
+    assert_eq!(after.room(CHANNEL), Nusd::ZERO);
+    let (grant, _) = after.hold(CHANNEL, &ask(None, u128::MAX)).unwrap();
+    assert!(grant.cost_max <= Nusd(10_000), "{grant:?}");
+    // Nobody syncs a caller's own channel.
+    let mut own = Channels::default();
+    own.restore(&lease);
+    own.set_own(CHANNEL, PROVIDER, Nusd(10_000));
+    assert_eq!(own.room(CHANNEL), Nusd(10_000));
 }
 
 #[test]
@@ -132,6 +179,7 @@ enum Action {
     Release(usize, u128),
     TopUp(u128),
     Rest(u32),
+    Restart { synced: bool },
 }
 
 fn any_action() -> impl Strategy<Value = Action> {
@@ -141,6 +189,7 @@ fn any_action() -> impl Strategy<Value = Action> {
         4 => (0..8_usize, 0..100_u128).prop_map(|(n, share)| Action::Release(n, share)),
         1 => (0..50_000_u128).prop_map(Action::TopUp),
         1 => (0..8_u32).prop_map(Action::Rest),
+        1 => proptest::bool::ANY.prop_map(|synced| Action::Restart { synced }),
     ]
 }
 
@@ -153,6 +202,8 @@ proptest! {
         let mut channels = channels(deposit);
         let mut running: Vec<(Lane, Nusd, Nusd)> = Vec::new();
         let mut best: BTreeMap<u32, (u64, Nusd)> = BTreeMap::new();
+        // After a restart it is not known what was signed, until the provider has said so.
+        let mut knows = true;
         for action in actions {
             match action {
                 Action::Hold(tokens_max) => {
@@ -167,9 +218,9 @@ proptest! {
                     let voucher = channels.voucher(CHANNEL, lane, total);
                     let voucher = voucher.expect("a held lane is leased for all it can cost");
                     let (sequence, signed) = best.get(&lane.0).copied().unwrap_or_default();
-                    prop_assert!(voucher.sequence > sequence && voucher.total >= signed);
-                    prop_assert!(voucher.total >= total);
-                    best.insert(lane.0, (voucher.sequence, voucher.total));
+                    prop_assert!(voucher.sequence > sequence && voucher.total >= total);
+                    prop_assert!(voucher.total >= signed || !knows);
+                    best.insert(lane.0, (voucher.sequence, voucher.total.max(signed)));
                 }
                 Action::Release(n, share) if n < running.len() => {
                     let (lane, before, _) = running.remove(n);
@@ -182,12 +233,29 @@ proptest! {
                     channels.set(CHANNEL, PROVIDER, Nusd(deposit));
                 }
                 Action::Rest(lane) => channels.rest(CHANNEL, Lane(lane)),
+                Action::Restart { synced } => {
+                    let records = channels.records();
+                    channels = Channels::default();
+                    records.iter().for_each(|record| channels.restore(record));
+                    channels.set(CHANNEL, PROVIDER, Nusd(deposit));
+                    running.clear();
+                    knows = synced;
+                    if synced {
+                        for (&lane, &(sequence, total)) in &best {
+                            let (channel, lane) = (CHANNEL, Lane(lane));
+                            let voucher = Some(Voucher { channel, lane, sequence, total });
+                            channels.adopt(CHANNEL, &LaneClaim { lane, charged: Nusd(0), voucher });
+                        }
+                        channels.synced(CHANNEL);
+                    }
+                }
                 Action::Sign(..) | Action::Release(..) => {}
             }
             let signed: u128 = best.values().map(|(_, total)| total.0).sum();
             prop_assert!(signed <= deposit, "signed {signed} of {deposit}");
             let totals = channels.totals()[0];
-            prop_assert!(totals.charged <= totals.promised && totals.promised.0 <= deposit);
+            prop_assert!(totals.charged <= totals.promised);
+            prop_assert!(totals.promised.0 <= deposit || !knows);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufReader, Read, Write},
     path::{Path, PathBuf},
+    sync::Arc,
     time::SystemTime,
 };
 
@@ -19,7 +20,19 @@ pub(super) const RECORD_BYTES_MAX: usize = 1024 * 1024;
 pub(super) struct Segment {
     number: u32,
     path: PathBuf,
+    /// One descriptor for all who use it: to make another one to sync may fail where nothing is wrong with the disk.
+    file: Arc<File>,
+    bytes: u64,
+}
+
+/// A segment that is written and durable, and not one of the journal's yet.
+#[derive(Debug)]
+pub(super) struct Draft {
+    number: u32,
+    at: PathBuf,
+    path: PathBuf,
     file: File,
+    folder: File,
     bytes: u64,
 }
 
@@ -74,39 +87,13 @@ impl Segment {
         let failed = |source| JournalError::Io { action: "open", path: path.clone(), source };
         let file = OpenOptions::new().read(true).append(true).open(&path).map_err(failed)?;
         let bytes = file.metadata().map_err(failed)?.len();
-        Ok(Segment { number, file, bytes, path })
-    }
-
-    /// A new durable segment that holds `records`.
-    pub(super) fn create(
-        folder: &Path,
-        number: u32,
-        records: &[Vec<u8>],
-    ) -> Result<(Segment, Vec<RecordId>), JournalError> {
-        let path = folder.join(format!("{number:08}.journal"));
-        let draft = folder.join(format!("{number:08}.draft"));
-        let failed = |source| JournalError::Io { action: "make", path: path.clone(), source };
-        let mut content = MAGIC.to_vec();
-        let mut ids = Vec::with_capacity(records.len());
-        for record in records {
-            content.extend_from_slice(&Segment::frame(record)?);
-            ids.push(RecordId {
-                segment: number,
-                end: content.len() as u64,
-                bytes: record.len() as u32,
-            });
-        }
-        let mut file = File::create(&draft).map_err(failed)?;
-        file.write_all(&content).and_then(|()| file.sync_all()).map_err(failed)?;
-        fs::rename(&draft, &path).map_err(failed)?;
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-        Ok((Segment::open(number, path)?, ids))
+        Ok(Segment { number, file: Arc::new(file), bytes, path })
     }
 
     /// The bytes of a record on disk.
     pub(super) fn frame(record: &[u8]) -> Result<Vec<u8>, JournalError> {
         if record.is_empty() || record.len() > RECORD_BYTES_MAX {
-            return Err(JournalError::TooLong { bytes: record.len() });
+            return Err(JournalError::TooLong { bytes: record.len(), bytes_max: RECORD_BYTES_MAX });
         }
         let mut bytes = Vec::with_capacity(record.len() + RECORD_PREFIX_BYTES as usize);
         bytes.extend_from_slice(&(record.len() as u32).to_le_bytes());
@@ -117,7 +104,7 @@ impl Segment {
 
     /// Appends the framed record in one write.
     pub(super) fn append(&mut self, framed: &[u8]) -> Result<RecordId, JournalError> {
-        (&self.file).write_all(framed).map_err(|source| self.failed("write", source))?;
+        (&*self.file).write_all(framed).map_err(|source| self.failed("write", source))?;
         self.bytes += framed.len() as u64;
         let bytes = (framed.len() - RECORD_PREFIX_BYTES as usize) as u32;
         Ok(RecordId { segment: self.number, end: self.bytes, bytes })
@@ -181,8 +168,8 @@ impl Segment {
         &self.file
     }
 
-    pub(super) fn file_handle(&self) -> io::Result<File> {
-        self.file.try_clone()
+    pub(super) fn shared_file(&self) -> Arc<File> {
+        Arc::clone(&self.file)
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -191,6 +178,51 @@ impl Segment {
 
     fn failed(&self, action: &'static str, source: io::Error) -> JournalError {
         JournalError::Io { action, path: self.path.clone(), source }
+    }
+}
+
+impl Draft {
+    /// Writes `records`. Whatever fails here leaves the journal as it is.
+    pub(super) fn write(
+        folder: &Path,
+        number: u32,
+        records: &[Vec<u8>],
+    ) -> Result<(Draft, Vec<RecordId>), JournalError> {
+        let path = folder.join(format!("{number:08}.journal"));
+        let at = folder.join(format!("{number:08}.draft"));
+        let failed = |source| JournalError::Io { action: "make", path: path.clone(), source };
+        let mut content = MAGIC.to_vec();
+        let mut ids = Vec::with_capacity(records.len());
+        for record in records {
+            content.extend_from_slice(&Segment::frame(record)?);
+            ids.push(RecordId {
+                segment: number,
+                end: content.len() as u64,
+                bytes: record.len() as u32,
+            });
+        }
+        let folder = File::open(folder).map_err(failed)?;
+        match fs::remove_file(&at) {
+            // Of an earlier try.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            Ok(()) | Err(_) => {}
+        }
+        let mut options = OpenOptions::new();
+        let mut file =
+            options.read(true).append(true).create_new(true).open(&at).map_err(failed)?;
+        file.write_all(&content).and_then(|()| file.sync_all()).map_err(failed)?;
+        let bytes = content.len() as u64;
+        Ok((Draft { number, at, path, file, folder, bytes }, ids))
+    }
+
+    /// Makes it the journal's newest segment. If this fails, it may be that or not.
+    pub(super) fn into_segment(self) -> Result<Segment, JournalError> {
+        let Draft { number, at, path, file, folder, bytes } = self;
+        let renamed = fs::rename(&at, &path).and_then(|()| folder.sync_all());
+        match renamed {
+            Ok(()) => Ok(Segment { number, path, file: Arc::new(file), bytes }),
+            Err(source) => Err(JournalError::Io { action: "make", path, source }),
+        }
     }
 }
 
