@@ -53,6 +53,8 @@ pub(crate) const CLOSED_MAX: usize = 256;
 pub(crate) const KEPT_MAX: usize = 16;
 /// Models of one provider with a standing of their own: as many as it can offer at once.
 pub(crate) const MODELS_MAX: usize = types::limits::OFFER_MODELS_MAX;
+/// Verifiers that must have found something before anything is taken from anybody.
+const FOUND_MIN: usize = 2;
 /// Calibrations of one validator: some models on each kind of machine.
 pub(crate) const CALIBRATIONS_MAX: usize = 256;
 
@@ -347,6 +349,15 @@ pub(crate) fn end_block(state: &mut State, context: &mut Context) -> Result<(), 
 
 fn usize_of(count: u32) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+/// Seats of a round that revealed one of these outcomes.
+fn saying(round: &Round, of: &[AuditOutcome]) -> usize {
+    let said = |said: &Said| match said {
+        Said::Nothing | Said::Committed { .. } => false,
+        Said::Revealed { verdict } => of.contains(&verdict.outcome),
+    };
+    round.seats.iter().filter(|seat| said(&seat.said)).count()
 }
 
 /// What verifiers of a round said together: missing, if more than half of all say so; else what most of those

@@ -12,7 +12,7 @@ use types::{
     stake::OperatorId,
 };
 
-use super::sanction;
+use super::{FOUND_MIN, sanction, saying};
 use crate::{
     error::TxError,
     event::Event,
@@ -71,7 +71,7 @@ fn justified(kept: &[KeptEvidence], oldest: TimeMs) -> Sanction {
     let pieces = || kept.iter().filter(|piece| piece.counts && piece.found_at >= oldest);
     let against = pieces().filter(|piece| piece.evidence.fails()).map(|piece| piece.verifier);
     let justified = sanction(pieces().map(|piece| &piece.evidence));
-    if against.collect::<BTreeSet<Address>>().len() < 2 {
+    if against.collect::<BTreeSet<Address>>().len() < FOUND_MIN {
         return justified.min(Sanction::Escalate);
     }
     justified
@@ -88,7 +88,7 @@ pub(super) fn apply(
     let model = round.receipts.model;
     let binding = state.params().audits.is_enforced(&model) && !round.beacon.is_weak();
     if binding {
-        note_opening(state, context, provider, outcome)?;
+        note_opening(state, context, provider, round, outcome)?;
     }
     let kept = state.model_standing(provider, model).evidence;
     let oldest = state.oldest_evidence(context.time);
@@ -113,17 +113,19 @@ pub(super) fn apply(
     Ok(done)
 }
 
-/// Whether the provider opened its receipts. The first time that it did not costs it something, and its claims
-/// wait until it does.
+/// Whether the provider opened its receipts. The first time that two found that it did not costs it something, and
+/// its claims wait until it does.
 fn note_opening(
     state: &mut State,
     context: &mut Context,
     provider: Address,
+    round: &Round,
     outcome: AuditOutcome,
 ) -> Result<(), TxError> {
     let before = state.standing(&provider);
+    let found = saying(round, &[AuditOutcome::Missing]) >= FOUND_MIN;
     let missing_since = match outcome {
-        AuditOutcome::Missing => Some(before.missing_since.unwrap_or(context.time)),
+        AuditOutcome::Missing => before.missing_since.or(found.then_some(context.time)),
         AuditOutcome::Pass | AuditOutcome::Fail | AuditOutcome::Inconclusive => None,
         AuditOutcome::Abstained => before.missing_since,
     };

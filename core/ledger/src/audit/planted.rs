@@ -11,7 +11,7 @@ use types::{
     stake::OperatorId,
 };
 
-use super::consequence;
+use super::{FOUND_MIN, consequence};
 use crate::{
     error::TxError,
     event::Event,
@@ -19,9 +19,6 @@ use crate::{
     slashing::{self, Case, Fault},
     state::State,
 };
-
-/// Verifiers that must have found a planted fault before another is wrong.
-const FOUND_MIN: usize = 2;
 
 /// The provider breaks the seal: from now on the round is about its verifiers only.
 pub(crate) fn reveal(

@@ -8,7 +8,7 @@ use types::{
     audit::{AuditOutcome, KeptEvidence, ModelStanding, Round, Standing},
 };
 
-use super::KEPT_MAX;
+use super::{FOUND_MIN, KEPT_MAX, saying};
 use crate::{event::Event, execute::Context, state::State};
 
 /// Whether it says nothing any more: no evidence that is young enough, not delisted, and nothing to resume from.
@@ -71,7 +71,7 @@ pub(super) fn count(
 }
 
 /// The weighted share of passes with one model. Where audits have consequences, a share that is too low keeps
-/// gateways from choosing the provider for it.
+/// gateways from choosing the provider for it, from a failure on that two verifiers found.
 fn count_quality(
     state: &mut State,
     context: &mut Context,
@@ -85,9 +85,10 @@ fn count_quality(
     let now = if passed { Ppm::ONE } else { Ppm::default() };
     standing.quality = mixed(standing.quality, now, params.quality_weight);
     let binding = params.is_enforced(&model) && !round.beacon.is_weak();
+    let found = saying(round, &[AuditOutcome::Fail, AuditOutcome::Missing]) >= FOUND_MIN;
     let suspended = match standing.suspended {
         true => standing.quality < params.quality_resume,
-        false => binding && standing.quality < params.quality_min,
+        false => binding && found && !passed && standing.quality < params.quality_min,
     };
     if suspended != standing.suspended {
         standing.suspended = suspended;

@@ -7,7 +7,7 @@ use types::{
     Hash32, ModelId, Nusd, TimeMs, Watt,
     audit::{
         AuditOutcome, Backend, Calibration, CommitmentId, Evidence, MilliNats, ReceiptsCommitment,
-        Sanction, Verdict,
+        Sanction, Standing, Verdict,
     },
     genesis::Genesis,
     params::AuditMode,
@@ -362,6 +362,63 @@ fn who_opens_nothing_is_punished_once_and_waits_for_its_pay() {
         world.block(&[]);
     }
     assert_eq!(world.state.channel(&channel).unwrap().refunded, Nusd::whole(1));
+}
+
+/// A failure counts for the name whoever found it; what costs more than that two must have found.
+#[test]
+fn what_one_verifier_says_costs_a_name_and_nothing_else() {
+    use AuditOutcome::{Abstained, Fail, Missing};
+    for (said, outcome, is_punished, is_suspended) in [
+        (&[Missing][..], Missing, false, false),
+        (&[Missing, Missing], Missing, true, true),
+        (&[Fail], Fail, false, false),
+        (&[Fail, Abstained], Fail, false, false),
+        (&[Fail, Fail], Fail, false, true),
+    ] {
+        let mut world = network(|genesis| {
+            genesis.params.audits.verifiers = u32::try_from(said.len()).unwrap();
+            genesis.params.audits.quality_weight = ppm(60_000);
+        });
+        with_claim(&mut world);
+        let (bond, before) = (world.state.bond_of(&address("paul")), standing(&world));
+        let round = open(&mut world);
+        let found = judge(&mut world, round, |n| match said[n] {
+            Fail => fail(1, 14_000, false)(n),
+            other => without(other)(n),
+        });
+        let after = standing(&world);
+        assert_eq!(found.0, outcome, "{said:?}");
+        assert!(after.bad > before.bad, "{said:?}");
+        let lost = world.state.bond_of(&address("paul")) < bond;
+        let since = after.missing_since.is_some();
+        assert_eq!((lost, since), (is_punished, is_punished), "{said:?}");
+        let models: Vec<_> = world.state.model_standings_of(address("paul")).collect();
+        assert_eq!(models[0].1.quality, ppm(940_000), "{said:?}");
+        assert_eq!(models[0].1.suspended, is_suspended, "{said:?}");
+    }
+}
+
+/// Once it is known of two, one is enough to say that it still does not answer.
+#[test]
+fn one_verifier_ends_no_silence() {
+    let mut world = network(|genesis| genesis.params.audits.missing_ms = 2 * DAY_MS);
+    with_claim(&mut world);
+    let round = open(&mut world);
+    judge(&mut world, round, without(AuditOutcome::Missing));
+    let since = standing(&world).missing_since;
+    assert!(since.is_some());
+    // Only one auditor is left.
+    for name in &ALL[1..] {
+        let gone = Action::RegisterAuditor { node_key: key("nobody"), addrs: Vec::new() };
+        world.apply(name, gone);
+    }
+    let round = open(&mut world);
+    judge(&mut world, round, without(AuditOutcome::Missing));
+    assert_eq!(standing(&world).missing_since, since);
+}
+
+fn standing(world: &World) -> Standing {
+    world.state.standing(&address("paul"))
 }
 
 #[test]
