@@ -92,10 +92,14 @@ pub(super) fn apply(
     }
     let kept = state.model_standing(provider, model).evidence;
     let oldest = state.oldest_evidence(context.time);
-    let done = if binding { justified(&kept, oldest) } else { Sanction::None };
+    let failed = outcome == AuditOutcome::Fail;
+    let justified = if binding { justified(&kept, oldest) } else { Sanction::None };
+    // Claims have waited already for what earlier rounds found.
+    let counts = failed || justified > Sanction::Escalate;
+    let done = if counts { justified } else { Sanction::None };
     // In the shadow too: it costs a provider nothing but opening more.
     if would_be(state, provider, model, context.time) >= Sanction::Escalate {
-        escalate(state, context, provider, done >= Sanction::Escalate);
+        escalate(state, context, provider, failed && done >= Sanction::Escalate);
     }
     if done >= Sanction::RefundAndDelist {
         let harmed = harmed(state, provider);

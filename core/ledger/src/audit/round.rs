@@ -10,7 +10,8 @@ use types::{
 };
 
 use super::{
-    appeal, consequence, demand, drop_commitment, pay, planted, standing, together, usize_of,
+    appeal, consequence, demand, drop_commitment, pay, planted, saying, standing, together,
+    usize_of,
 };
 use crate::{error::TxError, event::Event, execute::Context, state::State};
 
@@ -210,6 +211,7 @@ fn outcome_of(said: &Said) -> Option<AuditOutcome> {
 /// Adds the evidence of a round to what is kept, the newest pieces of it.
 fn keep(state: &mut State, context: &Context, id: CommitmentId, round: &Round) {
     let found_at = context.time;
+    let contradicted = is_contradicted(round);
     let mut pieces: Vec<KeptEvidence> = Vec::new();
     for seat in &round.seats {
         let Said::Revealed { verdict } = &seat.said else { continue };
@@ -219,14 +221,22 @@ fn keep(state: &mut State, context: &Context, id: CommitmentId, round: &Round) {
             |means: Calibration| evidence.projections.is_none() || means.projections.is_some();
         let means = state.calibration(&evidence.model, evidence.backend);
         let calibrated = means.is_some_and(covers);
+        // By what it shows: a lie is no better for being called inconclusive.
+        let doubted = contradicted && evidence.fails();
         pieces.push(KeptEvidence {
             commitment: id,
             verifier: seat.verifier,
             height: round.height,
             found_at,
-            counts: calibrated && !round.beacon.is_weak(),
+            counts: calibrated && !doubted && !round.beacon.is_weak(),
             evidence,
         });
     }
     standing::keep(state, id.provider, round.receipts.model, found_at, pieces);
+}
+
+/// Whether as many verifiers pass the same receipts as fail them, so that one of both is wrong and nobody knows which.
+fn is_contradicted(round: &Round) -> bool {
+    let passes = saying(round, &[AuditOutcome::Pass]);
+    passes > 0 && passes >= saying(round, &[AuditOutcome::Fail])
 }

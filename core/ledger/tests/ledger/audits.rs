@@ -1,6 +1,8 @@
 //! The life of a commitment to receipts: the beacon that chooses, the round, what verifiers say and when they
 //! may, and what follows where audits are enforced and where they are not.
 
+use std::collections::BTreeSet;
+
 use expect_test::expect;
 use ledger::{Event, TxOutcome};
 use types::{
@@ -362,6 +364,79 @@ fn who_opens_nothing_is_punished_once_and_waits_for_its_pay() {
         world.block(&[]);
     }
     assert_eq!(world.state.channel(&channel).unwrap().refunded, Nusd::whole(1));
+}
+
+/// A liar fails what the other verifier of its round passes: that freezes nobody, and a second liar in another round
+/// does not slash.
+#[test]
+fn what_another_verifier_of_the_round_contradicts_does_not_count() {
+    let lies = |response| {
+        let fails = fail(response, 30_000, true)(0);
+        // What fails is no better for being called doubtful.
+        let doubts = Verdict { outcome: AuditOutcome::Inconclusive, ..fails.clone() };
+        [fails, doubts]
+    };
+    for kind in 0..2 {
+        let mut world = network(|_| {});
+        with_claim(&mut world);
+        calibrate(&mut world);
+        let bond = world.state.bond_of(&address("paul"));
+        let mut liars = BTreeSet::new();
+        for response in 1..10 {
+            let round = open(&mut world);
+            let liar = verifiers(&round.1)[0];
+            let all = judge(&mut world, round, |n| match n {
+                0 => lies(response)[kind].clone(),
+                _ => pass(1),
+            });
+            assert_eq!((all.1, all.2), (Sanction::Slash, Sanction::None), "{kind}");
+            liars.insert(liar);
+        }
+        assert!(liars.len() > 1);
+        let standing = standing(&world);
+        assert_eq!((standing.bad, standing.held_until), (0, None), "{kind}");
+        assert!(standing.escalated_until.is_some());
+        assert_eq!(world.state.bond_of(&address("paul")), bond);
+        assert!(world.state.supply().claims_refunded.is_zero());
+    }
+}
+
+/// More that fail than pass outvote the one: its round counts.
+#[test]
+fn two_that_fail_are_not_contradicted_by_one_that_passes() {
+    let mut world = network(|genesis| genesis.params.audits.verifiers = 3);
+    with_claim(&mut world);
+    calibrate(&mut world);
+    let round = open(&mut world);
+    let all = judge(&mut world, round, |n| match n {
+        0 => pass(0),
+        _ => fail(1, 30_000, true)(n),
+    });
+    assert_eq!(all, (AuditOutcome::Fail, Sanction::Slash, Sanction::Slash));
+}
+
+/// Claims wait for a day after the round that failed, and not a day after each that follows.
+#[test]
+fn a_round_that_passes_has_claims_wait_no_longer() {
+    let mut world = network(|_| {});
+    with_claim(&mut world);
+    calibrate(&mut world);
+    let round = open(&mut world);
+    judge(&mut world, round, fail(1, 14_000, false));
+    let held_until = standing(&world).held_until;
+    assert_eq!(held_until, Some(world.now.plus_ms(DAY_MS)));
+    for says in [&pass as &dyn Fn(usize) -> Verdict, &without(AuditOutcome::Abstained)] {
+        world.wait(DAY_MS / 4);
+        let round = open(&mut world);
+        let (_, would_be, sanction) = judge(&mut world, round, says);
+        assert_eq!((would_be, sanction), (Sanction::Escalate, Sanction::None));
+        let now = standing(&world);
+        assert_eq!(now.held_until, held_until);
+        assert_eq!(now.escalated_until, Some(world.now.plus_ms(DAY_MS)));
+    }
+    let round = open(&mut world);
+    judge(&mut world, round, fail(2, 14_000, false));
+    assert_eq!(standing(&world).held_until, Some(world.now.plus_ms(DAY_MS)));
 }
 
 /// A failure counts for the name whoever found it; what costs more than that two must have found.
