@@ -32,6 +32,7 @@ use types::{
     },
     limits::AUDIT_RECEIPTS_MAX,
     params::AuditMode,
+    state::Provider,
 };
 
 use crate::{error::TxError, event::Event, execute::Context, state::State};
@@ -53,6 +54,9 @@ pub(crate) const CLOSED_MAX: usize = 256;
 pub(crate) const KEPT_MAX: usize = 16;
 /// Models of one provider with a standing of their own: as many as it can offer at once.
 pub(crate) const MODELS_MAX: usize = types::limits::OFFER_MODELS_MAX;
+/// Demands of one provider that wait or are being audited: those of 32 payers that each have all that they may have by
+/// default. All of them get their rounds in four blocks.
+pub(crate) const DEMANDS_MAX: usize = 1_024;
 /// Verifiers that must have found something before anything is taken from anybody.
 const FOUND_MIN: usize = 2;
 /// Calibrations of one validator: some models on each kind of machine.
@@ -67,9 +71,9 @@ pub(crate) fn commit(
 ) -> Result<(), TxError> {
     let provider = context.sender;
     // The nonce of this transaction: the account's next one is above it by one.
-    let CommitmentId { sequence, .. } = next_commitment(state, provider);
-    let commitment = CommitmentId { provider, sequence: sequence.saturating_sub(1) };
-    check_receipts(state, commitment, &receipts, context.time)?;
+    let sequence = state.account(&provider).nonce.0.saturating_sub(1);
+    let commitment = CommitmentId { provider, sequence };
+    check_receipts(state, provider, &receipts, context.time)?;
     drop_stale(state, context, provider)?;
     let period = state.period(context.time);
     let (height, made_at) = (context.height, context.time);
@@ -80,60 +84,68 @@ pub(crate) fn commit(
     Ok(())
 }
 
-/// The commitment that a provider's next transaction would make.
-pub(crate) fn next_commitment(state: &State, provider: Address) -> CommitmentId {
-    CommitmentId { provider, sequence: state.account(&provider).nonce.0 }
-}
-
-/// Everything about a commitment to receipts, at the time at which it is made.
+/// Everything about a commitment of a provider to receipts, at the time at which it is made.
 pub(crate) fn check_receipts(
     state: &State,
-    id: CommitmentId,
+    provider: Address,
     receipts: &ReceiptsCommitment,
     time: TimeMs,
 ) -> Result<(), TxError> {
+    let entry = check_audited(state, provider, receipts)?;
+    let model = receipts.model;
+    if entry.profile.models.binary_search(&model).is_err() {
+        return Err(TxError::ModelNotOffered { model });
+    }
+    check_room(state, provider, model, time)
+}
+
+/// What holds of all that is audited of a provider, whoever asks for it. Returns its entry.
+fn check_audited<'a>(
+    state: &'a State,
+    operator: Address,
+    receipts: &ReceiptsCommitment,
+) -> Result<&'a Provider, TxError> {
     if state.params().audits.mode == AuditMode::Off {
         return Err(TxError::AuditsOff);
     }
     if !receipts.is_bounded() {
         return Err(TxError::ReceiptsCount { count: receipts.count, max: AUDIT_RECEIPTS_MAX });
     }
-    let operator = id.provider;
-    let Some(entry) = state.providers.get(&operator) else {
-        return Err(TxError::ProviderUnknown { operator });
-    };
-    let model = receipts.model;
-    // What it signed a report of it has served: whoever is found out does not get away by offering it no more.
-    let is_offered = entry.profile.models.binary_search(&model).is_ok();
-    if !is_offered && !id.is_demanded() {
-        return Err(TxError::ModelNotOffered { model });
-    }
-    check_room(state, id, model, time)
+    state.providers.get(&operator).ok_or(TxError::ProviderUnknown { operator })
 }
 
-/// Whether one more commitment of a provider, to receipts of this model, is within what is kept of it. Those that payers
-/// demand are counted apart: nobody can keep a provider from making its own.
+/// The models of what waits or is audited of a provider, and who demanded it if a payer did.
+fn open_of(
+    state: &State,
+    provider: Address,
+    time: TimeMs,
+) -> impl Iterator<Item = (ModelId, Option<Address>)> {
+    let oldest = state.oldest_evidence(time);
+    let waiting = own_commitments(state, provider).filter(move |(_, it)| it.made_at >= oldest);
+    let waiting = waiting.map(|(_, it)| (it.receipts.model, &it.demand));
+    let rounds = state.own_rounds(provider).map(|(_, it)| (it.receipts.model, &it.demand));
+    waiting.chain(rounds).map(|(model, demand)| (model, demand.as_ref().map(|it| it.payer)))
+}
+
+/// Whether one more commitment of a provider, or appeal, to receipts of this model is within what is kept of it. What payers
+/// demand is counted apart: nobody can keep a provider from making its own.
 fn check_room(
     state: &State,
-    id: CommitmentId,
+    provider: Address,
     model: ModelId,
     time: TimeMs,
 ) -> Result<(), TxError> {
-    let provider = id.provider;
-    let oldest = state.oldest_evidence(time);
-    let waiting = own_commitments(state, provider).filter(|(_, it)| it.made_at >= oldest);
-    let waiting = waiting.map(|(id, it)| (id, it.receipts.model));
-    let rounds = state.own_rounds(provider).map(|(id, it)| (id, it.receipts.model));
-    let open: Vec<(&CommitmentId, ModelId)> = waiting.chain(rounds).collect();
+    let own = open_of(state, provider, time).filter(|(_, payer)| payer.is_none());
+    let own: Vec<ModelId> = own.map(|(model, _)| model).collect();
     let max = state.params().audits.open_max;
-    let alike = open.iter().filter(|(other, _)| other.is_demanded() == id.is_demanded());
-    if alike.count() >= usize_of(max) {
+    if own.len() >= usize_of(max) {
         return Err(TxError::TooManyCommitments { max });
     }
+    let oldest = state.oldest_evidence(time);
     let known = state.model_standings_of(provider);
     let known = known.filter(|(_, standing)| !standing::is_stale(standing, oldest, time));
     let mut models: BTreeSet<ModelId> = known.map(|(model, _)| model).collect();
-    models.extend(open.into_iter().map(|(_, model)| model));
+    models.extend(own);
     models.insert(model);
     if models.len() > MODELS_MAX {
         return Err(TxError::TooManyModels { max: MODELS_MAX });

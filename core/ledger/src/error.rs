@@ -232,6 +232,10 @@ pub enum TxError {
     )]
     TooManyCommitments { max: u32 },
     #[error(
+        "{max} demands {whose} wait or are being audited, which is the most; try again when one is over"
+    )]
+    TooManyDemands { max: usize, whose: &'static str },
+    #[error(
         "{max} models of this provider were audited lately, which is the most; try again when evidence about one is too old"
     )]
     TooManyModels { max: usize },
@@ -368,6 +372,7 @@ impl TxError {
             TxError::ReceiptsCount { .. } => "audit.receipts_count",
             TxError::ModelNotOffered { .. } => "audit.model_not_offered",
             TxError::TooManyCommitments { .. } => "audit.too_many_commitments",
+            TxError::TooManyDemands { .. } => "audit.too_many_demands",
             TxError::TooManyModels { .. } => "audit.too_many_models",
             TxError::RoundUnknown { .. } => "audit.no_round",
             TxError::NotVerifier { .. } => "audit.not_verifier",

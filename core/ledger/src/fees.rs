@@ -123,12 +123,7 @@ pub(crate) fn check_unpaid(state: &State, tx: &VerifiedTx, fee: Watt) -> Result<
         check_income(state, sender, more, account.fee_debt.saturating_add(fee), state.time())?;
     }
     if let Action::CommitReceipts { receipts, .. } = &tx.tx().action {
-        audit::check_receipts(
-            state,
-            audit::next_commitment(state, sender),
-            receipts,
-            state.time(),
-        )?;
+        audit::check_receipts(state, sender, receipts, state.time())?;
         let debt = account.fee_debt.saturating_add(fee);
         check_income(state, sender, Nusd::ZERO, debt, state.time())?;
     }

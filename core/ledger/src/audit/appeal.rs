@@ -36,7 +36,7 @@ pub(crate) fn appeal(
         return Err(TxError::ClosedUnknown { commitment });
     };
     check(state, context, &closed)?;
-    check_room(state, commitment, closed.receipts.model, context.time)?;
+    check_room(state, provider, closed.receipts.model, context.time)?;
     let without: Vec<_> = closed.verdicts.iter().map(|(verifier, _)| *verifier).collect();
     if round::candidates(state, commitment, &without).next().is_none() {
         return Err(TxError::NoOtherVerifiers { commitment });

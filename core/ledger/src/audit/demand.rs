@@ -6,14 +6,14 @@
 //! deposit, which comes back unless the answer passes. It lies with the insurance meanwhile, as those of appeals do.
 
 use types::{
-    Hash32,
+    Address, Hash32, TimeMs,
     audit::{AuditOutcome, Commitment, CommitmentId, Demand, ReceiptsCommitment},
     channel::ChannelTerms,
     receipt::{self, Acknowledgement, FREE_PROFILE, ServiceReport, report_hash},
     sign::Signed,
 };
 
-use super::{check_receipts, drop_stale};
+use super::{DEMANDS_MAX, check_audited, drop_stale, open_of, usize_of};
 use crate::{bank::Module, error::TxError, event::Event, execute::Context, state::State};
 
 /// A payer demands an audit of the answer of these two statements, whose signatures were checked.
@@ -36,7 +36,9 @@ pub(crate) fn demand(
     }
     let receipts = ReceiptsCommitment::of(model, &[digest]);
     let receipts = receipts.ok_or(TxError::NotDemandable { why: "it is too large" })?;
-    check_receipts(state, id, &receipts, context.time)?;
+    // What it signed a report of it has served: whoever is found out does not get away by offering it no more.
+    check_audited(state, provider, &receipts)?;
+    check_room(state, provider, payer, context.time)?;
     drop_stale(state, context, provider)?;
     let deposit = state.params().audits.demand_deposit;
     state.pay(payer, Module::Insurance.address(), deposit)?;
@@ -54,6 +56,27 @@ pub(crate) fn demand(
     };
     state.put_commitment(id, Some(waiting));
     context.events.push(Event::AuditDemanded { commitment: id, payer, model, deposit, period });
+    Ok(())
+}
+
+/// Whether one more demand of this payer is within what is kept of the provider. Each payer has room of its own, which an
+/// accomplice of the provider cannot fill; and the model is whatever the provider wrote, so models are not counted.
+fn check_room(
+    state: &State,
+    provider: Address,
+    payer: Address,
+    time: TimeMs,
+) -> Result<(), TxError> {
+    let payers: Vec<Address> = open_of(state, provider, time).filter_map(|(_, it)| it).collect();
+    let max = usize_of(state.params().audits.open_max);
+    if payers.iter().filter(|it| **it == payer).count() >= max {
+        let whose = "of yours for audits of this provider";
+        return Err(TxError::TooManyDemands { max, whose });
+    }
+    if payers.len() >= DEMANDS_MAX {
+        let (max, whose) = (DEMANDS_MAX, "for audits of this provider");
+        return Err(TxError::TooManyDemands { max, whose });
+    }
     Ok(())
 }
 

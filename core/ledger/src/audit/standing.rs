@@ -8,7 +8,7 @@ use types::{
     audit::{AuditOutcome, KeptEvidence, ModelStanding, Round, Standing},
 };
 
-use super::{FOUND_MIN, KEPT_MAX, saying};
+use super::{FOUND_MIN, KEPT_MAX, MODELS_MAX, saying};
 use crate::{event::Event, execute::Context, state::State};
 
 /// Whether it says nothing any more: no evidence that is young enough, not delisted, and nothing to resume from.
@@ -16,6 +16,13 @@ pub(super) fn is_stale(standing: &ModelStanding, oldest: TimeMs, time: TimeMs) -
     let delisted = standing.delisted_until.is_some_and(|until| until > time);
     let fresh = standing.evidence.iter().any(|piece| piece.found_at >= oldest);
     !delisted && !fresh && !standing.suspended
+}
+
+/// How much there is to lose if it is forgotten: whether anything is against the provider, and how new it is.
+fn worth(standing: &ModelStanding) -> (bool, Option<TimeMs>) {
+    let found = standing.evidence.iter().any(|piece| piece.evidence.is_suspicious());
+    let against = found || standing.suspended || standing.delisted_until.is_some();
+    (against, standing.evidence.last().map(|piece| piece.found_at))
 }
 
 /// Adds pieces of evidence, drops those that are too old, and keeps the newest of the rest.
@@ -117,7 +124,8 @@ impl State {
         self.model_standings.get(&(provider, model)).cloned().unwrap_or_default()
     }
 
-    /// What is as it is for a stranger has no entry.
+    /// What is as it is for a stranger has no entry. Payers demand audits of any models: of more than are kept, those with
+    /// nothing against the provider go first, so that nobody has what was found forgotten by what passes.
     pub(super) fn put_model_standing(
         &mut self,
         provider: Address,
@@ -128,6 +136,12 @@ impl State {
             self.model_standings.remove(&(provider, model));
         } else {
             self.model_standings.insert((provider, model), after);
+        }
+        if self.model_standings_of(provider).count() > MODELS_MAX {
+            let least = self.model_standings_of(provider).min_by_key(|(_, it)| worth(it));
+            if let Some((model, _)) = least {
+                self.model_standings.remove(&(provider, model));
+            }
         }
     }
 }

@@ -5,40 +5,47 @@ use std::collections::{BTreeMap, BTreeSet};
 use types::{
     Address, ModelId, Watt,
     audit::{
-        Calibration, CommitmentId, HONEST_MEAN_PPM_MIN, ModelStanding, Round, Said, Sanction,
-        Standing,
+        Calibration, CommitmentId, Demand, HONEST_MEAN_PPM_MIN, ModelStanding, Round, Said,
+        Sanction, Standing,
     },
     limits::GATEWAY_ADDRS_MAX,
 };
 
 use super::{ensure, equal};
 use crate::{
-    audit::{CALIBRATIONS_MAX, CLOSED_MAX, KEPT_MAX, MODELS_MAX},
+    audit::{CALIBRATIONS_MAX, CLOSED_MAX, DEMANDS_MAX, KEPT_MAX, MODELS_MAX},
     bank::Module,
     state::State,
 };
 
 pub(super) fn commitments_are_bounded(state: &State) -> Result<(), String> {
     let now = state.period(state.now());
-    let mut open: BTreeMap<(Address, bool), usize> = BTreeMap::new();
-    let mut count = |id: &CommitmentId| {
-        let count = open.entry((id.provider, id.is_demanded())).or_default();
+    // By provider, and by the payer that demanded it.
+    let mut open: BTreeMap<(Address, Option<Address>), usize> = BTreeMap::new();
+    let mut demanded: BTreeMap<Address, usize> = BTreeMap::new();
+    let mut count = |id: &CommitmentId, demand: &Option<Box<Demand>>| {
+        let payer = demand.as_ref().map(|demand| demand.payer);
+        let count = open.entry((id.provider, payer)).or_default();
         *count = count.saturating_add(1);
+        let count = demanded.entry(id.provider).or_default();
+        *count = count.saturating_add(usize::from(payer.is_some()));
     };
     for (id, commitment) in state.commitments() {
-        count(id);
+        count(id, &commitment.demand);
         let one = commitment.demand.is_none() || commitment.receipts.count == 1;
         let fresh = commitment.period <= now && commitment.receipts.is_bounded() && one;
         let alone = state.round(id).is_none() && state.provider(&id.provider).is_some();
         ensure(fresh && alone, || format!("commitment {id}: {commitment:?}"))?;
     }
     for (id, round) in state.rounds_after(None) {
-        count(id);
+        count(id, &round.demand);
         ensure(round.receipts.is_bounded(), || format!("round {id}: {round:?}"))?;
     }
     let max = usize::try_from(state.params().audits.open_max).unwrap_or(usize::MAX);
     let many = open.iter().find(|(_, count)| **count > max);
     ensure(many.is_none(), || format!("too many commitments, at most {max}: {many:?}"))?;
+    let many = demanded.iter().find(|(_, count)| **count > DEMANDS_MAX);
+    ensure(many.is_none(), || format!("too many demands, at most {DEMANDS_MAX}: {many:?}"))?;
     let beacon = state.beacon();
     ensure(beacon.period < now || beacon.reveals == 0, || {
         format!("{beacon:?} is of a period that is not over")

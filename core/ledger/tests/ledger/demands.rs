@@ -1,18 +1,20 @@
 //! Demands: a payer has one answer audited, whatever its provider commits to.
 
 use expect_test::expect;
-use ledger::Module;
+use ledger::{Module, TxOutcome};
 use types::{
     ChannelId, Hash32, ModelId, Nusd, RequestId, Signature, TimeMs, Watt,
     audit::{AuditOutcome, CommitmentId, Round, Sanction, Verdict},
     receipt::{Acknowledgement, ServiceReport, report_hash},
+    sha256,
     sign::Signed,
     tx::Action,
 };
 
 use crate::{
     rounds::{
-        ALL, calibrate, fail, judge, network, open, pass, receipts, verifiers, with_claim, without,
+        ALL, MODEL, calibrate, fail, judge, network, open, pass, receipts, verifiers, with_claim,
+        without,
     },
     slashing::report,
     world::{DAY_MS, MINUTE_MS, World, address, key, payer_key, ppm},
@@ -212,9 +214,100 @@ fn what_cannot_be_demanded() {
         world.apply("gina", action);
     }
     let action = statements(&world, channel, 200).demand();
-    refused(&mut world, "gina", action, "audit.too_many_commitments");
-    // That keeps its provider from nothing.
+    let full = "audit.too_many_demands: 32 demands of yours for audits of this provider wait";
+    refused(&mut world, "gina", action, full);
+    // That keeps its provider from nothing, and no other payer.
     world.apply("paul", Action::CommitReceipts { receipts: receipts(), seal: Hash32::default() });
+    let other = world.open("alice", "paul", 1, Nusd::whole(1));
+    world.apply("alice", Statements::of(("alice", "paul"), other, 200, world.now).demand());
+}
+
+/// Answers `from` to `to`, about models that nobody has heard of, each of its own.
+fn made_up(world: &World, channel: ChannelId, payer: &'static str, n: [u64; 2]) -> Vec<Action> {
+    let demand = |n: u64| {
+        let mut statements = Statements::of((payer, "paul"), channel, 1, world.now);
+        let digest = sha256(&[&n.to_be_bytes()]).0;
+        statements.report.request_id = RequestId(*digest.first_chunk().unwrap());
+        statements.report.model = ModelId(digest);
+        statements.demand()
+    };
+    (n[0]..n[1]).map(demand).collect()
+}
+
+/// In one block.
+fn apply_all(world: &mut World, name: &str, actions: Vec<Action>) -> Vec<TxOutcome> {
+    let first = world.state.account(&address(name)).nonce.0;
+    let nonced = (first..).zip(actions);
+    let txs: Vec<_> = nonced
+        .map(|(nonce, action)| world.tx_with(name, action, |tx| tx.nonce.0 = nonce))
+        .collect();
+    world.block(&txs).results.into_iter().map(|result| result.outcome).collect()
+}
+
+fn applied(outcomes: &[TxOutcome]) -> usize {
+    outcomes.iter().filter(|it| matches!(it, TxOutcome::Applied { .. })).count()
+}
+
+/// Its provider writes into a report what it likes, and its accomplice demands that: others can still.
+#[test]
+fn models_that_a_cheat_makes_up_keep_nobody_from_anything() {
+    let mut world = network(|genesis| genesis.params.audits.open_max = 100);
+    let channel = with_claim(&mut world);
+    let accomplice = world.open("mallory", "paul", 1, Nusd::whole(1));
+    let demands = made_up(&world, accomplice, "mallory", [0, 70]);
+    assert_eq!(applied(&apply_all(&mut world, "mallory", demands)), 70);
+    let action = statements(&world, channel, 1).demand();
+    world.apply("gina", action);
+    world.apply("paul", Action::CommitReceipts { receipts: receipts(), seal: Hash32::default() });
+}
+
+/// With payers enough all room is filled in the end.
+#[test]
+fn demands_of_all_payers_are_bounded() {
+    let mut world = network(|genesis| genesis.params.audits.open_max = 600);
+    let channel = with_claim(&mut world);
+    for (name, from) in [("mallory", 0), ("alice", 600)] {
+        let accomplice = world.open(name, "paul", 1, Nusd::whole(1));
+        for from in [from, from + 200, from + 400] {
+            let demands = made_up(&world, accomplice, name, [from, from + 200]);
+            let expected = 200.min(1_024 - usize::try_from(from).unwrap());
+            assert_eq!(applied(&apply_all(&mut world, name, demands)), expected, "{from}");
+        }
+    }
+    let action = statements(&world, channel, 1).demand();
+    world.check("gina", action, expect!["failed audit.too_many_demands: 1024 demands for audits of this provider wait or are being audited, which is the most; try again when one is over"]);
+    // Its own, and its appeals, have room all the same.
+    world.apply("paul", Action::CommitReceipts { receipts: receipts(), seal: Hash32::default() });
+}
+
+/// Of more models than are kept, what was found is not forgotten for what passed.
+#[test]
+fn what_passes_flushes_nothing_that_was_found() {
+    let mut world = network(|genesis| genesis.params.audits.open_max = 100);
+    with_claim(&mut world);
+    calibrate(&mut world);
+    let round = open(&mut world);
+    judge(&mut world, round, fail(1, 14_000, false));
+    world.slow_checks_every = 64;
+    let accomplice = world.open("mallory", "paul", 1, Nusd::whole(1));
+    let demands = made_up(&world, accomplice, "mallory", [0, 70]);
+    apply_all(&mut world, "mallory", demands);
+    world.wait(MINUTE_MS);
+    world.vote(&ALL, world.state.price());
+    let rounds: Vec<_> = world.state.rounds_after(None).map(|(id, it)| (*id, it.clone())).collect();
+    assert_eq!(rounds.len(), 70);
+    for (id, round) in rounds {
+        let model = round.receipts.model;
+        judge(&mut world, (id, round), |n| {
+            let mut verdict = pass(n);
+            verdict.evidence.as_mut().unwrap().model = model;
+            verdict
+        });
+    }
+    let models: Vec<_> = world.state.model_standings_of(address("paul")).collect();
+    assert_eq!(models.len(), 64);
+    let found = models.iter().find(|(model, _)| *model == MODEL).unwrap();
+    assert!(found.1.evidence.iter().all(|piece| piece.evidence.fails()));
 }
 
 /// Offering a model no more is no way out of having served another in its place.

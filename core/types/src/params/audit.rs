@@ -31,7 +31,7 @@ pub struct AuditParams {
     pub enforced: Vec<ModelId>,
     /// Verifiers of a round.
     pub verifiers: u32,
-    /// Commitments of one provider that wait or are being audited at once.
+    /// Commitments of one provider that wait or are being audited at once, and of those that are demanded of it, those of one payer.
     pub open_max: u32,
     /// From the opening of a round: for committing to verdicts, and after that for revealing them.
     pub commit_ms: u64,
