@@ -7,12 +7,13 @@
 //! In the order of reading: who audits, and where that is reached, in [`auditor`]; the [`beacon`]; what parties
 //! send, here; the [`round`] that a commitment gets, what its verifiers are paid for it ([`pay`]), and how faults
 //! that were [`planted`] show who looks; what a round does to a [`standing`]; the [`sanction`] that evidence
-//! justifies, and its [`consequence`]; the [`appeal`] against it; what payers [`demand`] to have audited.
+//! justifies, and its [`consequence`]; how long it is kept [`closed`], and the [`appeal`] against it; what payers [`demand`] to have audited.
 
 mod appeal;
 mod auditor;
 pub(crate) mod beacon;
 mod canary;
+mod closed;
 mod consequence;
 mod demand;
 mod pay;
@@ -40,6 +41,7 @@ use crate::{error::TxError, event::Event, execute::Context, state::State};
 pub(crate) use appeal::appeal;
 pub(crate) use auditor::register as register_auditor;
 pub(crate) use canary::report as report_canary;
+pub(crate) use closed::CLOSED_MAX;
 pub(crate) use consequence::{Disposition, disposition};
 pub(crate) use demand::demand;
 pub(crate) use planted::reveal as reveal_planted;
@@ -48,8 +50,6 @@ pub use sanction::sanction;
 
 /// Rounds that one block opens, and that it closes; the rest follows in the next block.
 pub(crate) const ROUNDS_PER_BLOCK_MAX: usize = 256;
-/// Rounds that are over and kept, for people to look at.
-pub(crate) const CLOSED_MAX: usize = 256;
 /// Pieces of evidence that are kept on a provider and a model: those of eight rounds of two verifiers.
 pub(crate) const KEPT_MAX: usize = 16;
 /// Models of one provider with a standing of their own: as many as it can offer at once.

@@ -263,7 +263,9 @@ pub enum TxError {
     NotPlanted { commitment: CommitmentId },
     #[error("the seal of {commitment} is broken already; wait until its round is closed")]
     PlantedRepeated { commitment: CommitmentId },
-    #[error("no closed round of {commitment} is kept; only the last 256 of all are")]
+    #[error(
+        "no closed round of {commitment} is kept; the last 256 of all are, and of a provider the last 8 that it can appeal against"
+    )]
     ClosedUnknown { commitment: CommitmentId },
     #[error(
         "{sender} does not audit, or is the provider itself; canaries are reported by validators with a seat and an auditor"

@@ -202,7 +202,7 @@ pub fn all() -> &'static [Invariant] {
         },
         Invariant {
             number: "AU6",
-            statement: "closed rounds are bounded, and none did more than its evidence, beacon and mode justify, or anything for planted faults",
+            statement: "closed rounds are bounded and kept for a reason, and none did more than its evidence, beacon and mode justify, or anything for planted faults",
             check: audits::closed_rounds_did_no_more_than_they_may,
         },
         Invariant {

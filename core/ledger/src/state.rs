@@ -97,7 +97,7 @@ pub struct State {
     pub(crate) commitments: Table<CommitmentId, Commitment>,
     /// Those that are being audited.
     pub(crate) rounds: Table<CommitmentId, Round>,
-    /// The last ones, by a running number.
+    /// Those that are over and kept, by a running number.
     pub(crate) closed_rounds: Table<u64, ClosedRound>,
     pub(crate) standings: Table<Address, Standing>,
     pub(crate) model_standings: Table<(Address, ModelId), ModelStanding>,
@@ -126,6 +126,12 @@ pub struct State {
     pub(crate) ripening: Table<(u64, CommitmentId), ()>,
     /// Rounds by when they are closed.
     pub(crate) closing: Table<(TimeMs, CommitmentId), ()>,
+    /// Closed rounds by what was audited.
+    pub(crate) closed_ids: Table<(CommitmentId, u64), ()>,
+    /// Closed rounds that failed and were not appealed against, by provider.
+    pub(crate) failures: Table<(Address, u64), ()>,
+    /// Of those the newest of each provider, which are kept while it can appeal.
+    pub(crate) appealable: Table<u64, ()>,
     /// Pending claims by who is paid.
     pub(crate) claims: Table<(Address, TimeMs, ChannelId), ()>,
 }
@@ -210,12 +216,15 @@ macro_rules! with_indexes {
         $visit!(state, arrivals);
         $visit!(state, ripening);
         $visit!(state, closing);
+        $visit!(state, closed_ids);
+        $visit!(state, failures);
+        $visit!(state, appealable);
         $visit!(state, claims);
     }};
 }
 
 /// Entry and index tables together.
-const TABLES: usize = 52;
+const TABLES: usize = 55;
 
 /// A point inside an open block, to which a failed transaction returns.
 #[derive(Clone, Copy)]
@@ -279,6 +288,9 @@ impl State {
             arrivals: Table::default(),
             ripening: Table::default(),
             closing: Table::default(),
+            closed_ids: Table::default(),
+            failures: Table::default(),
+            appealable: Table::default(),
             claims: Table::default(),
         }
     }
@@ -551,6 +563,7 @@ impl State {
         for (id, round) in state.rounds.iter() {
             state.closing.insert((round.closes_at, *id), ());
         }
+        state.rebuild_closed_indexes();
         for (operator, entry) in state.validators.iter() {
             state.consensus_keys.insert(entry.consensus_key, *operator);
         }

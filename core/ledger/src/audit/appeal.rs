@@ -53,7 +53,7 @@ pub(crate) fn appeal(
     let appeal = Some(appeal);
     let waiting = Commitment { receipts, seal, height, made_at, period, appeal, demand: None };
     state.put_commitment(commitment, Some(waiting));
-    state.closed_rounds.insert(number, ClosedRound { appealed: true, ..closed });
+    state.appeal_closed(number, closed, context.time);
     context.events.push(Event::AppealMade { commitment, deposit, period });
     Ok(())
 }

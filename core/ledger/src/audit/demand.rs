@@ -30,7 +30,7 @@ pub(crate) fn demand(
     let id = CommitmentId::demanded(provider, &digest);
     let is_known = state.commitments.contains(&id)
         || state.rounds.contains(&id)
-        || state.first_closed(id).is_some();
+        || state.closed_of(id).next().is_some();
     if is_known {
         return Err(TxError::DemandRepeated { commitment: id });
     }

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use types::{
     Address, ModelId, Ppm, TimeMs,
     audit::{
-        Backend, Beacon, Calibration, ClosedRound, Commitment, CommitmentId, ModelStanding, Round,
-        Standing, VerifierRecord,
+        Backend, Beacon, Calibration, Commitment, CommitmentId, ModelStanding, Round, Standing,
+        VerifierRecord,
     },
 };
 
-use crate::{audit::CLOSED_MAX, error::TxError, state::State};
+use crate::{error::TxError, state::State};
 
 /// Commitments of a provider that wait, the oldest first.
 pub(crate) fn own_commitments(
@@ -70,18 +70,6 @@ impl State {
         self.rounds
             .iter_from(CommitmentId { provider, sequence: 0 })
             .take_while(move |(id, _)| id.provider == provider)
-    }
-
-    /// The last rounds that are over, the newest first.
-    pub fn closed_rounds(&self) -> impl Iterator<Item = &ClosedRound> {
-        self.closed_rounds.range(..).rev().map(|(_, round)| round)
-    }
-
-    /// The first round of a commitment, if it is kept, with its number.
-    pub(super) fn first_closed(&self, commitment: CommitmentId) -> Option<(u64, ClosedRound)> {
-        let is_first = |it: &ClosedRound| it.commitment == commitment && !it.is_appeal;
-        let found = self.closed_rounds.range(..).rev().find(|(_, round)| is_first(round));
-        found.map(|(number, round)| (*number, round.clone()))
     }
 
     /// How a provider stands; as a stranger does if it was never audited.
@@ -205,18 +193,6 @@ impl State {
                 self.rounds.insert(id, after);
             }
             None => self.rounds.remove(&id),
-        }
-    }
-
-    /// Keeps a round that is over, and forgets the oldest one that is too many.
-    pub(crate) fn push_closed(&mut self, round: ClosedRound) {
-        let last = self.closed_rounds.range(..).next_back().map(|(number, _)| *number);
-        let number = last.map_or(0, |last| last.saturating_add(1));
-        self.closed_rounds.insert(number, round);
-        if self.closed_rounds.len() > CLOSED_MAX
-            && let Some((&oldest, _)) = self.closed_rounds.first()
-        {
-            self.closed_rounds.remove(&oldest);
         }
     }
 }

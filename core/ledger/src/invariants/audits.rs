@@ -137,6 +137,8 @@ pub(super) fn the_shadow_has_no_consequences(state: &State) -> Result<(), String
 pub(super) fn closed_rounds_did_no_more_than_they_may(state: &State) -> Result<(), String> {
     let count = state.closed_rounds.len();
     ensure(count <= CLOSED_MAX, || format!("{count} closed rounds"))?;
+    let useless = state.closed_rounds.iter().find(|(number, _)| !state.is_closed_kept(**number));
+    ensure(useless.is_none(), || format!("kept for nothing: {useless:?}"))?;
     let params = &state.params().audits;
     state.closed_rounds().try_for_each(|round| {
         let binding = params.is_enforced(&round.receipts.model) && !round.beacon.is_weak();

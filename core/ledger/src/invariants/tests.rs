@@ -411,6 +411,9 @@ const DAMAGES: &[(&str, Damage)] = &[
     ("CH3", |state| change_supply(state, |supply| supply.claims_refunded.0 += 1)),
     ("IX1", |state| state.claims.remove(&state.claims.first().unwrap().0.clone())),
     ("IX1", |state| state.closing.remove(&(TimeMs(700), commitment(7)))),
+    ("IX1", |state| state.closed_ids.remove(&(commitment(6), 0))),
+    ("IX1", |state| state.failures.insert((OPERATOR, 0), ())),
+    ("IX1", |state| state.appealable.insert(0, ())),
     ("IX1", |state| state.ripening.remove(&(0, commitment(0)))),
     ("AU1", |state| {
         let commitment = state.commitments.first().unwrap().1.clone();
@@ -453,7 +456,11 @@ const DAMAGES: &[(&str, Damage)] = &[
     ("AU5", |state| change_supply(state, |supply| supply.claims_refunded.0 += 1)),
     ("AU6", |state| {
         let closed = state.closed_rounds.first().unwrap().1.clone();
-        state.closed_rounds.insert(1, ClosedRound { sanction: Sanction::Escalate, ..closed });
+        state.put_closed(1, Some(ClosedRound { sanction: Sanction::Escalate, ..closed }));
+    }),
+    ("AU6", |state| {
+        let closed = state.closed_rounds.first().unwrap().1.clone();
+        state.put_closed(256, Some(closed));
     }),
     ("AU7", |state| {
         let means =

@@ -130,6 +130,35 @@ fn what_can_be_appealed_against() {
     expect_code(&mut world, "paul", appeal(id), "not_appealable");
 }
 
+/// What anybody commits to is closed in the end, and leaves a failed round where its provider can appeal against it.
+#[test]
+fn garbage_of_others_takes_no_appeal_away() {
+    let mut world = world();
+    let round = open(&mut world);
+    let id = round.0;
+    judge(&mut world, round, fail(1, 14_000, false));
+    world.slow_checks_every = 16;
+    world.apply("mallory", crate::rounds::offer("mallory"));
+    for _ in 0..9 {
+        let first = world.state.account(&address("mallory")).nonce.0;
+        let commit = |nonce| {
+            let (receipts, seal) = (crate::rounds::receipts(), crate::rounds::SEAL);
+            let action = Action::CommitReceipts { receipts, seal };
+            world.tx_with("mallory", action, |tx| tx.nonce.0 = nonce)
+        };
+        let txs: Vec<_> = (first..first + 32).map(commit).collect();
+        world.block(&txs);
+        world.wait(MINUTE_MS);
+        world.vote(&ALL, world.state.price());
+        world.wait(DAY_MS / 8);
+        world.block(&[]);
+    }
+    assert_eq!(world.state.closed_rounds().count(), 256 + 1);
+    let (id, round) = open_again(&mut world, id);
+    judge(&mut world, (id, round), pass);
+    assert_eq!(stands(&world).0, 0);
+}
+
 /// Nobody chooses alone who takes back what two found.
 #[test]
 fn an_appeal_waits_for_a_beacon_that_nobody_chose() {
