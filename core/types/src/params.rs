@@ -325,7 +325,7 @@ impl Params {
         let shares = u64::from(slashing.burn.get()).saturating_add(slashing.reporter.get().into());
         let audits = &self.audits;
         let listed = audits.enforced.is_sorted_by(|left, right| left < right);
-        let agree: [(&'static str, bool, &'static str); 11] = [
+        let agree: [(&'static str, bool, &'static str); 12] = [
             (
                 "supply.settlement_reserve",
                 self.supply.settlement_reserve.saturating_add(self.supply.emission_budget)
@@ -369,6 +369,12 @@ impl Params {
                 "audits.enforced",
                 listed && audits.enforced.len() <= ENFORCED_MAX,
                 "list at most 256 models, ascending and each once",
+            ),
+            (
+                // The beacon of a commitment comes within two periods, and a block after.
+                "audits.demand_age_ms",
+                audits.demand_age_ms >= oracle.period_ms.saturating_mul(3),
+                "use at least three times `oracle.period_ms`",
             ),
             (
                 "audits.share_min",
@@ -568,6 +574,13 @@ mod tests {
         params.slashing.evidence_age_ms = params.stake.unbonding_ms;
         let text = params.check().unwrap_err().to_string();
         assert_eq!(text, "`params.slashing.evidence_age_ms`: use less than `stake.unbonding_ms`");
+
+        // Every commitment would be too old for its beacon.
+        let mut params = Params::standard();
+        params.audits.demand_age_ms = 0;
+        let text = params.check().unwrap_err().to_string();
+        let expected = "`params.audits.demand_age_ms`: use at least three times `oracle.period_ms`";
+        assert_eq!(text, expected);
     }
 
     #[test]

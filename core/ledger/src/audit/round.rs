@@ -30,7 +30,7 @@ pub(super) fn open(
     }
     let without = commitment.appeal.as_ref().map_or(&[][..], |appeal| &appeal.without);
     let verifiers = draw(state, &beacon, id, without);
-    if verifiers.is_empty() {
+    if verifiers.is_empty() || is_outdated(state, context, &commitment) {
         context.events.push(Event::AuditDropped { commitment: id });
         return drop_commitment(state, context, id);
     }
@@ -70,6 +70,13 @@ pub(super) fn open(
     };
     state.put_round(id, Some(round));
     Ok(())
+}
+
+/// Whether its beacon came so late that an honest provider may have forgotten what opens it: nobody is missing then.
+/// Who appeals opens it again.
+fn is_outdated(state: &State, context: &Context, commitment: &Commitment) -> bool {
+    let age_ms = state.params().audits.demand_age_ms;
+    commitment.appeal.is_none() && commitment.made_at.plus_ms(age_ms) < context.time
 }
 
 /// Operators with a seat whose auditor is reached somewhere, but for the provider itself and those of `without`.

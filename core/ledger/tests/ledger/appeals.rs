@@ -172,6 +172,8 @@ fn an_appeal_waits_for_a_beacon_that_nobody_chose() {
     assert!(world.state.beacon().is_weak());
     assert_eq!(world.state.round(&id), None);
     assert_eq!(world.state.commitments().count(), 1);
+    // However long that takes.
+    world.wait(DAY_MS);
     world.vote(&ALL, world.state.price());
     assert!(world.state.round(&id).is_some());
 }

@@ -514,6 +514,24 @@ fn low_quality_suspends_until_it_is_better() {
     assert_eq!((seen[0], seen[1], count(true), seen[29]), (false, true, 23, false));
 }
 
+/// After half a day without beacons nobody is asked for what it need not have any more.
+#[test]
+fn a_commitment_whose_beacon_comes_too_late_is_dropped() {
+    for (late_ms, is_opened) in [(0, true), (1, false)] {
+        let mut world = network(|_| {});
+        world.apply("paul", offer("paul"));
+        world.apply("paul", Action::CommitReceipts { receipts: receipts(), seal: SEAL });
+        // The vote takes two minutes until the beacon is drawn.
+        let age_ms = world.genesis.params.audits.demand_age_ms;
+        world.wait(age_ms - 2 * MINUTE_MS + late_ms);
+        world.vote(&ALL, world.state.price());
+        assert_eq!(world.state.commitments().count(), 0);
+        assert_eq!(world.state.rounds_after(None).count() == 1, is_opened, "{late_ms}");
+        let dropped = world.ended.iter().any(|event| event.kind() == "audit.dropped");
+        assert_eq!(dropped, !is_opened, "{late_ms}");
+    }
+}
+
 #[test]
 fn nobody_audits_itself() {
     let mut world = network(|_| {});

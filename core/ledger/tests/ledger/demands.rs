@@ -165,6 +165,15 @@ fn where_nothing_comes_of_it_the_deposit_goes_back() {
     world.wait(MINUTE_MS);
     world.vote(&ALL, world.state.price());
     assert_eq!(world.watt("gina").0 - watt.0, DEPOSIT.0);
+    // The beacon comes when nobody keeps the answer any more.
+    let (mut world, channel) = self::world();
+    let action = statements(&world, channel, 1).demand();
+    world.apply("gina", action);
+    let watt = world.watt("gina");
+    world.wait(DAY_MS / 2);
+    world.vote(&ALL, world.state.price());
+    assert_eq!(world.state.rounds_after(None).count(), 0);
+    assert_eq!(world.watt("gina").0 - watt.0, DEPOSIT.0);
 }
 
 type Change = dyn Fn(&mut Statements);

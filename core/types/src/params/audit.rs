@@ -63,8 +63,8 @@ pub struct AuditParams {
     pub appeal_deposit: Watt,
     /// What a payer's demand costs if the answer passes: more than its verifiers are paid.
     pub demand_deposit: Watt,
-    /// How old an answer may be that a payer demands to have audited. Providers keep what opens it longer than this, a wait
-    /// for a beacon, and `commit_ms` together.
+    /// How old an answer may be that a payer demands to have audited, and how long any commitment may wait for its beacon.
+    /// Providers keep what opens an answer for twice that, a day.
     pub demand_age_ms: u64,
     /// What an auditor is paid for a canary that it reports: what the answer and the report cost, and how often at most.
     pub canary_pay: Watt,
