@@ -65,7 +65,10 @@ impl ProviderConfig {
         chain: Arc<dyn Chain>,
         engines: Vec<SharedEngine>,
     ) -> ProviderConfig {
-        const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+        const HOUR_MS: u64 = 60 * 60 * 1_000;
+        const DAY_MS: u64 = 24 * HOUR_MS;
+        // What was demanded after half a day may wait half a day for its beacon, and then there is the round.
+        const OPENINGS_MS: u64 = DAY_MS + HOUR_MS;
         ProviderConfig {
             home,
             chain_id,
@@ -86,7 +89,7 @@ impl ProviderConfig {
             receipts_retention_ms: 30 * DAY_MS,
             commit_interval: Duration::from_secs(60 * 60),
             plants: false,
-            openings_retention_ms: DAY_MS,
+            openings_retention_ms: OPENINGS_MS,
             clock: Arc::new(SystemClock),
             random: system_random(),
         }

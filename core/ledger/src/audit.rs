@@ -54,9 +54,9 @@ pub(crate) const ROUNDS_PER_BLOCK_MAX: usize = 256;
 pub(crate) const KEPT_MAX: usize = 16;
 /// Models of one provider with a standing of their own: as many as it can offer at once.
 pub(crate) const MODELS_MAX: usize = types::limits::OFFER_MODELS_MAX;
-/// Demands of one provider that wait or are being audited: those of 32 payers that each have all that they may have by
-/// default. All of them get their rounds in four blocks.
-pub(crate) const DEMANDS_MAX: usize = 1_024;
+/// Demands of one provider that wait or are being audited: those of eight payers that each have all that they may have by
+/// default. All of them get their rounds in one block, and a provider reads of all of them at once.
+pub(crate) const DEMANDS_MAX: usize = 256;
 /// Verifiers that must have found something before anything is taken from anybody.
 const FOUND_MIN: usize = 2;
 /// Calibrations of one validator: some models on each kind of machine.
