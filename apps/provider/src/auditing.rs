@@ -2,15 +2,22 @@
 //!
 //! A commitment is written down before it is sent: one that came to the ledger and was forgotten here could not be opened,
 //! which is a fault. To whom is opened, and what, follows from what the ledger proves, not from what anybody asks for.
+//!
+//! Each verifier of each round is opened to by a task of its own: one that takes its time keeps no other one waiting.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
-use futures::future::join_all;
-use net::{NetError, ReceiveHalf, SendHalf};
-use tokio::{io::AsyncWriteExt, time::timeout};
+use net::{Connection, NetError, ReceiveHalf, SendHalf, SharedConnection};
+use tokio::{
+    io::AsyncWriteExt,
+    sync::{Mutex, Semaphore},
+    task::{AbortHandle, JoinSet},
+    time::timeout,
+};
 use types::{
     Address, Hash32,
     audit::{CommitmentId, Demand, seal},
@@ -45,6 +52,12 @@ const AGAIN: Duration = Duration::from_secs(60);
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
 /// How long it may take to take one part of an opening.
 const PART_WAIT: Duration = Duration::from_secs(60);
+/// How long one round may be opened to one verifier. What it has not taken by then it is told at a later look.
+const OPEN_WAIT: Duration = Duration::from_secs(5 * 60);
+/// Rounds that are opened at once, each to one verifier: an opening of each is in memory.
+const PLACES: usize = 32;
+/// How many of these one verifier may take, so that it takes sixteen to hold up the others.
+const VERIFIER_PLACES: usize = 2;
 
 /// Why something was not committed to or not opened. It is tried again at the next look.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +80,8 @@ pub(crate) enum AuditingError {
     Frame { verifier: Address, source: FrameError },
     #[error("the auditor of {verifier} is silent")]
     Silent { verifier: Address },
+    #[error("the auditor of {verifier} takes too long over {commitment}")]
+    Slow { verifier: Address, commitment: CommitmentId },
     #[error("the auditor of {verifier} does not take what {commitment} asks for: {reason}")]
     Refused { verifier: Address, commitment: CommitmentId, reason: String },
 }
@@ -131,67 +146,132 @@ fn planting_salt(shared: &Shared, root: &Hash32) -> Hash32 {
     sha256(&[&shared.config.operator.sign(&message).0])
 }
 
-/// What was opened to whom, and when. Lost with the process: an auditor says what it has already.
-#[derive(Debug, Default)]
+/// A round and one of its verifiers.
+type Pair = (CommitmentId, Address);
+
+/// Opens rounds to their verifiers. What was opened to whom is lost with the process: an auditor says what it has already.
 pub(crate) struct Opener {
-    done: BTreeMap<(CommitmentId, Address), Instant>,
+    shared: Arc<Shared>,
+    done: BTreeMap<Pair, Instant>,
+    /// What is being opened, or waits for a place.
+    running: BTreeMap<Pair, AbortHandle>,
+    tasks: JoinSet<(Pair, Result<usize, AuditingError>)>,
+    places: Arc<Semaphore>,
+    lines: BTreeMap<Address, Arc<Line>>,
+}
+
+/// To one verifier: its auditor is dialled once, and has a stream for each round.
+struct Line {
+    places: Semaphore,
+    connection: Mutex<Option<Weak<dyn Connection>>>,
+}
+
+impl Default for Line {
+    fn default() -> Line {
+        Line { places: Semaphore::new(VERIFIER_PLACES), connection: Mutex::default() }
+    }
 }
 
 impl Opener {
     /// How long to wait after a look that failed.
     pub(crate) const RETRY: Duration = Duration::from_millis(LOOK_MS_MAX);
 
-    /// Opens what rounds ask for. Returns how long to wait before the next look.
-    pub(crate) async fn look(&mut self, shared: &Shared) -> Result<Duration, AuditingError> {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Opener {
+        Opener {
+            shared: Arc::clone(shared),
+            done: BTreeMap::new(),
+            running: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            places: Arc::new(Semaphore::new(PLACES)),
+            lines: BTreeMap::new(),
+        }
+    }
+
+    /// Begins to open what rounds ask for. Returns how long to wait before the next look.
+    pub(crate) async fn look(&mut self) -> Result<Duration, AuditingError> {
+        let shared = Arc::clone(&self.shared);
         let read = |source| AuditingError::Read { source };
+        self.note();
         if !shared.books.read(|books| books.audits().has_any()) {
             return Ok(Duration::from_millis(LOOK_MS_MAX));
         }
         let chain = &shared.config.chain;
         let commit_ms = chain.status().await.map_err(read)?.params.audits.commit_ms;
         let wait = (commit_ms / LOOKS_PER_ROUND).clamp(LOOK_MS_MIN, LOOK_MS_MAX);
-        let open = chain.rounds_of(shared.operator).await.map_err(read)?;
+        let mut open = chain.rounds_of(shared.operator).await.map_err(read)?;
         self.done.retain(|(commitment, _), _| open.iter().any(|it| it.commitment == *commitment));
-        for round in &open {
+        self.lines.retain(|_, line| Arc::strong_count(line) > 1);
+        // Places are given in this order.
+        open.sort_unstable_by_key(|round| (round.commit_by, round.commitment));
+        let plants = shared.config.plants && !open.is_empty();
+        for round in open {
             // Whom it drew must be proven, or a node could have our prompts told to anybody.
             let Some(round) = chain.round(round.commitment).await.map_err(read)? else { continue };
-            self.open(shared, &round).await;
-            if let Err(error) = break_seal(shared, &round).await {
+            let round = Arc::new(round);
+            self.open(&round);
+            if let Err(error) = break_seal(&shared, &round).await {
                 shared.failed(&error);
             }
         }
         // A round whose verifiers have committed is soon over.
-        let plants = shared.config.plants && !open.is_empty();
         Ok(Duration::from_millis(if plants { LOOK_MS_MIN } else { wait }))
     }
 
-    /// Whether a verifier has what it needs, unless it has been started again since.
-    fn is_done(&self, commitment: CommitmentId, verifier: Address) -> bool {
-        self.done.get(&(commitment, verifier)).is_some_and(|at| at.elapsed() < AGAIN)
+    /// Ends what is being opened.
+    pub(crate) async fn stop(&mut self) {
+        self.tasks.shutdown().await;
     }
 
-    /// Opens one round to its verifiers that have not committed to a verdict yet.
-    async fn open(&mut self, shared: &Shared, round: &RoundView) {
+    /// Takes note of what has ended since the last look.
+    fn note(&mut self) {
+        while let Some(ended) = self.tasks.try_join_next() {
+            match ended {
+                Ok(((commitment, verifier), Ok(answers))) => {
+                    self.done.insert((commitment, verifier), Instant::now());
+                    tracing::info!(%commitment, %verifier, answers, "provider.opened");
+                }
+                Ok((_, Err(error))) => self.shared.failed(&error),
+                Err(error) => self.shared.failed(&error),
+            }
+        }
+        self.running.retain(|_, task| !task.is_finished());
+    }
+
+    /// Whether a verifier is being told what it needs; or has it, unless it has been started again since.
+    fn is_seen_to(&self, pair: &Pair) -> bool {
+        let is_done = self.done.get(pair).is_some_and(|at| at.elapsed() < AGAIN);
+        is_done || self.running.contains_key(pair)
+    }
+
+    /// Begins to open one round to its verifiers that have not committed to a verdict yet.
+    fn open(&mut self, round: &Arc<RoundView>) {
+        let shared = &self.shared;
         let root = round.receipts.root;
+        if shared.now() > round.commit_by {
+            return;
+        }
         let batch = shared.books.read(|books| match round.demand {
             Some(_) => books.audits().demanded(&root),
             None => books.audits().batch(&root).cloned(),
         });
-        let Some(batch) = batch else { return };
-        let commitment = round.commitment;
+        let Some(batch) = batch.map(Arc::new) else { return };
         let silent =
             round.verifiers.iter().filter(|it| it.committed.is_none() && it.outcome.is_none());
-        let verifiers = silent.map(|it| it.verifier);
-        let left: Vec<Address> = verifiers.filter(|it| !self.is_done(commitment, *it)).collect();
-        let opened = left.iter().map(|verifier| open_to(shared, round, &batch, *verifier));
-        for (verifier, opened) in left.iter().zip(join_all(opened).await) {
-            match opened {
-                Ok(answers) => {
-                    self.done.insert((commitment, *verifier), Instant::now());
-                    tracing::info!(%commitment, %verifier, answers, "provider.opened");
-                }
-                Err(error) => shared.failed(&error),
+        for verifier in silent.map(|it| it.verifier) {
+            let pair = (round.commitment, verifier);
+            if self.is_seen_to(&pair) {
+                continue;
             }
+            let opening = Opening {
+                shared: Arc::clone(&self.shared),
+                round: Arc::clone(round),
+                batch: Arc::clone(&batch),
+                verifier,
+                line: Arc::clone(self.lines.entry(verifier).or_default()),
+                places: Arc::clone(&self.places),
+            };
+            let task = self.tasks.spawn(async move { (pair, opening.run().await) });
+            self.running.insert(pair, task);
         }
     }
 }
@@ -212,46 +292,91 @@ async fn break_seal(shared: &Shared, round: &RoundView) -> Result<(), AuditingEr
     Ok(())
 }
 
-/// Opens to one verifier what it wants of a batch. Returns how many answers that were.
-async fn open_to(
-    shared: &Shared,
-    round: &RoundView,
-    batch: &AuditBatch,
+/// A round that is opened to one of its verifiers.
+struct Opening {
+    shared: Arc<Shared>,
+    round: Arc<RoundView>,
+    batch: Arc<AuditBatch>,
     verifier: Address,
-) -> Result<usize, AuditingError> {
-    let commitment = round.commitment;
-    let entry = shared.config.chain.auditor(verifier).await;
-    let entry = entry.map_err(|source| AuditingError::Read { source })?;
-    let entry = entry.ok_or(AuditingError::Nowhere { verifier, commitment })?;
-    let addrs = resolve(entry.node_key, &entry.addrs).await;
-    let failed = |source| AuditingError::Net { verifier, source };
-    let dialled = shared.config.audit_endpoint.dial(entry.node_key, &addrs).await;
-    let connection = dialled.map_err(failed)?;
-    let (send, receive) = connection.open().await.map_err(failed)?;
-    let mut talk = Talk { verifier, commitment, send, receive };
-    let digests = batch.digests();
-    let chain_id = shared.config.chain_id.clone();
-    let first = ToAuditor::Committed { chain_id, commitment, digests: digests.clone() };
-    let numbers = match talk.ask(&first).await? {
-        ToProvider::Wanted(numbers) => numbers,
-        ToProvider::Refused { reason } => return Err(talk.refused(reason)),
-        ToProvider::Taken => return Err(talk.refused("it took what was not told".to_owned())),
-    };
-    // What the beacon chose, and nothing else: the rest is nobody's business.
-    let chosen = wanted(&round.receipts, &digests, &round.beacon.value, round.share);
-    let chosen = chosen.unwrap_or_default();
-    let mut answers = 0;
-    for number in numbers {
-        let index = usize::try_from(number).unwrap_or(usize::MAX);
-        let Some(answer) = batch.answers.get(index).filter(|_| chosen.contains(&number)) else {
-            return Err(talk.refused(format!("it wants number {number}, which was not chosen")));
+    line: Arc<Line>,
+    places: Arc<Semaphore>,
+}
+
+impl Opening {
+    /// Waits for a place, and opens the round while that is of use. Returns how many answers that were.
+    async fn run(&self) -> Result<usize, AuditingError> {
+        let Opening { shared, round, verifier, .. } = self;
+        let slow = |_| AuditingError::Slow { verifier: *verifier, commitment: round.commitment };
+        let left = Duration::from_millis(round.commit_by.ms_since(shared.now()));
+        let turn = async {
+            // Nobody closes them.
+            let _of_verifier = self.line.places.acquire().await;
+            let _of_all = self.places.acquire().await;
+            timeout(OPEN_WAIT, self.tell_wanted()).await.map_err(slow)?
         };
-        tell(shared, &mut talk, answer, round.demand.as_deref()).await?;
-        answers += 1;
+        timeout(left, turn).await.map_err(slow)?
     }
-    let _told = timeout(ANSWER_WAIT, talk.send.shutdown()).await;
-    connection.close("done");
-    Ok(answers)
+
+    /// Tells what the verifier wants of the batch.
+    async fn tell_wanted(&self) -> Result<usize, AuditingError> {
+        let Opening { shared, round, batch, verifier, .. } = self;
+        let (commitment, verifier) = (round.commitment, *verifier);
+        let (_connection, (send, receive)) = self.stream().await?;
+        let mut talk = Talk { verifier, commitment, send, receive };
+        let digests = batch.digests();
+        let chain_id = shared.config.chain_id.clone();
+        let first = ToAuditor::Committed { chain_id, commitment, digests: digests.clone() };
+        let numbers = match talk.ask(&first).await? {
+            ToProvider::Wanted(numbers) => numbers,
+            ToProvider::Refused { reason } => return Err(talk.refused(reason)),
+            ToProvider::Taken => return Err(talk.refused("it took what was not told".to_owned())),
+        };
+        // What the beacon chose, and nothing else: the rest is nobody's business.
+        let chosen = wanted(&round.receipts, &digests, &round.beacon.value, round.share);
+        if let Some(number) = not_chosen(&numbers, &chosen.unwrap_or_default()) {
+            let reason = format!("it wants number {number}, which was not chosen, or twice");
+            return Err(talk.refused(reason));
+        }
+        let mut answers = 0;
+        for number in numbers {
+            let index = usize::try_from(number).unwrap_or(usize::MAX);
+            let Some(answer) = batch.answers.get(index) else { break };
+            tell(shared, &mut talk, answer, round.demand.as_deref()).await?;
+            answers += 1;
+        }
+        let _told = timeout(ANSWER_WAIT, talk.send.shutdown()).await;
+        Ok(answers)
+    }
+
+    /// A stream to the auditor, on the connection that there is, or a new one. It ends when nobody uses it any more.
+    async fn stream(&self) -> Result<(SharedConnection, (SendHalf, ReceiveHalf)), AuditingError> {
+        let Opening { shared, round, verifier, line, .. } = self;
+        let (commitment, verifier) = (round.commitment, *verifier);
+        let entry = shared.config.chain.auditor(verifier).await;
+        let entry = entry.map_err(|source| AuditingError::Read { source })?;
+        let entry = entry.ok_or(AuditingError::Nowhere { verifier, commitment })?;
+        let mut known = line.connection.lock().await;
+        let connection = known.as_ref().and_then(Weak::upgrade);
+        if let Some(connection) = connection.filter(|it| it.peer() == entry.node_key)
+            && let Ok(Ok(halves)) = timeout(ANSWER_WAIT, connection.open()).await
+        {
+            return Ok((connection, halves));
+        }
+        let addrs = resolve(entry.node_key, &entry.addrs).await;
+        let failed = |source| AuditingError::Net { verifier, source };
+        let dialled = shared.config.audit_endpoint.dial(entry.node_key, &addrs).await;
+        let connection = dialled.map_err(failed)?;
+        *known = Some(Arc::downgrade(&connection));
+        drop(known);
+        let halves = connection.open().await.map_err(failed)?;
+        Ok((connection, halves))
+    }
+}
+
+/// The first of the numbers that was not chosen, or was asked for before.
+fn not_chosen(numbers: &[u32], chosen: &[u32]) -> Option<u32> {
+    let mut left: BTreeSet<u32> = chosen.iter().copied().collect();
+    numbers.iter().copied().find(|number| !left.remove(number))
 }
 
 /// Tells one answer with its opening. Who demanded that has acknowledged it on the ledger, if not to us.
@@ -323,5 +448,23 @@ impl Talk {
     fn refused(&self, reason: String) -> AuditingError {
         let Talk { verifier, commitment, .. } = *self;
         AuditingError::Refused { verifier, commitment, reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verifier_wants_what_was_chosen_once_each() {
+        let check = |numbers: &[u32], expected| {
+            assert_eq!(not_chosen(numbers, &[5, 1, 3]), expected, "{numbers:?}");
+        };
+        check(&[], None);
+        check(&[3, 5], None);
+        check(&[1, 3, 5], None);
+        check(&[1, 2], Some(2));
+        check(&[1, 3, 1], Some(1));
+        check(&[5; 1_020], Some(5));
     }
 }

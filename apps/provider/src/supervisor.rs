@@ -400,13 +400,13 @@ async fn keep_committed(shared: &Shared) {
 }
 
 /// Opens what auditors are to see. Ends when we leave.
-async fn keep_opened(shared: &Shared) {
-    let mut opener = Opener::default();
+async fn keep_opened(shared: &Arc<Shared>) {
+    let mut opener = Opener::new(shared);
     loop {
         let looked = tokio::select! {
             biased;
-            () = shared.leaving.cancelled() => return,
-            looked = opener.look(shared) => looked,
+            () = shared.leaving.cancelled() => break,
+            looked = opener.look() => looked,
         };
         let wait = looked.unwrap_or_else(|error| {
             shared.failed(&error);
@@ -414,10 +414,11 @@ async fn keep_opened(shared: &Shared) {
         });
         tokio::select! {
             biased;
-            () = shared.leaving.cancelled() => return,
+            () = shared.leaving.cancelled() => break,
             () = tokio::time::sleep(wait) => {}
         }
     }
+    opener.stop().await;
 }
 
 /// Reads what is claimed and claims what is due. A failed batch does not keep others back.

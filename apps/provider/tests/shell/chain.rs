@@ -42,6 +42,9 @@ pub(crate) struct State {
     pub(crate) redemptions: usize,
     /// The periods in which heartbeats arrived.
     pub(crate) heartbeats: Vec<u64>,
+    /// Rounds of every provider.
+    pub(crate) rounds: Vec<RoundView>,
+    pub(crate) auditors: BTreeMap<Address, AuditorView>,
     /// What every account has.
     pub(crate) balance: Watt,
     pub(crate) clock: Option<TimerClock>,
@@ -232,16 +235,16 @@ impl Chain for TestChain {
         Ok(Vec::new())
     }
 
-    async fn auditor(&self, _: Address) -> Result<Option<AuditorView>, ChainError> {
-        Ok(None)
+    async fn auditor(&self, operator: Address) -> Result<Option<AuditorView>, ChainError> {
+        Ok(self.lock().auditors.get(&operator).cloned())
     }
 
     async fn rounds_of(&self, _: Address) -> Result<Vec<RoundView>, ChainError> {
-        Ok(Vec::new())
+        Ok(self.lock().rounds.clone())
     }
 
-    async fn round(&self, _: CommitmentId) -> Result<Option<RoundView>, ChainError> {
-        Ok(None)
+    async fn round(&self, commitment: CommitmentId) -> Result<Option<RoundView>, ChainError> {
+        Ok(self.lock().rounds.iter().find(|it| it.commitment == commitment).cloned())
     }
 
     async fn supply(&self) -> Result<SupplyView, ChainError> {

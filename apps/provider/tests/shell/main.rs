@@ -8,6 +8,7 @@ mod gateway;
 mod heartbeat;
 mod hostile;
 mod links;
+mod openings;
 mod recovery;
 mod refused;
 mod serving;
