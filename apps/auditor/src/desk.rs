@@ -1,7 +1,7 @@
 //! The rounds that drew us, and what to do next about each: a machine without I/O.
 //!
 //! A verdict is about all that the beacon chose. Whoever opens less than that may hide what is left, so it is *missing*,
-//! unless what was opened is enough to fail.
+//! unless what was opened is enough to fail; or unless it may be our fault, and then we abstain.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,11 @@ use crate::answer::Answer;
 
 /// Bytes of openings that are held of one round; a provider whose openings are longer is judged by those before.
 const ROUND_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Rounds that are looked after at once. More wait at the providers, which ask again.
+/// Rounds that are looked after at once, until there is a verdict. More wait, those of providers that have the most of them longest.
 pub const ROUNDS_MAX: usize = 64;
+/// The part of the time until verdicts are committed to after which a round is first seen too late: what its provider did not open
+/// to us since may be what it tried to open before. We look sixty times in that time.
+const LATE_PERCENT: u64 = 10;
 /// The part of the time until verdicts are committed to in which openings are waited for; the rest is for the model.
 const COLLECT_PERCENT: u64 = 50;
 /// Clocks may differ by this much: what is due is sent this much later than the round says.
@@ -55,6 +58,8 @@ pub enum Step {
 #[derive(Debug)]
 pub struct Case {
     pub round: RoundView,
+    /// When it came on the desk.
+    seen_at: TimeMs,
     /// The receipts that are to be opened, by number, once the provider has told which ones it committed to.
     wanted: Option<Vec<u32>>,
     opened: BTreeMap<u32, Opened>,
@@ -65,9 +70,10 @@ pub struct Case {
 }
 
 impl Case {
-    fn new(round: RoundView) -> Case {
+    fn new(round: RoundView, seen_at: TimeMs) -> Case {
         Case {
             round,
+            seen_at,
             wanted: None,
             opened: BTreeMap::new(),
             bytes: 0,
@@ -78,18 +84,33 @@ impl Case {
 
     /// Openings that come later are not waited for.
     pub fn collects_until(&self) -> TimeMs {
+        self.after(COLLECT_PERCENT)
+    }
+
+    /// When this part of the time until verdicts are committed to is over.
+    fn after(&self, percent: u64) -> TimeMs {
         let RoundView { opened_at, commit_by, .. } = self.round;
-        let part = commit_by.ms_since(opened_at).saturating_mul(COLLECT_PERCENT) / 100;
+        let part = commit_by.ms_since(opened_at).saturating_mul(percent) / 100;
         opened_at.plus_ms(part)
+    }
+
+    /// Whether there is a verdict to find yet.
+    fn is_open(&self, us: &Address, now: TimeMs) -> bool {
+        self.sealed.is_none() && is_silent(&self.round, us, now)
     }
 
     /// Whether an opening is still of use.
     fn is_collecting(&self, us: &Address, now: TimeMs) -> bool {
-        let is_silent = |it: &VerifierView| {
-            it.verifier == *us && it.committed.is_none() && it.outcome.is_none()
-        };
-        let ours = self.round.verifiers.iter().any(is_silent);
-        ours && !self.judging && self.sealed.is_none() && now <= self.round.commit_by
+        self.is_open(us, now) && !self.judging
+    }
+
+    /// How much of what was chosen is here.
+    pub fn extent(&self) -> Extent {
+        match self.is_whole() {
+            true => Extent::Whole,
+            false if self.seen_at > self.after(LATE_PERCENT) => Extent::Excused,
+            false => Extent::Partial,
+        }
     }
 
     /// Whether all that was chosen is here.
@@ -139,6 +160,22 @@ impl Case {
     }
 }
 
+/// How much a provider has opened of what was chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Extent {
+    Whole,
+    Partial,
+    /// Less than all, and it may have been us who did not take it.
+    Excused,
+}
+
+/// Whether we are drawn for a round, and may still commit to a verdict.
+fn is_silent(round: &RoundView, us: &Address, now: TimeMs) -> bool {
+    let is_silent =
+        |it: &VerifierView| it.verifier == *us && it.committed.is_none() && it.outcome.is_none();
+    round.verifiers.iter().any(is_silent) && now <= round.commit_by
+}
+
 /// What is still to be opened of a round.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Asked {
@@ -169,19 +206,43 @@ impl Desk {
     /// The rounds that are open now and drew us. `sealed`: what we have said of a round before, from the disk.
     pub fn update(
         &mut self,
+        us: &Address,
+        now: TimeMs,
         rounds: Vec<RoundView>,
-        sealed: impl Fn(&CommitmentId) -> Option<Sealed>,
+        sealed: impl Fn(&RoundView) -> Option<Sealed>,
     ) {
-        let is_open = |id: &CommitmentId| rounds.iter().any(|round| round.commitment == *id);
-        self.cases.retain(|id, _| is_open(id));
+        let is_listed = |id: &CommitmentId| rounds.iter().any(|round| round.commitment == *id);
+        self.cases.retain(|id, _| is_listed(id));
+        let mut new = Vec::new();
         for round in rounds {
-            let id = round.commitment;
-            if let Some(case) = self.cases.get_mut(&id) {
-                case.round = round;
-            } else if self.cases.len() < ROUNDS_MAX {
-                let case = Case { sealed: sealed(&id), ..Case::new(round) };
-                self.cases.insert(id, case);
+            match self.cases.get_mut(&round.commitment) {
+                Some(case) => case.round = round,
+                None => new.push(round),
             }
+        }
+        let open = self.cases.values().filter(|case| case.is_open(us, now));
+        let mut by_provider: BTreeMap<Address, usize> = BTreeMap::new();
+        for case in open {
+            *by_provider.entry(case.round.commitment.provider).or_default() += 1;
+        }
+        let mut places = ROUNDS_MAX.saturating_sub(by_provider.values().sum());
+        // The first round of every provider before the second of one, of each those first that are due first.
+        new.sort_unstable_by_key(|round| (round.commit_by, round.commitment));
+        let mut ranked: Vec<(usize, RoundView)> = Vec::new();
+        for round in new {
+            let rank = by_provider.entry(round.commitment.provider).or_default();
+            ranked.push((*rank, round));
+            *rank += 1;
+        }
+        ranked.sort_by_key(|(rank, _)| *rank);
+        for (_, round) in ranked {
+            // What was said, or can be said no more, takes no place.
+            let case = Case { sealed: sealed(&round), ..Case::new(round, now) };
+            if case.is_open(us, now) {
+                let Some(left) = places.checked_sub(1) else { continue };
+                places = left;
+            }
+            self.cases.insert(case.round.commitment, case);
         }
     }
 
@@ -247,14 +308,16 @@ impl Desk {
     }
 }
 
-/// What to say of a round of which `judged` was found; `whole`: the provider opened all that was chosen.
-pub fn verdict(judged: Option<crate::judge::Judged>, whole: bool) -> Verdict {
-    let missing = Verdict { outcome: AuditOutcome::Missing, evidence: None };
-    let Some(judged) = judged else { return missing };
-    if !whole && judged.outcome != AuditOutcome::Fail {
-        return missing;
-    }
-    Verdict { outcome: judged.outcome, evidence: Some(judged.evidence) }
+/// What to say of a round of which `judged` was found, in as much as was opened.
+pub fn verdict(judged: Option<crate::judge::Judged>, extent: Extent) -> Verdict {
+    let nothing = |outcome| Verdict { outcome, evidence: None };
+    let judged = judged
+        .filter(|it| extent == Extent::Whole || it.outcome == AuditOutcome::Fail)
+        .map(|it| Verdict { outcome: it.outcome, evidence: Some(it.evidence) });
+    judged.unwrap_or_else(|| match extent {
+        Extent::Whole | Extent::Partial => nothing(AuditOutcome::Missing),
+        Extent::Excused => nothing(AuditOutcome::Abstained),
+    })
 }
 
 /// The honest means that are bet against where the ledger has none for a model; evidence by them has no consequence.

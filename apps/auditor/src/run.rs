@@ -24,7 +24,7 @@ use types::{
     stake::OperatorId,
     tx::Action,
 };
-use wire::chain::{Chain, ChainError, HttpChain, SendError, TxSender};
+use wire::chain::{Chain, ChainError, HttpChain, RoundView, SendError, TxSender};
 
 use crate::{
     canary::{CanaryConfig, CanaryError, Consumer},
@@ -304,15 +304,15 @@ async fn look(
     let rounds = shared.chain.open_rounds().await.map_err(read)?;
     let us = shared.operator;
     let ours = rounds.into_iter().filter(|it| it.verifiers.iter().any(|it| it.verifier == us));
-    let known = |id: &CommitmentId| match shared.docket.sealed(id) {
+    let known = |round: &RoundView| match shared.docket.sealed(&round.commitment) {
         Ok(sealed) => sealed,
         Err(error) => {
             note(Err(error.into()));
             None
         }
     };
-    shared.desk().update(ours.collect(), known);
     let now = shared.now();
+    shared.desk().update(&us, now, ours.collect(), known);
     let steps: Vec<(CommitmentId, ModelId, Step)> = {
         let desk = shared.desk();
         let step = |case: &crate::desk::Case| {

@@ -58,7 +58,7 @@ fn sealed() -> Sealed {
 
 fn desk() -> Desk {
     let mut desk = Desk::default();
-    desk.update(vec![round()], |_| None);
+    desk.update(&US, TimeMs(0), vec![round()], |_| None);
     desk
 }
 
@@ -94,16 +94,16 @@ fn a_verdict_is_revealed_when_no_other_can_be_committed_to() {
     let mut round = round();
     round.verifiers[0].committed = Some(Hash32([4; 32]));
     // After a restart, from the disk.
-    desk.update(Vec::new(), |_| None);
-    desk.update(vec![round.clone()], |_| Some(sealed()));
+    desk.update(&US, TimeMs(1), Vec::new(), |_| None);
+    desk.update(&US, TimeMs(1), vec![round.clone()], |_| Some(sealed()));
     assert_eq!(step(&desk, 9_000), Step::Wait);
     assert_eq!(step(&desk, 10_502), Step::Reveal(sealed()));
     assert_eq!(step(&desk, 20_001), Step::Wait);
     round.verifiers[1].committed = Some(Hash32([5; 32]));
-    desk.update(vec![round.clone()], |_| None);
+    desk.update(&US, TimeMs(1), vec![round.clone()], |_| None);
     assert_eq!(step(&desk, 5_000), Step::Reveal(sealed()), "all have committed");
     round.verifiers[0].outcome = Some(AuditOutcome::Missing);
-    desk.update(vec![round], |_| None);
+    desk.update(&US, TimeMs(1), vec![round], |_| None);
     assert_eq!(step(&desk, 5_000), Step::Rest);
 }
 
@@ -156,12 +156,69 @@ fn who_opens_less_than_was_chosen_does_not_pass() {
             identified: None,
         },
     };
-    let check = |outcome: Option<AuditOutcome>, whole, expected| {
-        assert_eq!(verdict(outcome.map(judged), whole).outcome, expected, "{outcome:?} {whole}");
+    let check = |outcome: Option<AuditOutcome>, extent, expected| {
+        let said = verdict(outcome.map(judged), extent);
+        assert_eq!(said.outcome, expected, "{outcome:?} {extent:?}");
+        let has_evidence = !matches!(expected, AuditOutcome::Missing | AuditOutcome::Abstained);
+        assert_eq!(said.evidence.is_some(), has_evidence, "{outcome:?} {extent:?}");
     };
-    check(None, true, AuditOutcome::Missing);
-    check(Some(AuditOutcome::Pass), true, AuditOutcome::Pass);
-    check(Some(AuditOutcome::Pass), false, AuditOutcome::Missing);
-    check(Some(AuditOutcome::Inconclusive), false, AuditOutcome::Missing);
-    check(Some(AuditOutcome::Fail), false, AuditOutcome::Fail);
+    check(None, Extent::Whole, AuditOutcome::Missing);
+    check(Some(AuditOutcome::Pass), Extent::Whole, AuditOutcome::Pass);
+    for found in [None, Some(AuditOutcome::Pass), Some(AuditOutcome::Inconclusive)] {
+        check(found, Extent::Partial, AuditOutcome::Missing);
+        check(found, Extent::Excused, AuditOutcome::Abstained);
+    }
+    check(Some(AuditOutcome::Fail), Extent::Partial, AuditOutcome::Fail);
+    check(Some(AuditOutcome::Fail), Extent::Excused, AuditOutcome::Fail);
+}
+
+#[test]
+fn what_is_seen_late_is_held_against_nobody() {
+    let seen_at = |now| {
+        let mut desk = Desk::default();
+        desk.update(&US, TimeMs(now), vec![round()], |_| None);
+        // When it was first seen counts.
+        desk.update(&US, TimeMs(now + 1), vec![round()], |_| None);
+        desk
+    };
+    assert_eq!(seen_at(1_000).case(&id()).unwrap().extent(), Extent::Partial);
+    let mut late = seen_at(1_001);
+    assert_eq!(late.case(&id()).unwrap().extent(), Extent::Excused);
+    desk_takes(&mut late, 0);
+    assert_eq!(late.case(&id()).unwrap().extent(), Extent::Whole);
+}
+
+/// The provider opens all that is wanted, this one.
+fn desk_takes(desk: &mut Desk, number: u32) {
+    desk.told(&id(), &US, TimeMs(1), vec![number]);
+    assert_eq!(desk.take(&id(), number, opened(), 10), Taken::Kept);
+}
+
+#[test]
+fn a_full_desk_takes_of_every_provider_and_those_first_that_are_due_first() {
+    let of = |provider: u8, sequence: u64, commit_by| {
+        let commitment = CommitmentId { provider: Address([provider; 20]), sequence };
+        RoundView { commitment, commit_by: TimeMs(commit_by), ..round() }
+    };
+    let many = 2 * ROUNDS_MAX as u64;
+    let mut rounds: Vec<RoundView> = (0..many).map(|n| of(1, n, 20_000 - n)).collect();
+    let mut desk = Desk::default();
+    let on_desk = |desk: &Desk, provider| {
+        let cases = desk.cases().map(|case| case.round.commitment);
+        let its = cases.filter(|it| it.provider == Address([provider; 20]));
+        its.map(|it| it.sequence).collect::<Vec<u64>>()
+    };
+    rounds.extend([of(9, 1, 30_000), of(9, 2, 30_000), of(8, 1, 30_000)]);
+    desk.update(&US, TimeMs(0), rounds.clone(), |_| None);
+    let places = ROUNDS_MAX as u64;
+    assert_eq!(on_desk(&desk, 1), (many - (places - 3)..many).collect::<Vec<u64>>());
+    assert_eq!((on_desk(&desk, 9), on_desk(&desk, 8)), (vec![1, 2], vec![1]));
+    // What has its verdict makes room; what there is a verdict of from before takes none.
+    desk.seal(&CommitmentId { provider: Address([1; 20]), sequence: many - 1 }, sealed());
+    rounds.extend([of(1, many, 1), of(7, 1, 40_000), of(6, 1, 50_000), of(5, 1, 50_000)]);
+    let known = |round: &RoundView| (round.commitment.provider == Address([5; 20])).then(sealed);
+    desk.update(&US, TimeMs(1), rounds, known);
+    assert_eq!(on_desk(&desk, 1).len() as u64, places - 3);
+    let others = (on_desk(&desk, 7), on_desk(&desk, 6), on_desk(&desk, 5));
+    assert_eq!(others, (vec![1], Vec::new(), vec![1]));
 }

@@ -24,29 +24,29 @@ pub(super) async fn examine(
     shared: &Shared,
     commitment: CommitmentId,
 ) -> Result<Report, LookError> {
-    let (model, whole, chosen, opened) = {
+    let (model, extent, chosen, opened) = {
         let desk = shared.desk();
-        let case = desk.case(&commitment);
-        let opened: Vec<Opened> = case.iter().flat_map(|case| case.opened().cloned()).collect();
-        let model = case.map(|case| case.round.receipts.model);
-        (model, case.is_some_and(|it| it.is_whole()), case.map_or(0, |it| it.chosen()), opened)
+        // Its round is over.
+        let Some(case) = desk.case(&commitment) else { return abstained(shared, commitment) };
+        let opened: Vec<Opened> = case.opened().cloned().collect();
+        (case.round.receipts.model, case.extent(), case.chosen(), opened)
     };
     let scored = scored(&opened, shared.tokens_max);
-    let judged = match model {
-        Some(model) if !scored.is_empty() => match run(shared, model, scored).await? {
+    let judged = match scored.is_empty() {
+        true => None,
+        false => match run(shared, model, scored).await? {
             Some(Ran::Judged(judged)) => Some(*judged),
             // Whatever it is, it is not an answer of this model: nothing was opened.
             Some(Ran::Foreign) => None,
             None => return abstained(shared, commitment),
         },
-        _ => None,
     };
     let levels = judged.as_ref().map(|it| (it.l1, it.l2, it.projections));
     let (l1, l2, projections) = levels.unwrap_or_default();
     let trace = judged.as_ref().map(|it| it.trace.clone()).unwrap_or_default();
     let l1_only = judged.as_ref().map_or(0, |it| it.l1_only);
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    let verdict = verdict(judged, whole);
+    let verdict = verdict(judged, extent);
     let (opened, scored) = (count(opened.len()), count(scored.len()));
     Ok(Report {
         chosen,
