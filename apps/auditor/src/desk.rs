@@ -3,7 +3,7 @@
 //! A verdict is about all that the beacon chose. Whoever opens less than that may hide what is left, so it is *missing*,
 //! unless what was opened is enough to fail; or unless it may be our fault, and then we abstain.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use types::{
     Address, Hash32, TimeMs,
@@ -64,6 +64,8 @@ pub struct Case {
     wanted: Option<Vec<u32>>,
     opened: BTreeMap<u32, Opened>,
     bytes: usize,
+    /// There was no room for something of it, or we were not ready.
+    excused: bool,
     /// The model is running.
     judging: bool,
     sealed: Option<Sealed>,
@@ -77,6 +79,7 @@ impl Case {
             wanted: None,
             opened: BTreeMap::new(),
             bytes: 0,
+            excused: false,
             judging: false,
             sealed: None,
         }
@@ -106,9 +109,12 @@ impl Case {
 
     /// How much of what was chosen is here.
     pub fn extent(&self) -> Extent {
-        match self.is_whole() {
+        let is_late = self.seen_at > self.after(LATE_PERCENT);
+        // Where there was no room for the first one, nothing more was wanted, and nothing is here.
+        let is_whole = self.is_whole() && !(self.excused && self.opened.is_empty());
+        match is_whole {
             true => Extent::Whole,
-            false if self.seen_at > self.after(LATE_PERCENT) => Extent::Excused,
+            false if is_late || self.excused => Extent::Excused,
             false => Extent::Partial,
         }
     }
@@ -284,11 +290,32 @@ impl Desk {
         if after > ROUND_BYTES_MAX {
             // That is enough; nobody is to be blamed for what we have no room for.
             wanted.retain(|number| case.opened.contains_key(number));
+            case.excused = true;
             return Taken::Full;
         }
         case.bytes = after;
         case.opened.insert(number, opened);
         Taken::Kept
+    }
+
+    /// The providers that may have something to open to us.
+    pub fn providers(&self, us: &Address, now: TimeMs) -> BTreeSet<Address> {
+        let open = self.cases.values().filter(|case| is_silent(&case.round, us, now));
+        open.map(|case| case.round.commitment.provider).collect()
+    }
+
+    /// What is missing of a round may be our fault.
+    pub fn excuse(&mut self, id: &CommitmentId) {
+        if let Some(case) = self.cases.get_mut(id) {
+            case.excused = true;
+        }
+    }
+
+    /// The same of all rounds of a provider.
+    pub fn excuse_provider(&mut self, provider: &Address) {
+        for (id, case) in &mut self.cases {
+            case.excused |= id.provider == *provider;
+        }
     }
 
     /// The model begins to run over what was opened until now.

@@ -3,13 +3,15 @@
 //!
 //! Nothing that arrives is shown or logged but digests; openings hold prompts.
 
-use std::{sync::Arc, time::Duration};
+pub(crate) mod door;
+
+use std::time::Duration;
 
 use keys::Ed25519;
-use net::{ReceiveHalf, SendHalf, SharedConnection, SharedEndpoint};
-use tokio::{io::AsyncWriteExt, sync::Semaphore, task::JoinSet, time::timeout};
+use net::{ReceiveHalf, SendHalf};
+use tokio::{io::AsyncWriteExt, time::timeout};
 use types::{
-    ChainId, Hash32,
+    ChainId, Hash32, PublicKey,
     audit::CommitmentId,
     receipt::{Receipt, report_hash},
 };
@@ -28,10 +30,6 @@ use crate::{
     run::Shared,
 };
 
-/// Streams at once of one provider: it opens one for each round.
-const STREAMS_MAX: usize = 4;
-/// Providers that are listened to at once; others wait a moment.
-const PROVIDERS_MAX: usize = 32;
 /// How long a provider may be silent.
 const MESSAGE_WAIT: Duration = Duration::from_secs(30);
 /// How long it may take to open one receipt.
@@ -78,46 +76,50 @@ impl IntakeError {
     }
 }
 
-/// Takes what providers open, until the endpoint is closed.
-pub(crate) async fn run(shared: Arc<Shared>, endpoint: SharedEndpoint) {
-    let turns = Arc::new(Semaphore::new(PROVIDERS_MAX));
-    let mut serving = JoinSet::new();
-    while let Some(connection) = endpoint.accept().await {
-        while serving.try_join_next().is_some() {}
-        let Ok(turn) = Arc::clone(&turns).acquire_owned().await else { return };
-        let shared = Arc::clone(&shared);
-        serving.spawn(async move {
-            serve(&shared, connection).await;
-            drop(turn);
-        });
-    }
+/// How a stream ended, as to whoever opened it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Manners {
+    Good,
+    /// It asks about a round that we do not know, perhaps not yet: it asks again.
+    Early,
+    /// It has no business here.
+    Bad,
 }
 
-/// One provider, until it has nothing more to open.
-async fn serve(shared: &Arc<Shared>, connection: SharedConnection) {
-    let mut streams = JoinSet::new();
-    loop {
-        while streams.len() >= STREAMS_MAX {
-            streams.join_next().await;
+impl Manners {
+    fn of(error: &IntakeError) -> Manners {
+        match error {
+            IntakeError::Unknown { .. } => Manners::Early,
+            IntakeError::Stranger { .. }
+            | IntakeError::OtherNetwork { .. }
+            | IntakeError::Protocol
+            | IntakeError::Frame(FrameError::TooLong { .. } | FrameError::Decode { .. }) => {
+                Manners::Bad
+            }
+            IntakeError::Frame(FrameError::Io { .. } | FrameError::Cut { .. })
+            | IntakeError::Silent
+            | IntakeError::Over { .. }
+            | IntakeError::NoModel { .. }
+            | IntakeError::Chain { .. }
+            | IntakeError::Digests(_)
+            | IntakeError::OtherReceipt { .. }
+            | IntakeError::TooLong { .. }
+            | IntakeError::NotOpened { .. }
+            | IntakeError::Answer { .. }
+            | IntakeError::Busy => Manners::Good,
         }
-        let accepted = timeout(MESSAGE_WAIT, connection.accept()).await;
-        let Ok(Ok((send, receive))) = accepted else { break };
-        let (shared, connection) = (Arc::clone(shared), Arc::clone(&connection));
-        streams.spawn(async move { stream(&shared, &connection, send, receive).await });
     }
-    while streams.join_next().await.is_some() {}
-    connection.close("done");
 }
 
 async fn stream(
     shared: &Shared,
-    connection: &SharedConnection,
+    peer: PublicKey,
     mut send: SendHalf,
     mut receive: ReceiveHalf,
-) {
-    let taken = take(shared, connection, &mut send, &mut receive).await;
+) -> Manners {
+    let taken = take(shared, peer, &mut send, &mut receive).await;
+    let manners = taken.as_ref().map_or_else(Manners::of, |()| Manners::Good);
     if let Err(error) = taken {
-        let peer = connection.peer();
         let chain = chain_of(&error);
         tracing::debug!(%peer, error = %chain, "auditor.intake");
         let mut reason = chain;
@@ -127,11 +129,12 @@ async fn stream(
         let refused = ToProvider::Refused { reason };
         let told = frame::write(&mut send, &refused);
         if timeout(MESSAGE_WAIT, told).await.is_err() {
-            return;
+            return manners;
         }
     }
     // A peer that is gone does not hear it.
     let _heard = timeout(MESSAGE_WAIT, send.shutdown()).await;
+    manners
 }
 
 /// An error with what it follows from, for people.
@@ -149,7 +152,7 @@ fn chain_of(error: &dyn std::error::Error) -> String {
 /// One commitment: what was chosen is asked for, and taken.
 async fn take(
     shared: &Shared,
-    connection: &SharedConnection,
+    peer: PublicKey,
     send: &mut SendHalf,
     receive: &mut ReceiveHalf,
 ) -> Result<(), IntakeError> {
@@ -163,12 +166,14 @@ async fn take(
     let round = round.ok_or(IntakeError::Unknown { commitment })?;
     let model = round.receipts.model;
     if !shared.shelf.has(&model) {
+        // It may still come, too late for this provider to be asked again.
+        shared.desk().excuse(&commitment);
         return Err(IntakeError::NoModel { model });
     }
     let provider = commitment.provider;
     let entry = shared.chain.provider(provider).await;
     let entry = entry.map_err(|source| IntakeError::Chain { source })?;
-    if entry.is_none_or(|entry| entry.node_key != connection.peer()) {
+    if entry.is_none_or(|entry| entry.node_key != peer) {
         return Err(IntakeError::Stranger { provider });
     }
     let chosen = wanted(&round.receipts, &digests, &round.beacon.value, round.share)?;

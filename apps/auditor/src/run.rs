@@ -30,7 +30,7 @@ use crate::{
     canary::{CanaryConfig, CanaryError, Consumer},
     desk::{Desk, Sealed, Step},
     docket::{Docket, DocketError, Report},
-    intake,
+    intake::door::{self, Callers},
     mirror::Mirror,
     shelf::{Shelf, ShelfError},
 };
@@ -85,6 +85,7 @@ pub(crate) struct Shared {
     pub(crate) operator: Address,
     pub(crate) shelf: Arc<Shelf>,
     desk: Mutex<Desk>,
+    callers: Mutex<Callers>,
     sender: TxSender,
     docket: Docket,
     fetching: Mutex<Fetching>,
@@ -121,6 +122,10 @@ impl Shared {
     pub(crate) fn desk(&self) -> MutexGuard<'_, Desk> {
         // Every change is made whole.
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn callers(&self) -> MutexGuard<'_, Callers> {
+        self.callers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn fetching(&self) -> MutexGuard<'_, Fetching> {
@@ -209,6 +214,7 @@ pub async fn start(config: AuditorConfig) -> Result<AuditorHandle, AuditorError>
         chain,
         shelf,
         desk: Mutex::default(),
+        callers: Mutex::default(),
         docket,
         fetching: Mutex::new(Fetching { mirror, tried: BTreeMap::new(), now: None }),
         tokens_max,
@@ -217,7 +223,7 @@ pub async fn start(config: AuditorConfig) -> Result<AuditorHandle, AuditorError>
     let place = Place { node_key: endpoint.node_key(), addrs };
     let task = tokio::spawn(follow(Arc::clone(&shared), place, stop.clone()));
     let canaries = tokio::spawn(canaries::send(Arc::clone(&shared), consumer, stop.clone()));
-    let intake = tokio::spawn(intake::run(shared, Arc::clone(&endpoint)));
+    let intake = tokio::spawn(door::run(shared, Arc::clone(&endpoint)));
     Ok(AuditorHandle { endpoint, stop, tasks: [task, intake, canaries] })
 }
 
@@ -312,7 +318,12 @@ async fn look(
         }
     };
     let now = shared.now();
-    shared.desk().update(&us, now, ours.collect(), known);
+    let providers = {
+        let mut desk = shared.desk();
+        desk.update(&us, now, ours.collect(), known);
+        desk.providers(&us, now)
+    };
+    door::look_up(shared, &providers).await;
     let steps: Vec<(CommitmentId, ModelId, Step)> = {
         let desk = shared.desk();
         let step = |case: &crate::desk::Case| {
@@ -469,4 +480,25 @@ async fn send(shared: &Shared, commitment: CommitmentId, action: Action) -> Resu
     let sent = sent.map_err(|source| LookError::Send { commitment, source })?;
     tracing::info!(%commitment, what, tx = %sent.id, "auditor.said");
     Ok(())
+}
+
+#[cfg(test)]
+impl Shared {
+    /// Of an auditor without models, whose ledger does not answer. The node key is that of a provider of a round.
+    pub(crate) fn alone(home: &std::path::Path, caller: types::PublicKey) -> Shared {
+        let chain = Arc::new(HttpChain::new("http://127.0.0.1:1").unwrap());
+        let operator: Arc<dyn Sign> = Arc::new(keys::SecretKey::from_seed([1; 32]));
+        Shared {
+            chain_id: "test.1".parse().unwrap(),
+            operator: Address::of_key(&operator.public_key()),
+            sender: TxSender::new(Arc::clone(&chain) as Arc<dyn Chain>, operator),
+            chain,
+            shelf: Arc::new(Shelf::new(Vec::new(), None)),
+            desk: Mutex::default(),
+            callers: Mutex::new(Callers::of(Address([7; 20]), caller)),
+            docket: Docket::open(home).unwrap(),
+            fetching: Mutex::new(Fetching { mirror: None, tried: BTreeMap::new(), now: None }),
+            tokens_max: 1,
+        }
+    }
 }

@@ -124,8 +124,20 @@ fn what_there_is_no_room_for_is_nobodys_fault() {
     desk.told(&id(), &US, TimeMs(1), vec![0, 1, 2]);
     assert_eq!(desk.take(&id(), 1, opened(), ROUND_BYTES_MAX), Taken::Kept);
     assert_eq!(desk.take(&id(), 0, opened(), 1), Taken::Full);
-    assert!(desk.case(&id()).unwrap().is_whole());
+    assert_eq!(desk.case(&id()).unwrap().extent(), Extent::Whole);
     assert_eq!(step(&desk, 2), Step::Judge);
+    // Not even for the first one.
+    let mut desk = self::desk();
+    desk.told(&id(), &US, TimeMs(1), vec![0, 1]);
+    assert_eq!(desk.take(&id(), 0, opened(), ROUND_BYTES_MAX + 1), Taken::Full);
+    assert_eq!(desk.case(&id()).unwrap().extent(), Extent::Excused);
+    // Nor for its provider.
+    let mut desk = self::desk();
+    assert_eq!(desk.providers(&US, TimeMs(1)), BTreeSet::from([id().provider]));
+    desk.excuse_provider(&Address([8; 20]));
+    assert_eq!(desk.case(&id()).unwrap().extent(), Extent::Partial);
+    desk.excuse_provider(&id().provider);
+    assert_eq!(desk.case(&id()).unwrap().extent(), Extent::Excused);
 }
 
 #[test]
