@@ -2,14 +2,15 @@
 
 use types::{
     ModelId,
-    inference::{FinishReason, InferenceRequest, Prompt},
+    inference::{ChatMessage, FinishReason, InferenceRequest, Prompt, RequestError},
+    limits::COMPLETION_TOKENS_MAX,
     receipt::{Receipt, ReceiptError},
     sign::VerifySignature,
 };
 use verify::{
     delivered::profile_of,
     engines::Drawing,
-    leaf::{self, LeafError, LeafToken},
+    leaf::{self, LEAF_TOKENS_MAX, LeafCandidate, LeafError, LeafToken},
     profile::{self, Drafting, Profile, Reason, Standing, standing},
 };
 use wire::serve::{Opening, OpeningError};
@@ -49,8 +50,14 @@ pub enum AnswerError {
     Engine { version: String },
     #[error("its request cannot be replayed: {reasons:?}")]
     Request { reasons: Vec<Reason> },
+    #[error("its request is beyond the limits")]
+    Limits(#[from] RequestError),
     #[error("what it reported is not readable")]
     Leaf(#[from] LeafError),
+    #[error("what it reported is of more than {COMPLETION_TOKENS_MAX} tokens")]
+    TooLong,
+    #[error("its leaf number {number} is not full, and not the last")]
+    NotFull { number: usize },
 }
 
 impl Answer {
@@ -64,12 +71,32 @@ impl Answer {
         }
     }
 
+    /// What it takes in memory, about.
+    pub fn bytes(&self) -> usize {
+        let candidates = self.tokens.iter().map(|it| it.candidates().len());
+        let candidates = candidates.fold(0, usize::saturating_add);
+        let tokens = self.tokens.len().saturating_mul(size_of::<LeafToken>());
+        let candidates = candidates.saturating_mul(size_of::<LeafCandidate>());
+        // One with calls is in no profile.
+        let messages = match &self.prompt {
+            Prompt::Chat(messages) => messages.len(),
+            Prompt::Text(_) | Prompt::Inputs(_) => 0,
+        };
+        let messages = messages.saturating_mul(size_of::<ChatMessage>());
+        let (answer, prompt) = (size_of::<Answer>(), self.prompt.text_bytes());
+        [answer, prompt, messages, self.text.len(), tokens, candidates]
+            .into_iter()
+            .fold(0, usize::saturating_add)
+    }
+
     /// Checks everything that can be checked without a model, and takes it apart.
     pub fn open(
         receipt: &Receipt,
         opening: Opening,
         check: &dyn VerifySignature,
     ) -> Result<Answer, AnswerError> {
+        check_leaves(&opening.leaves)?;
+        opening.request.check()?;
         receipt.verify(check)?;
         let report = opening.check(receipt, check)?;
         let seed =
@@ -104,6 +131,21 @@ impl Answer {
             tokens_max,
             stop,
         })
+    }
+}
+
+/// Whether leaves are as many, and as full, as a transcript has them: read, they take several times their bytes.
+fn check_leaves(leaves: &[Vec<u8>]) -> Result<(), AnswerError> {
+    let tokens_max = usize::try_from(COMPLETION_TOKENS_MAX).unwrap_or(usize::MAX);
+    if leaves.len() > tokens_max.div_ceil(LEAF_TOKENS_MAX) {
+        return Err(AnswerError::TooLong);
+    }
+    let Some((_, but_the_last)) = leaves.split_last() else { return Ok(()) };
+    let is_full =
+        |leaf: &Vec<u8>| leaf.first().is_some_and(|it| usize::from(*it) == LEAF_TOKENS_MAX);
+    match but_the_last.iter().position(|leaf| !is_full(leaf)) {
+        Some(number) => Err(AnswerError::NotFull { number }),
+        None => Ok(()),
     }
 }
 

@@ -3,7 +3,10 @@
 //! A verdict is about all that the beacon chose. Whoever opens less than that may hide what is left, so it is *missing*,
 //! unless what was opened is enough to fail; or unless it may be our fault, and then we abstain.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use types::{
     Address, Hash32, TimeMs,
@@ -14,8 +17,13 @@ use wire::chain::{RoundView, VerifierView};
 
 use crate::answer::Answer;
 
-/// Bytes of openings that are held of one round; a provider whose openings are longer is judged by those before.
+/// Bytes of answers that are held of one round, as they are in memory; a provider whose answers are longer is judged by those before.
 const ROUND_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of answers that are held of all rounds together.
+const DESK_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// What there is room for of every round nevertheless, so that a provider cannot fill the desk with one round to keep another from
+/// being judged: thousands of tokens.
+const ROUND_BYTES_MIN: usize = 2 * 1024 * 1024;
 /// Rounds that are looked after at once, until there is a verdict. More wait, those of providers that have the most of them longest.
 pub const ROUNDS_MAX: usize = 64;
 /// The part of the time until verdicts are committed to after which a round is first seen too late: what its provider did not open
@@ -62,7 +70,7 @@ pub struct Case {
     seen_at: TimeMs,
     /// The receipts that are to be opened, by number, once the provider has told which ones it committed to.
     wanted: Option<Vec<u32>>,
-    opened: BTreeMap<u32, Opened>,
+    opened: BTreeMap<u32, Arc<Opened>>,
     bytes: usize,
     /// There was no room for something of it, or we were not ready.
     excused: bool,
@@ -107,6 +115,12 @@ impl Case {
         self.is_open(us, now) && !self.judging
     }
 
+    /// Forgets what was opened.
+    fn clear(&mut self) {
+        self.opened.clear();
+        self.bytes = 0;
+    }
+
     /// How much of what was chosen is here.
     pub fn extent(&self) -> Extent {
         let is_late = self.seen_at > self.after(LATE_PERCENT);
@@ -130,7 +144,7 @@ impl Case {
     }
 
     /// What was opened, in the order in which it is wanted.
-    pub fn opened(&self) -> impl Iterator<Item = &Opened> {
+    pub fn opened(&self) -> impl Iterator<Item = &Arc<Opened>> {
         let wanted = self.wanted.iter().flatten();
         wanted.filter_map(|number| self.opened.get(number))
     }
@@ -222,7 +236,12 @@ impl Desk {
         let mut new = Vec::new();
         for round in rounds {
             match self.cases.get_mut(&round.commitment) {
-                Some(case) => case.round = round,
+                Some(case) => {
+                    case.round = round;
+                    if !case.is_open(us, now) {
+                        case.clear();
+                    }
+                }
                 None => new.push(round),
             }
         }
@@ -277,8 +296,10 @@ impl Desk {
         Asked::Numbers(left.copied().collect())
     }
 
-    /// An opening that was checked.
+    /// An opening that was checked, and takes as many bytes in memory.
     pub fn take(&mut self, id: &CommitmentId, number: u32, opened: Opened, bytes: usize) -> Taken {
+        let of_all = self.cases.values().map(|case| case.bytes);
+        let of_all = of_all.fold(bytes, usize::saturating_add);
         let Some(case) = self.cases.get_mut(id).filter(|case| !case.judging) else {
             return Taken::Unwanted;
         };
@@ -287,14 +308,15 @@ impl Desk {
             return Taken::Unwanted;
         }
         let after = case.bytes.saturating_add(bytes);
-        if after > ROUND_BYTES_MAX {
+        let is_full = of_all > DESK_BYTES_MAX && after > ROUND_BYTES_MIN;
+        if is_full || after > ROUND_BYTES_MAX {
             // That is enough; nobody is to be blamed for what we have no room for.
             wanted.retain(|number| case.opened.contains_key(number));
             case.excused = true;
             return Taken::Full;
         }
         case.bytes = after;
-        case.opened.insert(number, opened);
+        case.opened.insert(number, Arc::new(opened));
         Taken::Kept
     }
 
@@ -329,7 +351,7 @@ impl Desk {
     pub fn seal(&mut self, id: &CommitmentId, sealed: Sealed) {
         if let Some(case) = self.cases.get_mut(id) {
             case.judging = false;
-            case.opened.clear();
+            case.clear();
             case.sealed = Some(sealed);
         }
     }

@@ -9,7 +9,11 @@ use std::time::Duration;
 
 use keys::Ed25519;
 use net::{ReceiveHalf, SendHalf};
-use tokio::{io::AsyncWriteExt, time::timeout};
+use tokio::{
+    io::AsyncWriteExt,
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
 use types::{
     ChainId, Hash32, PublicKey,
     audit::CommitmentId,
@@ -32,6 +36,10 @@ use crate::{
 
 /// How long a provider may be silent.
 const MESSAGE_WAIT: Duration = Duration::from_secs(30);
+/// Bytes of openings that are on their way, of all providers together, in units of 1 KiB.
+pub(crate) const ARRIVING_KIB_MAX: usize = 256 * 1024;
+/// Openings that are taken apart at once: while they are, each takes several times its bytes.
+pub(crate) const DECODING_MAX: usize = 2;
 /// How long it may take to open one receipt.
 const OPENING_WAIT: Duration = Duration::from_secs(120);
 
@@ -66,6 +74,8 @@ pub(crate) enum IntakeError {
     NotOpened { number: u32 },
     #[error("the receipt number {number} cannot be audited")]
     Answer { number: u32, source: AnswerError },
+    #[error("there is no room for more openings now")]
+    NoRoom,
     #[error("too busy to look at what is opened")]
     Busy,
 }
@@ -106,6 +116,7 @@ impl Manners {
             | IntakeError::TooLong { .. }
             | IntakeError::NotOpened { .. }
             | IntakeError::Answer { .. }
+            | IntakeError::NoRoom
             | IntakeError::Busy => Manners::Good,
         }
     }
@@ -187,10 +198,15 @@ async fn take(
     for number in numbers {
         let index = usize::try_from(number).unwrap_or(usize::MAX);
         let digest = digests.get(index).copied().ok_or(IntakeError::Protocol)?;
-        let opening = timeout(OPENING_WAIT, opening(receive, number)).await;
-        let (receipt, bytes) = opening.map_err(|_| IntakeError::Silent)??;
-        let length = bytes.len();
+        let opening = timeout(OPENING_WAIT, opening(&shared.arriving, receive, number)).await;
+        let opening = opening.map_err(|_| IntakeError::Silent)?;
+        if matches!(opening, Err(IntakeError::NoRoom)) {
+            shared.desk().excuse(&commitment);
+        }
+        let Arrived { receipt, bytes, room } = opening?;
         let opened = open(shared, &round, number, digest, receipt, bytes).await?;
+        drop(room);
+        let length = opened.answer.bytes();
         match shared.desk().take(&commitment, number, opened, length) {
             Taken::Kept | Taken::Full => {}
             Taken::Unwanted => return Err(IntakeError::Over { commitment }),
@@ -207,14 +223,22 @@ async fn next(receive: &mut ReceiveHalf) -> Result<ToAuditor, IntakeError> {
 }
 
 /// A receipt and the bytes of its opening.
-async fn opening(
+struct Arrived<'a> {
+    receipt: Box<Receipt>,
+    bytes: Vec<u8>,
+    room: SemaphorePermit<'a>,
+}
+
+async fn opening<'a>(
+    arriving: &'a Semaphore,
     receive: &mut ReceiveHalf,
     number: u32,
-) -> Result<(Box<Receipt>, Vec<u8>), IntakeError> {
+) -> Result<Arrived<'a>, IntakeError> {
     let ToAuditor::Receipt(receipt) = next(receive).await? else {
         return Err(IntakeError::Protocol);
     };
     let mut bytes = Vec::new();
+    let mut room = arriving.try_acquire_many(0).map_err(|_| IntakeError::NoRoom)?;
     loop {
         let ToAuditor::Opening { part, more } = next(receive).await? else {
             return Err(IntakeError::Protocol);
@@ -226,12 +250,17 @@ async fn opening(
         if more && part.is_empty() {
             return Err(IntakeError::Protocol);
         }
+        let kib = u32::try_from(part.len().div_ceil(1_024)).unwrap_or(u32::MAX);
+        room.merge(arriving.try_acquire_many(kib).map_err(|_| IntakeError::NoRoom)?);
         bytes.extend(part);
         if !more {
             break;
         }
     }
-    if bytes.is_empty() { Err(IntakeError::NotOpened { number }) } else { Ok((receipt, bytes)) }
+    match bytes.is_empty() {
+        true => Err(IntakeError::NotOpened { number }),
+        false => Ok(Arrived { receipt, bytes, room }),
+    }
 }
 
 /// Checks that this is the receipt that was committed to, about paid work of the round's model, and takes the opening apart.
@@ -266,6 +295,7 @@ async fn open(
     if !is_paid {
         return Err(other("its payer has no channel to the provider"));
     }
+    let _turn = shared.decoding.acquire().await.map_err(|_| IntakeError::Busy)?;
     // Signatures and digests of up to 32 MiB.
     let opened = tokio::task::spawn_blocking(move || {
         let opening = Opening::decode(&bytes);

@@ -15,7 +15,10 @@ use std::{
 };
 
 use net::SharedEndpoint;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::{
+    sync::Semaphore,
+    task::{JoinHandle, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 use types::{
     Address, ChainId, Hash32, ModelId, TimeMs,
@@ -30,7 +33,10 @@ use crate::{
     canary::{CanaryConfig, CanaryError, Consumer},
     desk::{Desk, Sealed, Step},
     docket::{Docket, DocketError, Report},
-    intake::door::{self, Callers},
+    intake::{
+        ARRIVING_KIB_MAX, DECODING_MAX,
+        door::{self, Callers},
+    },
     mirror::Mirror,
     shelf::{Shelf, ShelfError},
 };
@@ -86,6 +92,9 @@ pub(crate) struct Shared {
     pub(crate) shelf: Arc<Shelf>,
     desk: Mutex<Desk>,
     callers: Mutex<Callers>,
+    /// Room for openings that are on their way, and turns for taking them apart.
+    pub(crate) arriving: Semaphore,
+    pub(crate) decoding: Semaphore,
     sender: TxSender,
     docket: Docket,
     fetching: Mutex<Fetching>,
@@ -214,6 +223,8 @@ pub async fn start(config: AuditorConfig) -> Result<AuditorHandle, AuditorError>
         chain,
         shelf,
         desk: Mutex::default(),
+        arriving: Semaphore::new(ARRIVING_KIB_MAX),
+        decoding: Semaphore::new(DECODING_MAX),
         callers: Mutex::default(),
         docket,
         fetching: Mutex::new(Fetching { mirror, tried: BTreeMap::new(), now: None }),
@@ -495,6 +506,8 @@ impl Shared {
             chain,
             shelf: Arc::new(Shelf::new(Vec::new(), None)),
             desk: Mutex::default(),
+            arriving: Semaphore::new(ARRIVING_KIB_MAX),
+            decoding: Semaphore::new(DECODING_MAX),
             callers: Mutex::new(Callers::of(Address([7; 20]), caller)),
             docket: Docket::open(home).unwrap(),
             fetching: Mutex::new(Fetching { mirror: None, tried: BTreeMap::new(), now: None }),

@@ -3,12 +3,13 @@
 
 use std::sync::LazyLock;
 
-use auditor::answer::Answer;
+use auditor::answer::{Answer, AnswerError};
 use proptest::{prelude::*, sample::Index};
 use types::{
     Address, ChannelId, Hash32, Lane, ModelId, Nusd, PublicKey, RequestId, Signature, TimeMs,
     hash::{merkle_leaf, merkle_root},
     inference::{CountMethod, FinishReason, InferenceRequest, Prompt},
+    limits::COMPLETION_TOKENS_MAX,
     price::Price,
     receipt::{Acknowledgement, Receipt, ServiceReport, report_hash},
     sha256,
@@ -228,4 +229,39 @@ proptest! {
         prop_assert!(Opening::decode(&bytes).is_err());
         prop_assert!(borsh::from_slice::<Receipt>(&bytes).is_err());
     }
+}
+
+/// The same opening with other leaves, whose provider has committed to them.
+fn with_leaves(leaves: Vec<Vec<u8>>) -> Result<Answer, AnswerError> {
+    let (mut receipt, mut opening) = OPENED.clone();
+    opening.leaves = leaves;
+    let hashes: Vec<Hash32> = opening.leaves.iter().map(|bytes| merkle_leaf(bytes)).collect();
+    let report = receipt.report.as_mut().unwrap();
+    report.value.transcript_root = merkle_root(&hashes);
+    receipt.acknowledgement.value.transcript_root = merkle_root(&hashes);
+    receipt.acknowledgement.value.report_hash = Some(report_hash(report));
+    Answer::open(&receipt, opening, &AcceptAll)
+}
+
+#[test]
+fn what_takes_more_memory_than_any_answer_is_refused_unread() {
+    let token = LeafToken::new(1, &[]).unwrap();
+    let of = |count: usize| leaf::encode(&vec![token.clone(); count]).unwrap();
+    let full = leaf::LEAF_TOKENS_MAX;
+    let most = COMPLETION_TOKENS_MAX as usize / full;
+    let answer = with_leaves(vec![of(full); most]).unwrap();
+    assert_eq!(answer.tokens.len(), COMPLETION_TOKENS_MAX as usize);
+    let bytes = COMPLETION_TOKENS_MAX as usize * size_of::<LeafToken>();
+    assert!((bytes..bytes + 1_024).contains(&answer.bytes()), "{}", answer.bytes());
+    let refused = |leaves| with_leaves(leaves).unwrap_err();
+    assert!(matches!(refused(vec![of(full); most + 1]), AnswerError::TooLong));
+    assert!(matches!(refused(vec![Vec::new(); 1 << 20]), AnswerError::TooLong));
+    let halved = vec![of(full), of(full - 1), of(full)];
+    assert!(matches!(refused(halved), AnswerError::NotFull { number: 1 }));
+    assert!(matches!(refused(vec![Vec::new(), of(1)]), AnswerError::NotFull { number: 0 }));
+    assert_eq!(with_leaves(vec![of(full), of(1)]).unwrap().tokens.len(), full + 1);
+    let (receipt, mut opening) = OPENED.clone();
+    opening.request.tokens_max = Some(COMPLETION_TOKENS_MAX + 1);
+    let refused = Answer::open(&receipt, opening, &AcceptAll).unwrap_err();
+    assert!(matches!(refused, AnswerError::Limits(_)), "{refused}");
 }

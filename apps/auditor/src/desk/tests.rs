@@ -126,7 +126,29 @@ fn what_there_is_no_room_for_is_nobodys_fault() {
     assert_eq!(desk.take(&id(), 0, opened(), 1), Taken::Full);
     assert_eq!(desk.case(&id()).unwrap().extent(), Extent::Whole);
     assert_eq!(step(&desk, 2), Step::Judge);
-    // Not even for the first one.
+    // Nor if all rounds together take too much; but each has some.
+    let mut desk = Desk::default();
+    let id = |sequence| CommitmentId { sequence, ..id() };
+    let rounds = (0..10).map(|n| RoundView { commitment: id(n), ..round() }).collect();
+    desk.update(&US, TimeMs(0), rounds, |_| None);
+    for n in 0..9 {
+        desk.told(&id(n), &US, TimeMs(1), vec![0, 1]);
+        let expected = if n < 8 { Taken::Kept } else { Taken::Full };
+        assert_eq!(desk.take(&id(n), 0, opened(), ROUND_BYTES_MAX), expected, "{n}");
+    }
+    desk.told(&id(9), &US, TimeMs(1), vec![0, 1]);
+    assert_eq!(desk.take(&id(9), 0, opened(), ROUND_BYTES_MIN), Taken::Kept);
+    assert_eq!(desk.take(&id(9), 1, opened(), 1), Taken::Full);
+    // What has its verdict makes room.
+    desk.seal(&id(0), sealed());
+    desk.told(&id(8), &US, TimeMs(1), vec![0, 1]);
+    let left = ROUND_BYTES_MAX - ROUND_BYTES_MIN;
+    assert_eq!(desk.case(&id(8)).unwrap().chosen(), 0, "what was given up stays so");
+    assert_eq!(desk.cases().map(|case| case.bytes).sum::<usize>(), DESK_BYTES_MAX - left);
+}
+
+#[test]
+fn there_may_be_no_room_for_anything_of_a_round() {
     let mut desk = self::desk();
     desk.told(&id(), &US, TimeMs(1), vec![0, 1]);
     assert_eq!(desk.take(&id(), 0, opened(), ROUND_BYTES_MAX + 1), Taken::Full);

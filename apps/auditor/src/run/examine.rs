@@ -28,7 +28,7 @@ pub(super) async fn examine(
         let desk = shared.desk();
         // Its round is over.
         let Some(case) = desk.case(&commitment) else { return abstained(shared, commitment) };
-        let opened: Vec<Opened> = case.opened().cloned().collect();
+        let opened: Vec<Arc<Opened>> = case.opened().cloned().collect();
         (case.round.receipts.model, case.extent(), case.chosen(), opened)
     };
     let scored = scored(&opened, shared.tokens_max);
@@ -62,9 +62,9 @@ pub(super) async fn examine(
 }
 
 /// As many of the first answers as may be scored, all drawn by engines of one kind.
-fn scored(opened: &[Opened], tokens_max: u64) -> &[Opened] {
+fn scored(opened: &[Arc<Opened>], tokens_max: u64) -> &[Arc<Opened>] {
     let mut tokens = 0_u64;
-    let fits = |it: &&Opened| {
+    let fits = |it: &&Arc<Opened>| {
         let is_first = tokens == 0;
         let prompt = it.answer.prompt_bytes() / 4;
         let cost = it.answer.tokens.len().saturating_add(prompt);
@@ -72,7 +72,7 @@ fn scored(opened: &[Opened], tokens_max: u64) -> &[Opened] {
         is_first || tokens <= tokens_max
     };
     let same =
-        |it: &&Opened| opened.first().is_some_and(|first| is_alike(&first.answer, &it.answer));
+        |it: &&Arc<Opened>| opened.first().is_some_and(|first| is_alike(&first.answer, &it.answer));
     let count = opened.iter().take_while(same).take_while(fits).count();
     opened.get(..count).unwrap_or_default()
 }
@@ -87,7 +87,11 @@ enum Ran {
 }
 
 /// `None`: the model is not here, or does not run.
-async fn run(shared: &Shared, model: ModelId, scored: &[Opened]) -> Result<Option<Ran>, LookError> {
+async fn run(
+    shared: &Shared,
+    model: ModelId,
+    scored: &[Arc<Opened>],
+) -> Result<Option<Ran>, LookError> {
     let Some(engine) = open(shared, model).await? else { return Ok(None) };
     let Some(means) = means(shared, model).await? else { return Ok(None) };
     let samples: Vec<Sample<'_>> =

@@ -8,7 +8,7 @@ use verify::{engines::Drawing, leaf::LeafToken, profile::Profile};
 
 use super::*;
 
-fn opened(version: &str, tokens: usize, prompt_bytes: usize) -> Opened {
+fn opened(version: &str, tokens: usize, prompt_bytes: usize) -> Arc<Opened> {
     let answer = Answer {
         model: ModelId([1; 32]),
         engine_version: version.to_owned(),
@@ -22,13 +22,13 @@ fn opened(version: &str, tokens: usize, prompt_bytes: usize) -> Opened {
         tokens_max: None,
         stop: Vec::new(),
     };
-    Opened { receipt: Hash32([3; 32]), answer }
+    Arc::new(Opened { receipt: Hash32([3; 32]), answer })
 }
 
 #[test]
 fn as_many_answers_are_scored_as_fit_and_one_at_least() {
     let ours = "embedded candle 0.11.1";
-    let check = |opened: &[Opened], tokens_max, expected| {
+    let check = |opened: &[Arc<Opened>], tokens_max, expected| {
         assert_eq!(scored(opened, tokens_max).len(), expected, "{tokens_max}");
     };
     let three = [opened(ours, 10, 40), opened(ours, 10, 0), opened(ours, 10, 0)];
