@@ -18,6 +18,7 @@ use net::SharedEndpoint;
 use tokio::{
     sync::Semaphore,
     task::{JoinHandle, JoinSet},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use types::{
@@ -335,15 +336,18 @@ async fn look(
         desk.providers(&us, now)
     };
     door::look_up(shared, &providers).await;
-    let steps: Vec<(CommitmentId, ModelId, Step)> = {
+    let mut steps: Vec<(TimeMs, CommitmentId, ModelId, Step)> = {
         let desk = shared.desk();
         let step = |case: &crate::desk::Case| {
+            let RoundView { commitment, commit_by, .. } = case.round;
             let model = case.round.receipts.model;
-            (case.round.commitment, model, case.step(&us, now, shared.shelf.has(&model)))
+            (commit_by, commitment, model, case.step(&us, now, shared.shelf.has(&model)))
         };
         desk.cases().map(step).collect()
     };
-    for (commitment, model, step) in steps {
+    // The model runs over the round that is due first.
+    steps.sort_by_key(|(commit_by, commitment, ..)| (*commit_by, *commitment));
+    for (commit_by, commitment, model, step) in steps {
         let done = match step {
             Step::Wait | Step::Rest => Ok(()),
             Step::Abstain if waits_for(shared, fetching, commitment, model) => Ok(()),
@@ -352,7 +356,7 @@ async fn look(
                 shared.desk().judging(&commitment);
                 let shared = Arc::clone(shared);
                 judging.spawn(
-                    async move { (commitment, examine::examine(&shared, commitment).await) },
+                    async move { (commitment, judged(&shared, commitment, commit_by).await) },
                 );
                 Ok(())
             }
@@ -364,6 +368,23 @@ async fn look(
         note(done);
     }
     Ok(Duration::from_millis((commit_ms / LOOKS_PER_ROUND).clamp(LOOK_MS_MIN, LOOK_MS_MAX)))
+}
+
+/// Runs the model over a round, for as long as a verdict is of use: another round may be waiting for it.
+async fn judged(
+    shared: &Shared,
+    commitment: CommitmentId,
+    commit_by: TimeMs,
+) -> Result<Report, LookError> {
+    let left = Duration::from_millis(commit_by.ms_since(shared.now()));
+    // Engines stop when what they compute is dropped.
+    match timeout(left, examine::examine(shared, commitment)).await {
+        Ok(examined) => examined,
+        Err(_) => {
+            tracing::warn!(%commitment, "auditor.judging took too long");
+            abstained(shared, commitment)
+        }
+    }
 }
 
 /// Whether a model may still come before openings are due. Asks the mirror for it, if it was not asked.
@@ -494,24 +515,4 @@ async fn send(shared: &Shared, commitment: CommitmentId, action: Action) -> Resu
 }
 
 #[cfg(test)]
-impl Shared {
-    /// Of an auditor without models, whose ledger does not answer. The node key is that of a provider of a round.
-    pub(crate) fn alone(home: &std::path::Path, caller: types::PublicKey) -> Shared {
-        let chain = Arc::new(HttpChain::new("http://127.0.0.1:1").unwrap());
-        let operator: Arc<dyn Sign> = Arc::new(keys::SecretKey::from_seed([1; 32]));
-        Shared {
-            chain_id: "test.1".parse().unwrap(),
-            operator: Address::of_key(&operator.public_key()),
-            sender: TxSender::new(Arc::clone(&chain) as Arc<dyn Chain>, operator),
-            chain,
-            shelf: Arc::new(Shelf::new(Vec::new(), None)),
-            desk: Mutex::default(),
-            arriving: Semaphore::new(ARRIVING_KIB_MAX),
-            decoding: Semaphore::new(DECODING_MAX),
-            callers: Mutex::new(Callers::of(Address([7; 20]), caller)),
-            docket: Docket::open(home).unwrap(),
-            fetching: Mutex::new(Fetching { mirror: None, tried: BTreeMap::new(), now: None }),
-            tokens_max: 1,
-        }
-    }
-}
+mod tests;

@@ -11,7 +11,7 @@ use verify::{audit::Means, eprocess::HonestMean};
 use super::{LookError, Shared, abstained, blank};
 use crate::{
     answer::Answer,
-    desk::{Opened, default_means, verdict},
+    desk::{Extent, Opened, default_means, verdict},
     docket::Report,
     judge::{JudgeError, Judged, Reference, Sample, judge, judge_suspects},
 };
@@ -32,6 +32,10 @@ pub(super) async fn examine(
         (case.round.receipts.model, case.extent(), case.chosen(), opened)
     };
     let scored = scored(&opened, shared.tokens_max);
+    // What was opened is too much for us.
+    if scored.is_empty() && !opened.is_empty() && extent == Extent::Whole {
+        return abstained(shared, commitment);
+    }
     let judged = match scored.is_empty() {
         true => None,
         false => match run(shared, model, scored).await? {
@@ -61,15 +65,14 @@ pub(super) async fn examine(
     })
 }
 
-/// As many of the first answers as may be scored, all drawn by engines of one kind.
+/// As many of the first answers as may be scored, all drawn by engines of one kind. None, if the first one alone is too long.
 fn scored(opened: &[Arc<Opened>], tokens_max: u64) -> &[Arc<Opened>] {
     let mut tokens = 0_u64;
     let fits = |it: &&Arc<Opened>| {
-        let is_first = tokens == 0;
         let prompt = it.answer.prompt_bytes() / 4;
         let cost = it.answer.tokens.len().saturating_add(prompt);
-        tokens = tokens.saturating_add(u64::try_from(cost).unwrap_or(u64::MAX)).max(1);
-        is_first || tokens <= tokens_max
+        tokens = tokens.saturating_add(u64::try_from(cost).unwrap_or(u64::MAX));
+        tokens <= tokens_max
     };
     let same =
         |it: &&Arc<Opened>| opened.first().is_some_and(|first| is_alike(&first.answer, &it.answer));
