@@ -15,7 +15,6 @@ use types::{
 };
 
 use crate::{
-    desk::Sealed,
     judge::{Level, Step},
     picture,
 };
@@ -128,12 +127,6 @@ impl Docket {
         report.map(Some).map_err(|source| DocketError::Format { path, source })
     }
 
-    /// What we committed to, if we did.
-    pub fn sealed(&self, id: &CommitmentId) -> Result<Option<Sealed>, DocketError> {
-        let report = self.read(id)?;
-        Ok(report.map(|Report { verdict, salt, .. }| Sealed { verdict, salt }))
-    }
-
     /// Forgets the oldest reports that are too many.
     pub fn tidy(&self) -> Result<(), DocketError> {
         let failed =
@@ -188,9 +181,7 @@ mod tests {
         };
         Docket::open(&folder).unwrap().write(&report).unwrap();
         let docket = Docket::open(&folder).unwrap();
-        assert_eq!(docket.read(&commitment).unwrap(), Some(report.clone()));
-        let Report { verdict, salt, .. } = report;
-        assert_eq!(docket.sealed(&commitment).unwrap(), Some(Sealed { verdict, salt }));
+        assert_eq!(docket.read(&commitment).unwrap(), Some(report));
         let mode = fs::metadata(docket.path(&commitment)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let other = CommitmentId { sequence: 4, ..commitment };

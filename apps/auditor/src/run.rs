@@ -322,8 +322,8 @@ async fn look(
     let rounds = shared.chain.open_rounds().await.map_err(read)?;
     let us = shared.operator;
     let ours = rounds.into_iter().filter(|it| it.verifiers.iter().any(|it| it.verifier == us));
-    let known = |round: &RoundView| match shared.docket.sealed(&round.commitment) {
-        Ok(sealed) => sealed,
+    let known = |round: &RoundView| match shared.docket.read(&round.commitment) {
+        Ok(report) => report.and_then(|it| said(shared, round, it)),
         Err(error) => {
             note(Err(error.into()));
             None
@@ -368,6 +368,18 @@ async fn look(
         note(done);
     }
     Ok(Duration::from_millis((commit_ms / LOOKS_PER_ROUND).clamp(LOOK_MS_MIN, LOOK_MS_MAX)))
+}
+
+/// What a report says of a round, if it is about this one: a commitment that was demanded may be demanded again.
+fn said(shared: &Shared, round: &RoundView, report: Report) -> Option<Sealed> {
+    let Report { commitment, at, verdict, salt, .. } = report;
+    let (chain_id, us) = (&shared.chain_id, shared.operator);
+    let committed = round.verifiers.iter().find(|it| it.verifier == us)?.committed;
+    let is_of_round = match committed {
+        Some(hash) => hash == verdict_commitment(chain_id, &us, &commitment, &salt.0, &verdict),
+        None => at >= round.opened_at,
+    };
+    is_of_round.then_some(Sealed { verdict, salt })
 }
 
 /// Runs the model over a round, for as long as a verdict is of use: another round may be waiting for it.
