@@ -2,7 +2,7 @@
 //!
 //! They hold prompts and answers, so they are kept no longer than they can be asked for, and nothing of them is logged.
 //! An answer of which nothing is kept any more cannot be audited, which is the provider's fault; one that could
-//! not be written down costs nobody the answer.
+//! not be written down costs nobody the answer, and its report names no profile.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

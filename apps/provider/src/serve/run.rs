@@ -19,6 +19,7 @@ use types::{
     receipt::{Acknowledgement, Receipt, ServiceReport},
     sign::Signed,
 };
+use verify::profile;
 use wire::{
     chain::ChannelView,
     frame::FrameError,
@@ -324,15 +325,18 @@ impl<'a> Running<'a> {
         }
     }
 
-    async fn tell_report(&mut self, report: ServiceReport, tell: bool) -> Result<(), Failure> {
+    async fn tell_report(&mut self, mut report: ServiceReport, tell: bool) -> Result<(), Failure> {
         let charged = report.lane_total.saturating_sub(report.lane_total_before);
         let tokens = u64::from(report.completion_tokens);
         tracing::info!(
             request = %report.request_id, attempt = report.attempt, model = %report.model,
             tokens, charged_nusd = %charged, finish = ?report.finish, "provider.request ended"
         );
+        if !self.keep_opening(&report) {
+            // What the report names may be demanded, and who cannot open it then loses stake.
+            profile::NO_NAME.clone_into(&mut report.profile);
+        }
         let report = self.shared.signed(report);
-        self.keep_opening(&report.value);
         self.record(Record::Ended { report: report.clone() })?;
         self.lease = None;
         self.shared.charged(charged);
@@ -349,19 +353,23 @@ impl<'a> Running<'a> {
         Ok(())
     }
 
-    /// Keeps what an auditor may ask for.
-    fn keep_opening(&mut self, report: &ServiceReport) {
+    /// Keeps what an auditor may ask for. Returns whether the answer can be opened, if it may be asked for.
+    fn keep_opening(&mut self, report: &ServiceReport) -> bool {
         let Some((text, leaves)) =
             self.session.disclosed().filter(|(_, leaves)| !leaves.is_empty())
         else {
-            return;
+            return true;
         };
-        let Some(Disclosing { order, salt, request }) = self.disclosing.take() else { return };
+        let Some(Disclosing { order, salt, request }) = self.disclosing.take() else {
+            return false;
+        };
         let opening = Opening { order, salt, request, text, leaves };
         let attempt = Attempt { request_id: report.request_id, number: report.attempt };
-        if let Err(error) = self.shared.openings.keep(attempt, report.ended_at, &opening) {
-            self.shared.failed(&error);
+        let kept = self.shared.openings.keep(attempt, report.ended_at, &opening);
+        if let Err(error) = &kept {
+            self.shared.failed(error);
         }
+        kept.is_ok()
     }
 
     fn count(&self, outcome: Outcome) {
