@@ -1,9 +1,10 @@
 //! The standing connection to one gateway: dialled by us, dialled again when it ends.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -15,7 +16,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 use tokio_util::sync::CancellationToken;
-use types::{PublicKey, limits};
+use types::{Address, PublicKey, limits};
 use wire::{
     frame::FrameError,
     serve::{
@@ -59,27 +60,47 @@ enum LinkError {
     Broken { gateway: PublicKey },
 }
 
+/// What is known of a gateway that is dialled.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Listed {
+    pub(crate) addrs: Vec<SocketAddr>,
+    /// Those whose gateway it is, as the ledger has it.
+    pub(crate) operators: BTreeSet<Address>,
+    /// We were told to dial it, and believe what it says of itself.
+    pub(crate) is_trusted: bool,
+}
+
 /// Where a gateway is, and whether we still want it.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) gateway: PublicKey,
-    addrs: Arc<Mutex<Vec<SocketAddr>>>,
+    listed: Arc<Mutex<Listed>>,
     /// No longer listed: leave it when its requests are done.
     pub(crate) unlisted: CancellationToken,
 }
 
 impl Target {
-    pub(crate) fn new(gateway: PublicKey, addrs: Vec<SocketAddr>) -> Target {
-        Target { gateway, addrs: Arc::new(Mutex::new(addrs)), unlisted: CancellationToken::new() }
+    pub(crate) fn new(gateway: PublicKey, listed: Listed) -> Target {
+        Target { gateway, listed: Arc::new(Mutex::new(listed)), unlisted: CancellationToken::new() }
     }
 
-    /// Counts from the next dialling on.
-    pub(crate) fn set_addrs(&self, addrs: Vec<SocketAddr>) {
-        *self.addrs.lock().unwrap_or_else(PoisonError::into_inner) = addrs;
+    /// Addresses count from the next dialling on.
+    pub(crate) fn set_listed(&self, listed: Listed) {
+        *self.lock() = listed;
     }
 
     fn addrs(&self) -> Vec<SocketAddr> {
-        self.addrs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().addrs.clone()
+    }
+
+    /// Whether it is this account's gateway: that it says so itself proves nothing.
+    fn is_of(&self, payer: &Address) -> bool {
+        let listed = self.lock();
+        listed.is_trusted || listed.operators.contains(payer)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Listed> {
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -117,7 +138,7 @@ async fn connect(
         () = shared.leaving.cancelled() => return Ok(()),
         greeted = greet(shared, target) => greeted?,
     };
-    let Greeted { connection, send, control, payer } = greeted;
+    let Greeted { connection, send, control, payer, key } = greeted;
     backoff.reset();
     shared.board.link(target.gateway, LinkState::Connected, shared.now());
     let mut link = Link {
@@ -128,6 +149,7 @@ async fn connect(
         control,
         told: Told { since: Instant::now(), tallies: 0 },
         payer,
+        key,
         requests: JoinSet::new(),
         opening: Arc::new(Semaphore::new(OPENING_MAX)),
         left: false,
@@ -141,12 +163,13 @@ async fn connect(
 
 type Control = Pin<Box<dyn Stream<Item = Result<ToProviderControl, FrameError>> + Send>>;
 
-/// A gateway that wants us.
+/// A gateway that wants us, and what it says of itself.
 struct Greeted {
     connection: SharedConnection,
     send: SendHalf,
     control: Control,
-    payer: Payer,
+    payer: Address,
+    key: PublicKey,
 }
 
 async fn greet(shared: &Shared, target: &Target) -> Result<Greeted, LinkError> {
@@ -160,7 +183,7 @@ async fn greet(shared: &Shared, target: &Target) -> Result<Greeted, LinkError> {
     let answer = tokio::time::timeout(WELCOME_WAIT, control.next()).await;
     match answer.map_err(|_| LinkError::Slow { gateway })? {
         Some(Ok(ToProviderControl::Welcome { payer, payer_key: key })) => {
-            Ok(Greeted { connection, send, control, payer: Payer { payer, key } })
+            Ok(Greeted { connection, send, control, payer, key })
         }
         Some(Ok(ToProviderControl::Rejected { reason })) => {
             let reason = reason.chars().take(REASON_CHARS_MAX).collect();
@@ -180,7 +203,8 @@ struct Link {
     send: SendHalf,
     control: Control,
     told: Told,
-    payer: Payer,
+    payer: Address,
+    key: PublicKey,
     requests: JoinSet<()>,
     opening: Arc<Semaphore>,
     left: bool,
@@ -269,7 +293,12 @@ impl Link {
     }
 
     fn take(&mut self, halves: (net::SendHalf, net::ReceiveHalf)) {
-        let (shared, payer) = (Arc::clone(&self.shared), self.payer);
+        let shared = Arc::clone(&self.shared);
+        let payer = Payer {
+            gateway: self.target.gateway,
+            payer: Some(self.payer).filter(|payer| self.target.is_of(payer)),
+            key: self.key,
+        };
         let opening = Arc::clone(&self.opening);
         self.requests.spawn(async move { serve::serve(&shared, payer, halves, &opening).await });
     }

@@ -42,12 +42,22 @@ const LATER_FRAME_BYTES_MAX: usize = 8 * 1024;
 /// A deposit that looks too small is looked up again, this far apart.
 const DEPOSIT_APART_MS: u64 = 200;
 
-/// What a gateway said of itself.
+/// Who is at the other end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Payer {
-    pub(crate) payer: Address,
-    /// What it signs orders with.
+    /// Its node key, which is proven.
+    pub(crate) gateway: PublicKey,
+    /// Whose gateway it says it is, if it is.
+    pub(crate) payer: Option<Address>,
+    /// What it says it signs orders with.
     pub(crate) key: PublicKey,
+}
+
+impl Payer {
+    /// Whether it pays by this channel.
+    fn pays_by(&self, view: &ChannelView) -> bool {
+        self.payer == Some(view.terms.payer) && view.terms.payer_key == self.key
+    }
 }
 
 /// The frames of a stream. Dropping a pending `next` loses nothing.
@@ -84,7 +94,12 @@ pub(crate) async fn serve(
             let admitted = admit(shared, *open).await;
             drop(permit);
             match admitted {
-                Ok(admitted) => admitted.run(shared, send, receive).await,
+                Ok(admitted) => {
+                    if admitted.disclosing.is_some() {
+                        shared.orders.note(admitted.order.hash(), payer.gateway);
+                    }
+                    admitted.run(shared, send, receive).await
+                }
                 Err((order, refusal)) => refuse(shared, send, &order, refusal).await,
             }
         }
@@ -108,7 +123,7 @@ async fn sync(shared: &Shared, payer: Payer, mut send: SendHalf, channel: Channe
         Err(error) => return shared.failed(&error),
     };
     // Somebody else's lanes are none of its business.
-    let theirs = view.is_some_and(|view| view.terms.payer == payer.payer);
+    let theirs = view.is_some_and(|view| payer.pays_by(&view));
     let lanes =
         if theirs { shared.books.read(|books| books.lane_states(channel)) } else { Vec::new() };
     if write(&mut send, &ToGateway::Lanes(lanes)).await.is_ok() {
@@ -123,7 +138,10 @@ async fn disclose(shared: &Shared, payer: Payer, mut send: SendHalf, attempt: At
         Err(error) => return shared.failed(&error),
     };
     // Somebody else's prompts are none of its business.
-    let theirs = Opening::decode(&bytes).is_ok_and(|opening| opening.order.signer == payer.key);
+    let theirs = match Opening::decode(&bytes) {
+        Ok(opening) => has_ordered(shared, payer, &opening).await,
+        Err(_) => false,
+    };
     let bytes = if theirs { bytes } else { Vec::new() };
     let mut rest = &bytes[..];
     loop {
@@ -135,6 +153,24 @@ async fn disclose(shared: &Shared, payer: Payer, mut send: SendHalf, attempt: At
         }
         if !more {
             return finish(&mut send).await;
+        }
+    }
+}
+
+/// Whether it was this gateway that ordered an answer: it did so itself since we were started, or it is whose channel paid.
+async fn has_ordered(shared: &Shared, payer: Payer, opening: &Opening) -> bool {
+    let Signed { value: order, signer, .. } = &opening.order;
+    // Callers of a gateway may pay by channels of their own, which name its key and not its account.
+    if shared.orders.is_of(&order.hash(), payer.gateway) {
+        return true;
+    }
+    match shared.channels.get(order.channel, FRESH_MS).await {
+        Ok(view) => {
+            view.is_some_and(|view| payer.pays_by(&view) && *signer == view.terms.payer_key)
+        }
+        Err(error) => {
+            shared.failed(&error);
+            false
         }
     }
 }

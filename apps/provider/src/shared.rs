@@ -1,14 +1,17 @@
 //! What all tasks of a provider share.
 
-use std::sync::{
-    Arc, Mutex, PoisonError, RwLock,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use types::{
-    Address, Nusd, TimeMs,
+    Address, Hash32, Nusd, PublicKey, TimeMs,
     offer::Offer,
     sign::{Signable, Signed},
 };
@@ -24,6 +27,9 @@ use crate::{
     why::{Hours, read_why},
 };
 
+/// Orders whose gateways are remembered: some megabytes.
+const ORDERS_MAX: usize = 65_536;
+
 pub(crate) struct Shared {
     pub(crate) config: ProviderConfig,
     pub(crate) operator: Address,
@@ -33,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) channels: Channels,
     pub(crate) sender: TxSender,
     pub(crate) board: Board,
+    pub(crate) orders: Orders,
     /// Why requests went elsewhere.
     pub(crate) hours: Hours,
     pub(crate) slots: Arc<Semaphore>,
@@ -45,6 +52,40 @@ pub(crate) struct Shared {
     catalog: RwLock<Arc<Catalog>>,
     charged_since_redemption: Mutex<Nusd>,
     offer_sequence: AtomicU64,
+}
+
+/// Which gateways ordered answers that may be disclosed, the latest ones; lost with the process.
+#[derive(Debug, Default)]
+pub(crate) struct Orders(Mutex<Ordered>);
+
+#[derive(Debug, Default)]
+struct Ordered {
+    /// By the digests of the orders.
+    gateways: BTreeMap<Hash32, PublicKey>,
+    ages: VecDeque<Hash32>,
+}
+
+impl Orders {
+    pub(crate) fn note(&self, order: Hash32, gateway: PublicKey) {
+        let mut ordered = self.lock();
+        // An order is taken once.
+        ordered.gateways.insert(order, gateway);
+        ordered.ages.push_back(order);
+        if ordered.ages.len() > ORDERS_MAX
+            && let Some(oldest) = ordered.ages.pop_front()
+        {
+            ordered.gateways.remove(&oldest);
+        }
+    }
+
+    pub(crate) fn is_of(&self, order: &Hash32, gateway: PublicKey) -> bool {
+        self.lock().gateways.get(order) == Some(&gateway)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ordered> {
+        // A change half made forgets one order at most.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Shared {
@@ -66,6 +107,7 @@ impl Shared {
             channels: Channels::new(Arc::clone(&chain), operator, clock),
             sender: TxSender::new(chain, Arc::clone(&config.operator)),
             board,
+            orders: Orders::default(),
             hours: Hours::new(why.map(|why| why.hours).unwrap_or_default()),
             slots: Arc::new(Semaphore::new(usize::try_from(config.slots).unwrap_or(1))),
             leaving: CancellationToken::new(),

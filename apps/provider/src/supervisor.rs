@@ -17,7 +17,7 @@ use crate::{
     config::ProviderConfig,
     heartbeat::Heartbeat,
     journal::BooksError,
-    link::{self, Target},
+    link::{self, Listed, Target},
     redeem::{self, RedeemError, Urgency},
     register::{self, RegisterError},
     shared::Shared,
@@ -308,7 +308,7 @@ struct GatewaysError {
 /// Brings `targets` up to date. Returns the new ones.
 fn update(
     targets: &mut BTreeMap<PublicKey, Target>,
-    listed: BTreeMap<PublicKey, Vec<std::net::SocketAddr>>,
+    listed: BTreeMap<PublicKey, Listed>,
 ) -> Vec<Target> {
     targets.retain(|gateway, target| {
         let stays = listed.contains_key(gateway);
@@ -318,11 +318,11 @@ fn update(
         stays
     });
     let mut new = Vec::new();
-    for (gateway, addrs) in listed {
+    for (gateway, listed) in listed {
         match targets.get(&gateway) {
-            Some(target) => target.set_addrs(addrs),
+            Some(target) => target.set_listed(listed),
             None => {
-                let target = Target::new(gateway, addrs);
+                let target = Target::new(gateway, listed);
                 targets.insert(gateway, target.clone());
                 new.push(target);
             }
@@ -331,19 +331,25 @@ fn update(
     new
 }
 
-/// The gateways on the chain and those configured, with their addresses.
-async fn gateways(
-    shared: &Shared,
-) -> Result<BTreeMap<PublicKey, Vec<std::net::SocketAddr>>, ChainError> {
+/// The gateways on the chain and those configured.
+async fn gateways(shared: &Shared) -> Result<BTreeMap<PublicKey, Listed>, ChainError> {
     let views = shared.config.chain.gateways().await?;
     let own = shared.config.endpoint.node_key();
     let views = views.iter().filter(|view| view.node_key != own).take(GATEWAYS_MAX);
     let resolved = futures::future::join_all(
-        views.map(|view| resolve(view.node_key, &view.addrs).map(|addrs| (view.node_key, addrs))),
+        views.map(|view| resolve(view.node_key, &view.addrs).map(move |addrs| (view, addrs))),
     );
-    let mut listed: BTreeMap<_, _> = resolved.await.into_iter().collect();
+    let mut listed: BTreeMap<PublicKey, Listed> = BTreeMap::new();
+    for (view, addrs) in resolved.await {
+        // Anybody may register a node key that is another's, so neither hides the other.
+        let listed = listed.entry(view.node_key).or_default();
+        listed.addrs.extend(addrs);
+        listed.operators.insert(view.operator);
+    }
     for target in &shared.config.gateways {
-        listed.insert(target.node_key, target.addrs.clone());
+        let listed = listed.entry(target.node_key).or_default();
+        listed.addrs.clone_from(&target.addrs);
+        listed.is_trusted = true;
     }
     Ok(listed)
 }

@@ -55,9 +55,14 @@ impl TestChain {
         self.0.lock().unwrap()
     }
 
-    pub(crate) fn list_gateway(&self, node_key: PublicKey, addrs: &[std::net::SocketAddr]) {
+    pub(crate) fn list_gateway(
+        &self,
+        operator: Address,
+        node_key: PublicKey,
+        addrs: &[std::net::SocketAddr],
+    ) {
         self.lock().gateways.push(GatewayView {
-            operator: Address::of_key(&node_key),
+            operator,
             node_key,
             moniker: "gateway".to_owned(),
             addrs: addrs.iter().map(ToString::to_string).collect(),

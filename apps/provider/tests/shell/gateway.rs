@@ -53,7 +53,7 @@ impl TestGateway {
         provider: Address,
     ) -> TestGateway {
         let payer = Arc::new(SecretKey::from_seed([seed; 32]));
-        chain.list_gateway(endpoint.node_key(), &endpoint.addrs());
+        chain.list_gateway(payer.address(), endpoint.node_key(), &endpoint.addrs());
         let terms = ChannelTerms {
             payer: payer.address(),
             payer_key: payer.public_key(),
@@ -67,6 +67,11 @@ impl TestGateway {
 
     /// Waits for the provider to dial, and welcomes it.
     pub(crate) async fn welcome(&self) -> TestLink {
+        self.welcome_as(&self.payer).await
+    }
+
+    /// The same, and says that it is the gateway of this payer.
+    pub(crate) async fn welcome_as(&self, payer: &SecretKey) -> TestLink {
         let connection = self.endpoint.accept().await.unwrap();
         let (mut send, receive) = connection.accept().await.unwrap();
         let mut control = Control::new(receive);
@@ -78,7 +83,7 @@ impl TestGateway {
         let offer = offer.verify(&chain_id(), &Ed25519).unwrap().value().clone();
         offer.check().unwrap();
         assert_eq!(offer.node_key, connection.peer());
-        let (payer, payer_key) = (self.payer.address(), self.payer.public_key());
+        let (payer, payer_key) = (payer.address(), payer.public_key());
         frame::write(&mut send, &ToProviderControl::Welcome { payer, payer_key }).await.unwrap();
         TestLink { connection, control, send, offer }
     }

@@ -1,4 +1,4 @@
-//! Openings for auditors: what one verifier does keeps nothing from another.
+//! Openings: what one verifier does keeps nothing from another, and no gateway is told what another one asked.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,19 +14,22 @@ use tokio_util::sync::CancellationToken;
 use types::{
     Address, Height, ModelId, Ppm, Watt,
     audit::{Beacon, CommitmentId, Demand, ReceiptsCommitment},
+    channel::ChannelTerms,
     inference::InferenceRequest,
     offer::EngineKind,
     receipt::{Receipt, report_hash},
+    sign::Sign,
 };
 use wire::{
     audit::{TO_AUDITOR_FRAME_BYTES_MAX, ToAuditor, ToProvider},
     chain::{AuditorView, RoundView, VerifierView},
     frame,
+    serve::ToGateway,
 };
 
 use super::{
     World,
-    gateway::{NOW, node_key},
+    gateway::{DEPOSIT, Exchange, NOW, TestGateway, TestLink, node_key},
 };
 
 const SLOW: u8 = 10;
@@ -153,6 +156,65 @@ impl Talk {
         }
         assert!(length > 64, "{length}");
         self.say(&ToProvider::Taken).await;
+    }
+}
+
+/// Bytes of the opening of an answer that a gateway is told, and how many lanes of the channel.
+async fn told(link: &TestLink, receipt: &Receipt) -> (usize, usize) {
+    let ack = &receipt.acknowledgement.value;
+    let question = wire::serve::ToProvider::Sync { channel: ack.channel };
+    let lanes = match Exchange::open(link, &question).await.next().await {
+        Some(ToGateway::Lanes(lanes)) => lanes.len(),
+        other => panic!("unexpected: {other:?}"),
+    };
+    let question =
+        wire::serve::ToProvider::Disclose { request_id: ack.request_id, attempt: ack.attempt };
+    match Exchange::open(link, &question).await.next().await {
+        Some(ToGateway::Opening { part, more: false }) => (part.len(), lanes),
+        other => panic!("unexpected: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_says_it_is_another_one_is_told_nothing() {
+    let world = World::new();
+    let (ours, net) = (&world.gateway, MemoryNet::new());
+    let endpoint = world.net.endpoint(node_key(50), Limits::default());
+    let liar = TestGateway::start(&world.chain, endpoint, 50, world.operator());
+    // One of its callers pays by a channel of its own.
+    let terms = ChannelTerms {
+        payer: address(9),
+        payer_key: ours.payer.public_key(),
+        receiver: world.operator(),
+        salt: 7,
+        withdraw_delay_ms: 15 * 60_000,
+    };
+    let channel = world.chain.open_channel(terms, DEPOSIT);
+    let caller = TestGateway {
+        endpoint: ours.endpoint.clone(),
+        payer: ours.payer.clone(),
+        channel,
+        provider: ours.provider,
+    };
+    let mut receipts = Vec::new();
+    for is_restarted in [false, true] {
+        let provider = Provider::start(world.auditing(&net)).await.unwrap();
+        let (link, lying) = tokio::join!(ours.welcome(), liar.welcome_as(&ours.payer));
+        if !is_restarted {
+            for (number, gateway) in [(1, ours), (2, &caller)] {
+                let mut ask = gateway.ask(number, link.model("dummy/64"));
+                ask.request.logprobs = Some(20);
+                receipts.push(gateway.serve(&link, &ask).await.receipt.unwrap());
+            }
+        }
+        for (receipt, is_callers) in receipts.iter().zip([false, true]) {
+            assert_eq!(told(&lying, receipt).await, (0, 0));
+            let (bytes, lanes) = told(&link, receipt).await;
+            // That it ordered what somebody else's channel paid for is known until we end.
+            assert_eq!(bytes > 64, !(is_callers && is_restarted), "{is_callers} {is_restarted}");
+            assert_eq!(lanes, usize::from(!is_callers));
+        }
+        provider.shutdown().await;
     }
 }
 
