@@ -527,4 +527,4 @@ async fn send(shared: &Shared, commitment: CommitmentId, action: Action) -> Resu
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

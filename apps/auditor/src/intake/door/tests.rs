@@ -8,6 +8,7 @@ use wire::{
 };
 
 use super::*;
+use crate::{desk::Extent, run::tests::round};
 
 const AUDITOR: PublicKey = PublicKey([1; 32]);
 const PROVIDER: PublicKey = PublicKey([2; 32]);
@@ -51,4 +52,27 @@ async fn strangers_are_sent_away_and_a_provider_is_heard() {
     second.closed().await;
     endpoint.close().await;
     door.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_to_wait_is_not_blamed_for_it() {
+    let home = tempfile::tempdir().unwrap();
+    let net = MemoryNet::new();
+    let endpoint = net.endpoint(AUDITOR, Limits::default());
+    let shared = Shared::alone(home.path(), PROVIDER);
+    let (us, provider) = (shared.operator, Address([7; 20]));
+    let round = round(us, None);
+    let (id, now) = (round.commitment, round.opened_at);
+    shared.desk().update(&us, now, vec![round], |_| None);
+    let dialling = net.endpoint(PROVIDER, Limits::default());
+    let dialled = dialling.dial(AUDITOR, &[]).await.unwrap();
+    let connection = endpoint.accept().await.unwrap();
+    let extent = || shared.desk().case(&id).unwrap().extent();
+    let turns = Arc::new(Semaphore::new(1));
+    let first = turn(&shared, &[provider], Arc::clone(&turns), &connection).await;
+    assert_eq!((first.is_some(), extent()), (true, Extent::Partial));
+    // It is gone before there is one.
+    dialled.close("gone");
+    assert!(turn(&shared, &[provider], turns, &connection).await.is_none());
+    assert_eq!(extent(), Extent::Excused);
 }
