@@ -186,8 +186,10 @@ impl Books {
         self.lanes.entry(key).or_default().busy = busy;
     }
 
+    /// For as long as its receipt is kept: whoever knows the id of somebody else's request could otherwise have an answer of its
+    /// own stand in the place of that one and of what opens it.
     pub(crate) fn was_served(&self, attempt: Attempt) -> bool {
-        self.guards.contains_key(&attempt)
+        self.guards.contains_key(&attempt) || self.receipts.contains_key(&attempt)
     }
 
     pub(crate) fn guards_count(&self) -> usize {

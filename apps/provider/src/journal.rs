@@ -255,6 +255,8 @@ mod tests {
         for record in [opened(1, 100), ended(1, 40), opened(2, 300), ended(2, 90)] {
             books.record(record).unwrap();
         }
+        books.tidy(TimeMs(GUARD_MS + 2), 9 * GUARD_MS, GUARD_MS).unwrap();
+        assert!(books.read(|books| books.was_served(attempt(1))), "while its receipt is kept");
         books.tidy(TimeMs(GUARD_MS + 2), GUARD_MS, GUARD_MS).unwrap();
         assert!(!books.read(|books| books.was_served(attempt(1))));
         assert!(books.read(|books| books.was_served(attempt(2))));
