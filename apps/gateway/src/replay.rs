@@ -97,7 +97,9 @@ impl Replaying {
     pub(crate) fn take(&mut self, pieces: &mut [TokenPiece]) {
         for piece in pieces {
             if let Some(replay) = &mut self.replay {
-                self.is_lost |= hides_others(piece);
+                // Text that no token is told for may be of several.
+                let is_untold = piece.id.is_none() && piece.alternatives.is_empty();
+                self.is_lost |= is_untold || hides_others(piece);
                 let (id, candidates) = if self.is_lost { untold() } else { step(piece) };
                 replay.push(id, &candidates);
             }
@@ -229,6 +231,29 @@ mod tests {
         check(many(), "llama.cpp b1", true, Some(7));
         check(own(), "llama.cpp b1", false, None);
         check(own(), "ollama 0.30.0", true, None);
+    }
+
+    #[test]
+    fn after_text_that_no_token_is_told_for_nothing_is_held_against_anybody() {
+        let request = InferenceRequest::of(Prompt::Text("x".into()));
+        let plan = Plan::of(&request, &offer("llama.cpp b1"), 7, true).unwrap();
+        let mut replay = Replaying::begin(&plan);
+        // A token of several that were drawn, then others that do not fit the draws that are known of.
+        let untold = TokenPiece { bytes: b"hm".to_vec(), ..TokenPiece::default() };
+        let told = |id: u32| {
+            let alternative = |id: u32| Alternative {
+                id: Some(id),
+                bytes: vec![b'a'],
+                logprob_micros: -700_000 - i32::try_from(id).unwrap_or(0),
+            };
+            let alternatives = (0..20).map(alternative).collect();
+            TokenPiece { id: Some(id), bytes: vec![b'a'], alternatives, ..TokenPiece::default() }
+        };
+        let mut pieces = vec![untold];
+        pieces.extend((0..60).map(|_| told(19)));
+        replay.take(&mut pieces);
+        let (_, finding) = replay.end(None, 61, Some(FinishReason::Stop)).unwrap();
+        assert_eq!(finding, Finding::Audit);
     }
 
     #[test]

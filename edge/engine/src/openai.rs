@@ -300,6 +300,7 @@ impl OpenAiEngine {
                     top_logprobs,
                     add_generation_prompt: is_told.then_some(false),
                     continue_final_message: is_told.then_some(true),
+                    reasoning_format: (self.family == Family::LlamaServer).then_some("none"),
                     response_format: response_format(request)?,
                     tools: remote::tools(wanted)?,
                     tool_choice: wanted.map(|tools| tool_choice(&tools.choice)),
@@ -628,11 +629,14 @@ fn common<'a>(
     (family, manner): (Family, Manner),
 ) -> Common<'a> {
     let sampling = &request.sampling;
-    // Of a raw prompt vLLM continues 16 tokens unless told, so it is told what surely fits.
+    // Of a raw prompt vLLM continues 16 tokens unless told, so it is told what surely fits. llama-server goes on until the model ends
+    // or its context is full.
     let room = || known.model.context_tokens.saturating_sub(request.prompt_tokens_max()).max(16);
     let max_tokens = match &request.prompt {
-        Prompt::Chat(_) | Prompt::Inputs(_) => request.tokens_max,
-        Prompt::Text(_) => Some(request.tokens_max.unwrap_or_else(room)),
+        Prompt::Text(_) if family != Family::LlamaServer => {
+            Some(request.tokens_max.unwrap_or_else(room))
+        }
+        Prompt::Text(_) | Prompt::Chat(_) | Prompt::Inputs(_) => request.tokens_max,
     };
     let repeat_penalty = |whose: Family| {
         sampling.repeat_penalty_micros.filter(|_| family == whose).map(remote::from_micros)

@@ -289,7 +289,7 @@ async fn a_server_calls_tools() {
     request.tools.as_mut().unwrap().choice = ToolChoice::Named("weather".to_owned());
     request.tokens_max = None;
     check(&engine, request, expect![[r#"["Let me see.", "call weather", "with {\"city\"", "with :\"Rö", "with m\"}", "call weather", "with {\"city\":\"Oslo\"}", "call time", "with {}"] Stop, prompt Some(9), completion Some(3), Chunks"#]]).await;
-    expect![[r#"{"model":"/srv/models/ember.gguf","messages":[{"role":"user","content":"Weather?"},{"role":"assistant","content":"","tool_calls":[{"id":"call_0","type":"function","function":{"name":"weather","arguments":"{\"city\":\"Rome\"}"}}]},{"role":"tool","content":"sun","tool_call_id":"call_0"}],"tools":[{"type":"function","function":{"name":"weather","description":"Tells it.","parameters":{"type":"object"}}}],"tool_choice":{"function":{"name":"weather"},"type":"function"},"parallel_tool_calls":true,"stream":true,"stream_options":{"include_usage":true},"temperature":0.0}"#]].assert_eq(&stub.asked("/v1/chat/completions").body);
+    expect![[r#"{"model":"/srv/models/ember.gguf","messages":[{"role":"user","content":"Weather?"},{"role":"assistant","content":"","tool_calls":[{"id":"call_0","type":"function","function":{"name":"weather","arguments":"{\"city\":\"Rome\"}"}}]},{"role":"tool","content":"sun","tool_call_id":"call_0"}],"reasoning_format":"none","tools":[{"type":"function","function":{"name":"weather","description":"Tells it.","parameters":{"type":"object"}}}],"tool_choice":{"function":{"name":"weather"},"type":"function"},"parallel_tool_calls":true,"stream":true,"stream_options":{"include_usage":true},"temperature":0.0}"#]].assert_eq(&stub.asked("/v1/chat/completions").body);
 }
 
 #[tokio::test]
@@ -497,7 +497,7 @@ async fn a_chat_without_log_probabilities_is_counted_in_chunks() {
         expect![[r#"[" Hi", "!"] Stop, prompt Some(9), completion Some(3), Chunks"#]],
     )
     .await;
-    expect![[r#"{"model":"/srv/models/ember.gguf","messages":[{"role":"user","content":"Hi"}],"stream":true,"stream_options":{"include_usage":true},"max_tokens":16,"temperature":0.0}"#]].assert_eq(&stub.asked("/v1/chat/completions").body);
+    expect![[r#"{"model":"/srv/models/ember.gguf","messages":[{"role":"user","content":"Hi"}],"reasoning_format":"none","stream":true,"stream_options":{"include_usage":true},"max_tokens":16,"temperature":0.0}"#]].assert_eq(&stub.asked("/v1/chat/completions").body);
 }
 
 #[tokio::test]

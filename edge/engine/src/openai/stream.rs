@@ -28,6 +28,7 @@ pub(super) struct OpenAiStream {
 
 struct Call {
     index: u32,
+    id: Option<String>,
     has_arguments: bool,
 }
 
@@ -111,18 +112,26 @@ impl OpenAiStream {
         let name = function.name.filter(|name| !name.is_empty());
         let current = self.call.as_ref().map(|call| call.index);
         let index = delta.index.or(current).unwrap_or(0);
-        if current.is_none_or(|current| current < index) {
+        let id = delta.id.filter(|id| !id.is_empty() && id.len() <= limits::TOOL_NAME_BYTES_MAX);
+        // Some services say no index, or the same of all calls.
+        let is_another = name.is_some()
+            && self.call.as_ref().is_some_and(|call| {
+                call.id.as_ref().zip(id.as_ref()).is_some_and(|(open, new)| open != new)
+            });
+        if is_another || current.is_none_or(|current| current < index) {
             let name = name.filter(|name| name.len() <= limits::TOOL_NAME_BYTES_MAX);
             let unnamed = || StreamError::Told("a call without the name of a tool".to_owned());
             self.end_call(parts);
             parts.push(Part::Call(name.ok_or_else(unnamed)?));
-            self.call = Some(Call { index, has_arguments: false });
+            self.call = Some(Call { index, id, has_arguments: false });
         } else if current != Some(index) {
             return Err(StreamError::Told("more of a call that had ended".to_owned()));
         }
         if let Some(arguments) = function.arguments.filter(|arguments| !arguments.is_empty()) {
             parts.push(Part::Arguments(arguments));
-            self.call = Some(Call { index, has_arguments: true });
+            if let Some(call) = &mut self.call {
+                call.has_arguments = true;
+            }
         }
         Ok(())
     }
@@ -201,6 +210,7 @@ fn finish_reason(told: &str) -> Result<FinishReason, StreamError> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use wire::upstream::openai::FunctionDelta;
 
     use super::*;
 
@@ -240,6 +250,40 @@ mod tests {
         check(&[("ab", &[(1, b"a"), (2, b""), (3, b"b")])], &[(Some(1), b"a"), (None, b"b")]);
         // A character that was never completed.
         check(&[("\u{fffd}", &[(1, b"\xe2")])], &[(None, "\u{fffd}".as_bytes())]);
+    }
+
+    #[test]
+    fn calls_are_told_apart_by_index_or_id() {
+        let check = |deltas: &[(Option<u32>, Option<&str>, Option<&str>, &str)], expected: &str| {
+            let mut stream = OpenAiStream::new(None);
+            let mut parts = Vec::new();
+            for (index, id, name, arguments) in deltas {
+                let function = FunctionDelta {
+                    name: name.map(str::to_owned),
+                    arguments: Some((*arguments).to_owned()),
+                };
+                let (index, id) = (*index, id.map(str::to_owned));
+                let delta = CallDelta { index, id, function: Some(function) };
+                stream.call(delta, &mut parts).unwrap();
+            }
+            let told = parts.iter().map(|part| match part {
+                Part::Call(name) => format!("[{name}]"),
+                Part::Arguments(text) => text.clone(),
+                other => format!("{other:?}"),
+            });
+            assert_eq!(told.collect::<String>(), expected);
+        };
+        let one = (Some(0), Some("a"), Some("f"), "1");
+        check(
+            &[one, (Some(0), None, None, "2"), (Some(1), Some("b"), Some("g"), "3")],
+            "[f]12[g]3",
+        );
+        // Without an index, or with the same.
+        check(&[(None, Some("a"), Some("f"), "1"), (None, Some("b"), Some("g"), "2")], "[f]1[g]2");
+        check(&[one, (Some(0), Some("b"), Some("f"), "2")], "[f]1[f]2");
+        // Some say id and name with each part.
+        check(&[one, (Some(0), Some("a"), Some("f"), "2")], "[f]12");
+        check(&[one, (None, None, None, "2")], "[f]12");
     }
 
     proptest! {

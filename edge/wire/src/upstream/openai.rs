@@ -91,6 +91,9 @@ pub struct ChatRequest<'a> {
     /// vLLM's: whether the template opens a new message of the assistant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub add_generation_prompt: Option<bool>,
+    /// llama-server's: `none` leaves what a model thinks in the text, where it is counted and paid as it comes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_format: Option<&'static str>,
     /// vLLM's: whether the last message is gone on with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub continue_final_message: Option<bool>,
@@ -338,6 +341,9 @@ pub struct Delta {
 pub struct CallDelta {
     #[serde(default)]
     pub index: Option<u32>,
+    /// Comes with the name.
+    #[serde(default)]
+    pub id: Option<String>,
     #[serde(default)]
     pub function: Option<FunctionDelta>,
 }
