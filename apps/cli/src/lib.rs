@@ -77,7 +77,11 @@ fn start<Ran: Future<Output = anyhow::Result<ExitCode>>>(
     let output = Output::new(common.json);
     output::start_tracing(common.verbose, common.json);
     #[cfg(unix)]
-    raise_files_max();
+    {
+        // Journals and reports too are nobody else's business, whatever folder they lie in.
+        rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+        raise_files_max();
+    }
     let result = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

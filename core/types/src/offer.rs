@@ -78,7 +78,10 @@ impl Offer {
             return Err(OfferError::TooManyModels { count: self.models.len() });
         }
         for model in &self.models {
-            let name = |text: &str| !text.is_empty() && text.len() <= limits::NAME_BYTES_MAX;
+            // They are shown in terminals.
+            let is_plain = |text: &str| !text.chars().any(char::is_control);
+            let name =
+                |text: &str| (1..=limits::NAME_BYTES_MAX).contains(&text.len()) && is_plain(text);
             if !name(&model.alias) || !name(&model.engine_version) {
                 return Err(OfferError::Name { model: model.model });
             }
@@ -92,6 +95,8 @@ impl Offer {
 pub enum OfferError {
     #[error("{count} models are more than an offer may hold")]
     TooManyModels { count: usize },
-    #[error("model {model} has an alias or engine name that is empty or too long")]
+    #[error(
+        "model {model} has an alias or engine name that is empty, too long or has control characters"
+    )]
     Name { model: ModelId },
 }

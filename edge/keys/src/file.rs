@@ -62,8 +62,16 @@ pub fn load_or_create(path: &Path, passphrase: Option<&str>) -> Result<SecretKey
         Err(KeyFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             let key =
                 SecretKey::generate().map_err(|source| KeyFileError::Randomness { source })?;
-            save(path, &key, passphrase)?;
-            Ok(key)
+            match save(path, &key, passphrase) {
+                Ok(()) => Ok(key),
+                // Another process was quicker.
+                Err(KeyFileError::Io { source, .. })
+                    if source.kind() == io::ErrorKind::AlreadyExists =>
+                {
+                    load(path, passphrase)
+                }
+                Err(error) => Err(error),
+            }
         }
         result => result,
     }
@@ -114,14 +122,16 @@ pub fn save(path: &Path, key: &SecretKey, passphrase: Option<&str>) -> Result<()
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(failed)?;
     }
-    let draft = path.with_extension("tmp");
-    // A draft of an interrupted run holds nothing that anybody relies on.
-    let _ = fs::remove_file(&draft);
+    // Of this call alone: another process may be making the same key.
+    let mut number = [0; 8];
+    getrandom::fill(&mut number).map_err(|source| KeyFileError::Randomness { source })?;
+    let draft = path.with_extension(format!("{}.tmp", hash::to_hex(&number)));
     let mut options = fs::OpenOptions::new();
     let mut out = options.write(true).create_new(true).mode(0o600).open(&draft).map_err(failed)?;
     out.write_all(&text).and_then(|()| out.sync_all()).map_err(failed)?;
-    fs::hard_link(&draft, path).map_err(failed)?;
-    fs::remove_file(&draft).map_err(failed)
+    let linked = fs::hard_link(&draft, path);
+    let removed = fs::remove_file(&draft);
+    linked.and(removed).map_err(failed)
 }
 
 fn seal(key: &SecretKey, passphrase: &str) -> Result<Secret, KeyFileError> {
@@ -163,6 +173,20 @@ mod tests {
         assert!(save(&path, &made, None).is_err(), "an existing key is never replaced");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(load(&path, None), Err(KeyFileError::Permissions { .. })));
+    }
+
+    #[test]
+    fn those_who_make_a_key_at_once_have_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("operator.json");
+        let made: Vec<_> = std::thread::scope(|scope| {
+            let make = || load_or_create(&path, None).unwrap().public_key();
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let kept = load(&path, None).unwrap().public_key();
+        assert!(made.iter().all(|key| *key == kept));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
     }
 
     #[test]

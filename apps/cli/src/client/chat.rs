@@ -1,6 +1,9 @@
 //! `peerwatt chat`: one question, or a conversation, streamed as it is made.
 
-use std::io::{self, BufRead, IsTerminal};
+use std::{
+    borrow::Cow,
+    io::{self, BufRead, IsTerminal},
+};
 
 use anyhow::{Context, bail};
 use futures::StreamExt;
@@ -141,6 +144,15 @@ async fn stream(
     Ok(answer)
 }
 
+/// Text as a terminal may have it: what a model or its provider writes could move the cursor, or fill the clipboard.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let is_harmful = |it: char| it.is_control() && !matches!(it, '\n' | '\t');
+    match std::io::stdout().is_terminal() && text.contains(is_harmful) {
+        true => Cow::Owned(text.replace(is_harmful, "")),
+        false => Cow::Borrowed(text),
+    }
+}
+
 fn take(event: &Value, answer: &mut Answer, output: Output) -> anyhow::Result<()> {
     if let Some(message) = event["error"]["message"].as_str() {
         bail!("the answer broke off: {message}");
@@ -150,7 +162,7 @@ fn take(event: &Value, answer: &mut Answer, output: Output) -> anyhow::Result<()
         let shown = if answer.text.trim().is_empty() { text.trim_start() } else { text };
         answer.text.push_str(text);
         if !output.is_json() {
-            output.write(shown)?;
+            output.write(&harmless(shown))?;
         }
     }
     if let Some(reason) = event["choices"][0]["finish_reason"].as_str() {

@@ -11,7 +11,11 @@ use serde::{
 use serde_json::Value;
 use types::tools::{Tool, ToolCall, ToolChoice, Tools};
 
-use super::{BadRequest, fields::Unused, json};
+use super::{
+    BadRequest,
+    fields::{Unsupported, Unused},
+    json,
+};
 
 /// What a client says of the tools of its request.
 #[derive(Debug, Default)]
@@ -115,7 +119,7 @@ pub(super) struct CustomTool {
     #[serde(default, rename = "cache_control")]
     _cache_control: Unused,
     #[serde(default, rename = "input_examples")]
-    _input_examples: Unused,
+    _input_examples: Unsupported,
     #[serde(default, rename = "eager_input_streaming")]
     _eager_input_streaming: Unused,
 }
