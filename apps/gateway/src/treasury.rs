@@ -181,14 +181,16 @@ impl Treasury {
     /// Brings the ledger to where the policy wants it.
     async fn round(&self) -> Result<(), TreasuryError> {
         let status = self.shared.config.chain.status().await?;
-        self.register().await?;
+        // Providers that know us are paid whether or not others can find us.
+        let registered = self.register().await;
         self.read_exclusions().await?;
         self.read_channels().await?;
         self.buy_credits(&status, Nusd::ZERO).await?;
         for provider in self.shared.directory.connected() {
             self.top_up(provider, room_min(&self.shared)).await?;
         }
-        self.read_account().await
+        self.read_account().await?;
+        registered
     }
 
     /// Who is not chosen for what, by what audits found.

@@ -6,7 +6,10 @@
 //! statement covered by that voucher; a lane's charge and voucher never fall, but for the end of a
 //! request, which replaces an estimate by the count.
 
-use std::{collections::BTreeMap, ops::RangeInclusive};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use store::RecordId;
@@ -245,6 +248,11 @@ impl Books {
         self.guards.retain(|_, at| *at >= guards_since);
         self.receipts.retain(|_, place| place.ended_at >= receipts_since);
         self.audits.forget_before(openings_since);
+    }
+
+    /// The channels in which anything was ever charged or promised, and that were not forgotten.
+    pub(crate) fn channels(&self) -> BTreeSet<ChannelId> {
+        self.lanes.keys().map(|key| key.channel).collect()
     }
 
     /// Forgets the idle lanes of a channel that is closed: nothing of it can be claimed any more.

@@ -1,5 +1,5 @@
-//! Channels to us, as the chain shows them: cached, refreshed on a timer and when asked for
-//! something unknown or too old.
+//! Channels to us, as the chain shows them: cached, read anew when asked for something unknown or too old. Anybody may open
+//! any number of channels to us, so never all of them are asked for.
 
 use std::{
     collections::BTreeMap,
@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use futures::StreamExt;
 use tokio::sync::Semaphore;
 use types::{Address, ChannelId, TimeMs};
 use wire::chain::{Chain, ChainError, ChannelView};
@@ -43,7 +44,7 @@ struct Known {
 
 /// The chain could not be asked about a channel.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum LookupError {
+pub enum LookupError {
     #[error("cannot look up channel {id}")]
     Chain { id: ChannelId, source: ChainError },
     #[error("looking up channel {id} took too long")]
@@ -116,15 +117,27 @@ impl Channels {
         Ok(view)
     }
 
-    /// Reads every channel to us. Returns them.
-    pub(crate) async fn refresh(&self) -> Result<Vec<ChannelView>, ChainError> {
-        let views = self.chain.channels_of(self.operator).await?;
-        let ours = |view: &ChannelView| view.terms.receiver == self.operator;
-        let views: Vec<ChannelView> = views.into_iter().filter(ours).collect();
-        for view in &views {
-            self.remember(view.id, Some(view.clone()));
+    /// Reads these channels anew. Returns those that are to us; one that cannot be read keeps no other back.
+    pub(crate) async fn read(
+        &self,
+        ids: impl IntoIterator<Item = ChannelId>,
+    ) -> (Vec<ChannelView>, Option<LookupError>) {
+        let mut reading =
+            futures::stream::iter(ids).map(|id| self.look_up(id)).buffer_unordered(LOOKUPS_MAX / 2);
+        let (mut views, mut failure) = (Vec::new(), None);
+        while let Some(read) = reading.next().await {
+            match read {
+                Ok(view) => views.extend(view),
+                Err(error) => failure = Some(error),
+            }
         }
-        Ok(views)
+        views.sort_unstable_by_key(|view| view.id);
+        (views, failure)
+    }
+
+    /// A channel to us, as last seen.
+    pub(crate) fn view(&self, id: ChannelId) -> Option<ChannelView> {
+        self.cached(id).and_then(|known| known.view)
     }
 
     /// All channels to us, as last seen.

@@ -89,6 +89,10 @@ impl Target {
         *self.lock() = listed;
     }
 
+    pub(crate) fn listed(&self) -> Listed {
+        self.lock().clone()
+    }
+
     fn addrs(&self) -> Vec<SocketAddr> {
         self.lock().addrs.clone()
     }

@@ -8,7 +8,7 @@ use types::{
 };
 use wire::chain::{ChainError, ChainStatus, ChannelView, SendError, TxSender};
 
-use crate::{admission::claimed, books::Books};
+use crate::{admission::claimed, books::Books, channels::LookupError};
 
 /// Bytes of a claim in a transaction, and of the transaction around it; rounded up.
 const CLAIM_BYTES: u64 = 192;
@@ -28,6 +28,8 @@ pub(crate) enum Urgency {
 pub enum RedeemError {
     #[error("cannot read what is claimed already")]
     Read { source: ChainError },
+    #[error("cannot read what is claimed of a channel already")]
+    Channel(#[from] LookupError),
     #[error("cannot redeem {value} nano-USD from channel {channel}")]
     Send { channel: ChannelId, value: Nusd, source: SendError },
 }

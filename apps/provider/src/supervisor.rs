@@ -8,12 +8,12 @@ use tokio::{
     task::{JoinHandle, JoinSet},
     time::MissedTickBehavior,
 };
-use types::{ModelId, Nusd, PublicKey, Watt, state::ProviderProfile};
-use wire::chain::ChainError;
+use types::{ChannelId, ModelId, Nusd, PublicKey, Watt, sha256, state::ProviderProfile};
+use wire::chain::{ChainError, GatewayView};
 
 use crate::{
     auditing::{self, Opener},
-    books::{Attempt, StoredReceipt},
+    books::{Attempt, Books, StoredReceipt},
     config::ProviderConfig,
     heartbeat::Heartbeat,
     journal::BooksError,
@@ -287,13 +287,16 @@ async fn keep_links(shared: &Arc<Shared>) {
             _ = ticks.tick() => {}
             Some(_) = tasks.join_next() => continue,
         }
-        match gateways(shared).await {
-            Ok(listed) => {
-                for target in update(&mut targets, listed) {
-                    tasks.spawn(link::run(Arc::clone(shared), target));
-                }
+        let views = match shared.config.chain.gateways().await {
+            Ok(views) => Some(views),
+            Err(error) => {
+                shared.failed(&GatewaysError { source: error });
+                None
             }
-            Err(error) => shared.failed(&GatewaysError { source: error }),
+        };
+        let listed = gateways(shared, views, &targets).await;
+        for target in update(&mut targets, listed) {
+            tasks.spawn(link::run(Arc::clone(shared), target));
         }
     }
     while tasks.join_next().await.is_some() {}
@@ -331,15 +334,27 @@ fn update(
     new
 }
 
-/// The gateways on the chain and those configured.
-async fn gateways(shared: &Shared) -> Result<BTreeMap<PublicKey, Listed>, ChainError> {
-    let views = shared.config.chain.gateways().await?;
+/// Those of the gateways on the chain that are dialled, and those configured. `None`: what is on the chain is not known now.
+async fn gateways(
+    shared: &Shared,
+    views: Option<Vec<GatewayView>>,
+    targets: &BTreeMap<PublicKey, Target>,
+) -> BTreeMap<PublicKey, Listed> {
     let own = shared.config.endpoint.node_key();
-    let views = views.iter().filter(|view| view.node_key != own).take(GATEWAYS_MAX);
+    let mut listed: BTreeMap<PublicKey, Listed> = match &views {
+        Some(_) => BTreeMap::new(),
+        None => targets.iter().map(|(gateway, target)| (*gateway, target.listed())).collect(),
+    };
+    let mut views = views.unwrap_or_default();
+    views.retain(|view| view.node_key != own);
+    // Whoever registers many must not be able to say which ones all providers dial.
+    views.sort_by_cached_key(|view| {
+        (!targets.contains_key(&view.node_key), sha256(&[&own.0, &view.node_key.0]))
+    });
+    let chosen = views.iter().take(GATEWAYS_MAX);
     let resolved = futures::future::join_all(
-        views.map(|view| resolve(view.node_key, &view.addrs).map(move |addrs| (view, addrs))),
+        chosen.map(|view| resolve(view.node_key, &view.addrs).map(move |addrs| (view, addrs))),
     );
-    let mut listed: BTreeMap<PublicKey, Listed> = BTreeMap::new();
     for (view, addrs) in resolved.await {
         // Anybody may register a node key that is another's, so neither hides the other.
         let listed = listed.entry(view.node_key).or_default();
@@ -351,7 +366,7 @@ async fn gateways(shared: &Shared) -> Result<BTreeMap<PublicKey, Listed>, ChainE
         listed.addrs.clone_from(&target.addrs);
         listed.is_trusted = true;
     }
-    Ok(listed)
+    listed
 }
 
 /// The socket addresses of a node; names are looked up.
@@ -427,16 +442,32 @@ async fn keep_opened(shared: &Arc<Shared>) {
     opener.stop().await;
 }
 
+/// The channels that are looked at: now and then all that we ever served in, otherwise those with something to claim, whose payers may
+/// be about to close them, or with something on its way.
+fn due(shared: &Shared, urgency: Urgency) -> Vec<ChannelId> {
+    let brings = |books: &Books, id: &ChannelId| {
+        shared
+            .channels
+            .view(*id)
+            .is_none_or(|view| redeem::batch(books, &view).is_some() || !view.pending().is_zero())
+    };
+    shared.books.read(|books| {
+        let all = books.channels().into_iter();
+        all.filter(|id| urgency == Urgency::All || brings(books, id)).collect()
+    })
+}
+
 /// Reads what is claimed and claims what is due. A failed batch does not keep others back.
 async fn redeem(shared: &Shared, urgency: Urgency) -> Result<Nusd, RedeemError> {
     let read = |source| RedeemError::Read { source };
-    let channels = shared.channels.refresh().await.map_err(read)?;
+    let (channels, unread) = shared.channels.read(due(shared, urgency)).await;
     for channel in channels.iter().filter(|channel| !channel.open) {
         shared.books.update(|books| books.forget_channel(channel.id));
     }
     let status = shared.config.chain.status().await.map_err(read)?;
     let batches = shared.books.read(|books| redeem::plan(books, &channels, &status, urgency));
-    let (mut claimed, mut failure) = (Nusd::ZERO, None);
+    let (mut claimed, mut failure) = (Nusd::ZERO, unread.map(RedeemError::from));
+    let claims: Vec<ChannelId> = batches.iter().map(|batch| batch.channel).collect();
     for batch in batches {
         match redeem::send(&shared.sender, batch, shared.now()).await {
             Ok(redeemed) => {
@@ -451,7 +482,8 @@ async fn redeem(shared: &Shared, urgency: Urgency) -> Result<Nusd, RedeemError> 
     }
     if !claimed.is_zero() {
         // So that the next look sees what is claimed now.
-        shared.channels.refresh().await.map_err(read)?;
+        let (_, unread) = shared.channels.read(claims).await;
+        failure = failure.or(unread.map(RedeemError::from));
         shared.board.changed();
     }
     failure.map_or(Ok(claimed), Err)
