@@ -204,6 +204,9 @@ const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
 const YEARS_10_MS: u64 = 3_650 * DAY_MS;
 
+/// Age is counted from time marks an hour apart, so one hour of it may not be there.
+const EVIDENCE_AGE_MS_MIN: u64 = 2 * HOUR_MS;
+
 impl Params {
     /// The parameters of ECONOMICS E22.
     pub fn standard() -> Params {
@@ -501,7 +504,7 @@ pub const BOUNDS: &[Bounds] = bounds! {
     stake.validators_max: "validators", 1, 256;
     stake.validator_bond_min: "base units", 1, SUPPLY;
     stake.commission_period_ms: "ms", 0, YEARS_10_MS;
-    slashing.evidence_age_ms: "ms", 1, YEARS_10_MS;
+    slashing.evidence_age_ms: "ms", EVIDENCE_AGE_MS_MIN, YEARS_10_MS;
     slashing.window_blocks: "blocks", 1, 65_536;
     slashing.signed_min: "ppm", 0, 1_000_000;
     slashing.downtime: "ppm", 0, 100_000;
@@ -574,6 +577,17 @@ mod tests {
         params.slashing.evidence_age_ms = params.stake.unbonding_ms;
         let text = params.check().unwrap_err().to_string();
         assert_eq!(text, "`params.slashing.evidence_age_ms`: use less than `stake.unbonding_ms`");
+
+        // Age is counted from hourly marks: a fault half an hour old may count as an hour and a half.
+        let mut params = Params::standard();
+        params.channels.holdback_ms = 0;
+        params.slashing.evidence_age_ms = EVIDENCE_AGE_MS_MIN;
+        params.check().unwrap();
+        params.slashing.evidence_age_ms = 30 * MINUTE_MS;
+        let text = params.check().unwrap_err().to_string();
+        let expected =
+            "`params.slashing.evidence_age_ms` is 1800000 ms; use 7200000 to 315360000000";
+        assert_eq!(text, expected);
 
         // Every commitment would be too old for its beacon.
         let mut params = Params::standard();
