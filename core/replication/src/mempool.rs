@@ -29,7 +29,7 @@ mod tests;
 /// Senders whose next transaction did not fit, after which a block counts as full.
 const MISFITS_MAX: usize = 32;
 
-/// A transaction that has come to the front of its queue: its rate, arrival, sender and place.
+/// A transaction that has come to the front of its queue: its worth, arrival, sender and place.
 type Next = (Reverse<u128>, u64, Address, usize);
 
 /// What ordering needs to know about a transaction.
@@ -238,6 +238,12 @@ impl<T: Transaction, W> Mempool<T, W> {
         slots.map(|slot| (slot.entry.tx.id(), &slot.entry.bytes))
     }
 
+    /// What waits of one sender, in order.
+    pub fn of_sender(&self, sender: &Address) -> impl Iterator<Item = &Arc<T>> + use<'_, T, W> {
+        let slots = self.queues.get(sender).into_iter().flat_map(|queue| queue.slots.iter());
+        slots.map(|slot| &slot.entry.tx)
+    }
+
     /// Whoever has a transaction here.
     pub fn senders(&self) -> impl Iterator<Item = &Address> {
         self.queues.keys()
@@ -431,7 +437,7 @@ impl<T: Transaction, W> Mempool<T, W> {
             candidates.push(Candidate { tx: Arc::clone(tx), bytes: Arc::clone(bytes) });
             let place = place.saturating_add(1);
             if let Some(slot) = queue.slots.get(place) {
-                next.push(Reverse((Reverse(slot.rate), slot.arrival, sender, place)));
+                next.push(Reverse((Reverse(slot.worth), slot.arrival, sender, place)));
             }
         }
         candidates

@@ -165,10 +165,14 @@ impl Naive {
     fn candidates(&self, bytes_max: usize) -> Vec<TxId> {
         let mut waiting: BTreeMap<u8, Vec<&Item>> =
             self.senders().into_iter().map(|sender| (sender, self.queue(sender))).collect();
+        let worth = |head: &Item| {
+            let queue = self.queue(head.tx.sender).into_iter();
+            queue.take_while(|it| it.tx.nonce <= head.tx.nonce).map(Item::rate).min()
+        };
         let (mut taken, mut bytes) = (Vec::new(), 0);
         loop {
             let heads = waiting.iter().filter_map(|(sender, queue)| Some((sender, queue.first()?)));
-            let best = heads.min_by_key(|(_, head)| (Reverse(head.rate()), head.arrival));
+            let best = heads.min_by_key(|(_, head)| (Reverse(worth(head)), head.arrival));
             let Some((sender, head)) = best else { return taken };
             let (sender, fits) = (*sender, bytes + head.bytes <= bytes_max);
             if fits {

@@ -115,6 +115,14 @@ fn a_later_transaction_never_comes_before_an_earlier_one_of_its_sender() {
 }
 
 #[test]
+fn a_high_tip_behind_a_low_one_buys_nothing() {
+    let given = [(1, 0, 1, 10), (2, 0, 1, 10), (3, 0, 2, 10), (1, 1, 90, 10), (1, 2, 90, 10)];
+    let mempool = check(&given, &[taken(), taken(), taken(), taken(), taken()]);
+    assert_eq!(order(&mempool, 9, 100), [(3, 0), (1, 0), (2, 0), (1, 1), (1, 2)]);
+    assert_eq!(order(&mempool, 3, 100), [(3, 0), (1, 0), (2, 0)]);
+}
+
+#[test]
 fn a_block_holds_what_fits_and_its_transactions_go_on_waiting() {
     let given = [(1, 0, 0, 30), (2, 0, 0, 40), (1, 1, 0, 20)];
     let mut mempool = check(&given, &[taken(), taken(), taken()]);
