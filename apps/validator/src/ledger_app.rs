@@ -111,6 +111,11 @@ impl Application for LedgerApp {
         }
     }
 
+    fn check_queue(&self, queue: &[Arc<VerifiedTx>]) -> Result<(), (usize, Refusal)> {
+        let checked = self.committed().check_queue(queue);
+        checked.map_err(|(place, error)| (place, refusal(&error)))
+    }
+
     fn propose(
         &mut self,
         context: &BlockContext,

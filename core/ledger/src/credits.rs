@@ -111,6 +111,13 @@ pub(crate) fn buy(
     Ok(())
 }
 
+/// What a purchase would cost now; nothing if there is no price, for then it fails.
+pub(crate) fn price_of(state: &State, purchase: CreditPurchase) -> Watt {
+    let quoted = state.price_range(state.time());
+    let quoted = quoted.and_then(|range| quote(state, purchase, range.low));
+    quoted.map_or(Watt::ZERO, |(watt, _)| watt)
+}
+
 /// What a purchase costs and what it brings, both above zero.
 fn quote(
     state: &State,

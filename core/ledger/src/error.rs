@@ -37,6 +37,10 @@ pub enum TxError {
     )]
     FeeUnpaid { account: Address, fee: Watt, balance: Watt },
     #[error(
+        "{account} has {balance:?}, and with this one its waiting transactions need {needed:?}; wait until they are in a block, or send it WATT"
+    )]
+    QueueUnpaid { account: Address, balance: Watt, needed: Watt },
+    #[error(
         "{account} owes {debt:?} in fees, the most for a transaction like this is {debt_max:?}; earn or send it WATT first"
     )]
     FeeDebt { account: Address, debt: Watt, debt_max: Watt },
@@ -310,7 +314,9 @@ impl TxError {
             TxError::FeeDebt { .. } => "fee.debt_too_high",
             TxError::Zero { .. } => "amount.zero",
             TxError::Overflow { .. } => "amount.overflow",
-            TxError::InsufficientWatt { .. } => "account.insufficient_watt",
+            TxError::InsufficientWatt { .. } | TxError::QueueUnpaid { .. } => {
+                "account.insufficient_watt"
+            }
             TxError::InsufficientCredits { .. } => "account.insufficient_credits",
             TxError::ToModule { .. } => "transfer.to_module",
             TxError::NoCredits { .. } => "credits.nothing",

@@ -56,7 +56,7 @@ pub enum Readiness {
     /// In the next block.
     Ready,
     /// After as many transactions of the same account, at most [`NONCES_AHEAD_MAX`]. Whether it
-    /// can pay by then is unknown.
+    /// can pay for all of them [`State::check_queue`] says.
     Ahead { by: u64 },
 }
 

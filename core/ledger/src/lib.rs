@@ -42,6 +42,7 @@ mod fees;
 mod gateway;
 mod oracle;
 mod provider;
+mod queue;
 mod rewards;
 mod settlement;
 mod signing;

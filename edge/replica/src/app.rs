@@ -29,6 +29,10 @@ pub trait Application: Send + 'static {
     /// many transactions of its sender come before it.
     fn check(&self, tx: &Self::Tx) -> Result<u64, Refusal>;
 
+    /// Whether a sender can pay for its next transactions, which are these in order, by the state
+    /// after the last block. Otherwise the place of the first that it cannot pay for, and why.
+    fn check_queue(&self, queue: &[Arc<Self::Tx>]) -> Result<(), (usize, Refusal)>;
+
     /// Executes candidates in order, leaving out those that have no place in the block, and leaves
     /// the block open.
     fn propose(

@@ -4,6 +4,7 @@ use expect_test::{Expect, expect};
 use ledger::{Module, Readiness};
 use types::{
     Nusd, Ppm, TimeMs, Watt,
+    genesis::GenesisAccount,
     stake::CommissionTerms,
     state::Account,
     tx::{Action, Tx},
@@ -291,4 +292,57 @@ fn debt_survives_expiry_and_is_taken_from_a_bond() {
         stake.unbonded: delegator=poor operator=provider/poor amount=4998775000
         rewards.distributed: amount=1225000 carried=1"#]]);
     assert_eq!(world.state.account(&address("poor")).fee_debt, Watt::ZERO);
+}
+
+/// What waits behind others is paid for by the balance of today, or does not wait.
+fn check_queue(actions: Vec<(Action, Watt)>, expected: Result<(), (usize, &str)>) {
+    let world = World::with(|genesis| {
+        let balance = Watt(2 * Watt::whole(1).0);
+        genesis.accounts.push(GenesisAccount { address: address("quentin"), balance });
+    });
+    let queue: Vec<_> = (0u64..)
+        .zip(actions)
+        .map(|(nonce, (action, tip))| {
+            world.tx_with("quentin", action, |tx| {
+                tx.nonce.0 = nonce;
+                (tx.tip, tx.fee_max) = (tip, Watt::whole(1_000));
+            })
+        })
+        .collect();
+    let given = world.state.check_queue(&queue);
+    let given = given.as_ref().map_err(|(place, error)| (*place, error.code()));
+    assert_eq!(given.copied(), expected);
+}
+
+#[test]
+fn a_transaction_waits_only_if_it_is_paid_for_with_those_before_it() {
+    let one = Watt::whole(1);
+    let give = |amount| Action::Transfer { to: address("gina"), amount };
+    check_queue(vec![], Ok(()));
+    check_queue(vec![(transfer(), Watt::ZERO), (transfer(), one)], Ok(()));
+    let unpaid = |place| Err((place, "account.insufficient_watt"));
+    check_queue(vec![(transfer(), Watt(1)), (transfer(), Watt::whole(9))], unpaid(1));
+    check_queue(vec![(transfer(), one), (transfer(), Watt::ZERO), (transfer(), one)], unpaid(2));
+    // The first gives away what would pay for the second; what the last one gives does not count.
+    check_queue(vec![(give(one), Watt::ZERO), (transfer(), one)], unpaid(1));
+    check_queue(vec![(transfer(), Watt::ZERO), (give(Watt::whole(9)), Watt::ZERO)], Ok(()));
+    check_queue(vec![(transfer(), Watt::whole(9))], Err((0, "fee.cannot_pay")));
+}
+
+#[test]
+fn only_the_first_of_those_that_wait_may_owe_its_fee() {
+    let world = World::new();
+    let queue: Vec<_> = (0..2)
+        .map(|nonce| {
+            let action = register("nobody", Watt::ZERO);
+            world.tx_with("nobody", action, |tx| tx.nonce.0 = nonce)
+        })
+        .collect();
+    assert_eq!(world.state.check_queue(&queue[..1]), Ok(()));
+    let (place, error) = world.state.check_queue(&queue).unwrap_err();
+    assert_eq!(place, 1);
+    expect![
+        "nobody has 0 WATT, and with this one its waiting transactions need 0.002454 WATT; wait until they are in a block, or send it WATT"
+    ]
+    .assert_eq(&error.to_string().replace(&address("nobody").to_string(), "nobody"));
 }

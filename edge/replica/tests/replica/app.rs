@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     AsksForABlock = 3,
     /// Counts, and gives the validator with the number of the sender the power `arg`.
     SetsPower = 4,
+    /// Counts, and is not paid for behind another.
+    CannotWait = 5,
 }
 
 #[derive(Clone, Debug)]
@@ -85,7 +87,21 @@ pub(crate) struct Counter {
     open: Option<State>,
     /// Comes to other digests than everybody else.
     pub(crate) lies: bool,
+    /// Called with every proposal.
+    pub(crate) on_proposal: Option<OnProposal>,
 }
+
+/// Receives the height, the number of candidates and how many of them had no place.
+pub(crate) struct OnProposal(pub(crate) Box<dyn FnMut(u64, usize, usize) + Send>);
+
+impl std::fmt::Debug for OnProposal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OnProposal")
+    }
+}
+
+/// Transactions of senders from 200 on that were verified.
+pub(crate) static VERIFIED: AtomicUsize = AtomicUsize::new(0);
 
 impl Counter {
     /// Validators by number, with their powers.
@@ -93,7 +109,7 @@ impl Counter {
         let tip = (0, 0, Hash32::default());
         let powers = powers.iter().copied().collect();
         let committed = State { tip, counts: BTreeMap::new(), due: None, powers };
-        Counter { committed, open: None, lies: false }
+        Counter { committed, open: None, lies: false, on_proposal: None }
     }
 
     pub(crate) fn count(&self, sender: u8) -> u64 {
@@ -166,9 +182,13 @@ impl Application for Counter {
             2 => Kind::FailsCheck,
             3 => Kind::AsksForABlock,
             4 => Kind::SetsPower,
+            5 => Kind::CannotWait,
             _ => return Err(refusal("malformed")),
         };
         let nonce = u64::from_le_bytes(nonce.try_into().map_err(|_| refusal("malformed"))?);
+        if *sender >= 200 {
+            VERIFIED.fetch_add(1, Ordering::SeqCst);
+        }
         Ok(Tx { sender: *sender, nonce, kind, arg: *arg })
     }
 
@@ -183,6 +203,11 @@ impl Application for Counter {
         tx.nonce.checked_sub(self.count(tx.sender)).ok_or(refusal("nonce.too_low"))
     }
 
+    fn check_queue(&self, queue: &[Arc<Tx>]) -> Result<(), (usize, Refusal)> {
+        let place = queue.iter().position(|tx| tx.kind == Kind::CannotWait);
+        place.filter(|place| *place > 0).map_or(Ok(()), |place| Err((place, refusal("unpaid"))))
+    }
+
     fn propose(
         &mut self,
         context: &BlockContext,
@@ -190,7 +215,10 @@ impl Application for Counter {
     ) -> Result<Proposal<u64>, AppError> {
         let (results, app_hash) = self.run(context, candidates);
         let left_out = results.iter().enumerate().filter(|(_, result)| result.is_none());
-        let skipped = left_out.map(|(place, _)| (place, refusal("no_place"))).collect();
+        let skipped: Vec<_> = left_out.map(|(place, _)| (place, refusal("no_place"))).collect();
+        if let Some(OnProposal(told)) = &mut self.on_proposal {
+            told(context.height.0, candidates.len(), skipped.len());
+        }
         Ok(Proposal {
             executed: self.executed(results.into_iter().flatten().collect(), app_hash),
             skipped,

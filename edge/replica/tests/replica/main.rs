@@ -7,11 +7,11 @@ mod state_sync;
 
 use std::{
     path::Path,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 
-use app::{Counter, Kind, ManualClock, Tx, validator_key};
+use app::{Counter, Kind, ManualClock, OnProposal, Tx, VERIFIED, validator_key};
 use replica::{
     Application, Clock, EngineConfig, Full, Included, Mark, MempoolLimits, Replica, ReplicaConfig,
     ReplicaError, ReplicaParts, ReplicaTask, SubmitError, Timeouts, Tip, recover, start,
@@ -104,7 +104,16 @@ impl Home {
         clock: Arc<dyn Clock>,
         config: ReplicaConfig,
     ) -> Running {
-        let mut app = Counter::new(&[(1, 1)]);
+        self.begin_with(Counter::new(&[(1, 1)]), store, clock, config).await
+    }
+
+    async fn begin_with(
+        &self,
+        mut app: Counter,
+        store: Arc<BlockStore>,
+        clock: Arc<dyn Clock>,
+        config: ReplicaConfig,
+    ) -> Running {
         let recovered = recover(&mut app, &store).unwrap();
         let mark = Arc::new(Mark::open(&self.folder.path().join("consensus.mark")).unwrap());
         let key: Arc<dyn Sign> = Arc::new(validator_key(1));
@@ -210,6 +219,67 @@ async fn transactions_that_arrive_together_share_a_block_up_to_its_limits() {
     }
     heights.sort_unstable();
     assert!(heights.chunk_by(|a, b| a == b).all(|block| block.len() <= 4), "{heights:?}");
+    task.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn others_take_the_place_of_what_has_none_in_a_block() {
+    let home = Home::new();
+    let config = ReplicaConfig { block_txs_max: 4, ..home.config() };
+    let mut app = Counter::new(&[(1, 1)]);
+    let (go, wait) = std::sync::mpsc::channel();
+    let proposals = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&proposals);
+    app.on_proposal = Some(OnProposal(Box::new(move |height, candidates, skipped| {
+        // The first is a try of the first transaction; the others arrive meanwhile.
+        if seen.lock().unwrap().is_empty() {
+            wait.recv().unwrap();
+        }
+        seen.lock().unwrap().push((height, candidates, skipped));
+    })));
+    let clock = ManualClock::at(1_000);
+    let (replica, task) = home.begin_with(app, home.store().unwrap(), clock, config).await;
+    let mut answers = Vec::new();
+    for sender in 200..212 {
+        let kind = if (202..206).contains(&sender) { Kind::HasNoPlace } else { Kind::Counts };
+        let replica = replica.clone();
+        answers.push(tokio::spawn(async move { replica.submit(tx(sender, 0, kind)).await }));
+    }
+    while VERIFIED.load(Ordering::SeqCst) < answers.len() {
+        tokio::task::yield_now().await;
+    }
+    go.send(()).unwrap();
+    let mut included = 0;
+    for answer in answers {
+        included += usize::from(answer.await.unwrap().is_ok());
+    }
+    task.shutdown().await.unwrap();
+    assert_eq!(included, 8);
+    let proposals = proposals.lock().unwrap()[1..].to_vec();
+    let blocks: Vec<_> = proposals.chunk_by(|one, next| one.0 == next.0).collect();
+    let refilled = |block: &&[(u64, usize, usize)]| block.len() > 1;
+    assert!(blocks.iter().any(refilled), "{proposals:?}");
+    for block in blocks {
+        let (_, _, skipped) = block.last().unwrap();
+        assert!(*skipped == 0 || block.len() >= 3, "{proposals:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_paid_for_behind_another_does_not_wait() {
+    let home = Home::new();
+    // The other validator is away, so nothing is decided.
+    let app = Counter::new(&[(1, 1), (2, 5)]);
+    let (store, clock) = (home.store().unwrap(), ManualClock::at(1_000));
+    let (replica, task) = home.begin_with(app, store, clock, home.config()).await;
+    let first = replica.clone();
+    let first = tokio::spawn(async move { first.submit(tx(1, 0, Kind::Counts)).await });
+    let mut status = replica.watch();
+    status.wait_for(|status| status.mempool_txs == 1).await.unwrap();
+    let unpaid = replica.submit(tx(1, 1, Kind::CannotWait)).await;
+    assert_eq!(unpaid.unwrap_err().to_string(), "unpaid");
+    assert_eq!(replica.status().mempool_txs, 1);
+    first.abort();
     task.shutdown().await.unwrap();
 }
 

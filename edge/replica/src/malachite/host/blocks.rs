@@ -12,7 +12,10 @@ use arc_malachitebft_app_channel::{
 use arc_malachitebft_core_types::{Round, Validator, Validity};
 use arc_malachitebft_engine::util::streaming::{StreamContent, StreamId};
 use keys::Ed25519;
-use replication::{mempool::Transaction, node::Input};
+use replication::{
+    mempool::{self, Transaction},
+    node::Input,
+};
 use types::{
     Address, Hash32, Nonce, PublicKey, TimeMs, block::Block, consensus::Certificate, sign::Signed,
     stake::Evidence,
@@ -20,20 +23,23 @@ use types::{
 
 use super::{Host, Proposed, node_tip};
 use crate::{
-    Application, Included, ReplicaError,
+    Application, Included, Refusal, ReplicaError,
     malachite::{
         codec,
         context::{At, BlockId, Consensus, Member, Members},
         log::Undecided,
         part::{Announcement, BlockPart},
     },
-    worker::Candidate,
+    worker::{Built, Candidate},
 };
 
 /// Proposed blocks of one height that are kept: one per round, and rounds end.
 const PROPOSALS_MAX: usize = 64;
 /// Blocks of the next height that are kept while this one is not decided here.
 const PARKED_MAX: usize = 4;
+/// How often a block is filled up before it is proposed: three executions of a full block still end
+/// long before the others stop waiting for it.
+const BUILDS_MAX: usize = 3;
 
 impl<A: Application> Host<A> {
     /// A block of this height as the engine names it.
@@ -70,21 +76,45 @@ impl<A: Application> Host<A> {
         Ok(Some(candidate.hash))
     }
 
-    /// A block of what waits. What has no place in it is answered and waits no longer.
+    /// A block of what waits. What has no place in it is answered and waits no longer; then others
+    /// take its place, unless there were too many of the kind.
     fn build(&mut self, me: PublicKey) -> Result<Candidate<A>, ReplicaError> {
-        let config = &self.parts.config;
-        let candidates =
-            self.node.mempool().candidates(config.block_txs_max, config.block_bytes_max);
-        let built = self.parts.worker.build(self.parts.clock.now(), me, candidates)?;
-        if !built.skipped.is_empty() {
-            let senders: Vec<Address> = built.skipped.iter().map(|(tx, _)| tx.sender()).collect();
-            let txs = built.skipped.iter().map(|(tx, _)| tx.id()).collect();
-            self.refused =
-                built.skipped.into_iter().map(|(tx, refusal)| (tx.id(), refusal)).collect();
-            self.step(Input::Refused { txs, nonces: self.nonces(senders) });
-            self.refused.clear();
+        let (txs_max, bytes_max) =
+            (self.parts.config.block_txs_max, self.parts.config.block_bytes_max);
+        let mut built = self.build_once(me, self.node.mempool().candidates(txs_max, bytes_max))?;
+        for _ in 1..BUILDS_MAX {
+            if built.skipped.is_empty() {
+                break;
+            }
+            self.refuse(std::mem::take(&mut built.skipped));
+            let candidates = self.node.mempool().candidates(txs_max, bytes_max);
+            let ids = candidates.iter().map(|candidate| candidate.tx.id());
+            if ids.eq(built.candidate.txs.iter().map(|tx| tx.id())) {
+                break;
+            }
+            built = self.build_once(me, candidates)?;
         }
+        self.refuse(built.skipped);
         Ok(built.candidate)
+    }
+
+    fn build_once(
+        &mut self,
+        me: PublicKey,
+        candidates: Vec<mempool::Candidate<A::Tx>>,
+    ) -> Result<Built<A>, ReplicaError> {
+        self.parts.worker.build(self.parts.clock.now(), me, candidates)
+    }
+
+    fn refuse(&mut self, skipped: Vec<(Arc<A::Tx>, Refusal)>) {
+        if skipped.is_empty() {
+            return;
+        }
+        let senders: Vec<Address> = skipped.iter().map(|(tx, _)| tx.sender()).collect();
+        let txs = skipped.iter().map(|(tx, _)| tx.id()).collect();
+        self.refused = skipped.into_iter().map(|(tx, refusal)| (tx.id(), refusal)).collect();
+        self.step(Input::Refused { txs, nonces: self.nonces(senders) });
+        self.refused.clear();
     }
 
     pub(super) fn keep(
@@ -216,10 +246,12 @@ impl<A: Application> Host<A> {
         self.included = outcomes
             .map(|(index, (tx, outcome))| (tx.id(), Included { height, index, outcome }))
             .collect();
-        let nonces = self.nonces(candidate.txs.iter().map(|tx| tx.sender()));
+        let senders: BTreeSet<Address> = candidate.txs.iter().map(|tx| tx.sender()).collect();
+        let nonces = self.nonces(senders.iter().copied());
         let (tip, txs) = (node_tip(&self.parts.worker), candidate.tx_ids());
         self.step(Input::Decided { tip, txs, nonces });
         self.included.clear();
+        self.check_queues(&senders);
         for peer in self.parts.connected.clone() {
             self.tell_tip(peer);
         }

@@ -12,7 +12,7 @@ use replication::{
     node::{Effect, Fate, Input, Source},
     sync,
 };
-use types::{PublicKey, TxId, consensus::Certificate};
+use types::{Address, PublicKey, TxId, consensus::Certificate};
 
 use super::Host;
 use crate::{
@@ -267,6 +267,14 @@ impl<A: Application> Host<A> {
             return Ok(0);
         }
         let ahead = self.parts.worker.app.check(tx)?;
+        let others = self.node.mempool().of_sender(&tx.sender());
+        let mut queue: Vec<Arc<A::Tx>> =
+            others.filter(|other| other.nonce() != tx.nonce()).cloned().collect();
+        if !queue.is_empty() {
+            let place = queue.partition_point(|other| other.nonce() < tx.nonce());
+            queue.insert(place, Arc::clone(tx));
+            self.parts.worker.app.check_queue(&queue).map_err(|(_, refusal)| refusal)?;
+        }
         if let (0, true, Some(me)) = (ahead, self.node.mempool().is_empty(), self.me()) {
             let alone = vec![Candidate { tx: Arc::clone(tx), bytes: Arc::clone(bytes) }];
             let now = self.parts.clock.now();
@@ -281,6 +289,19 @@ impl<A: Application> Host<A> {
             }
         }
         Ok(ahead)
+    }
+
+    /// After a block: takes out what these senders cannot pay for any more.
+    pub(super) fn check_queues(&mut self, senders: &BTreeSet<Address>) {
+        for sender in senders {
+            let queue: Vec<_> = self.node.mempool().of_sender(sender).cloned().collect();
+            let Err((place, refusal)) = self.parts.worker.app.check_queue(&queue) else { continue };
+            let unpaid: Vec<TxId> = queue.iter().skip(place).map(|tx| tx.id()).collect();
+            self.refused = unpaid.iter().map(|id| (*id, refusal.clone())).collect();
+            let nonces = self.nonces([*sender]);
+            self.step(Input::Refused { txs: unpaid, nonces });
+            self.refused.clear();
+        }
     }
 
     fn answer_waiters(&mut self, id: TxId, fate: &Fate, waiters: Vec<Waiter<A>>) {
