@@ -29,7 +29,7 @@ use axum::{
 use futures::StreamExt;
 use replica::{Clock, Replica};
 use store::BlockStore;
-use tokio::sync::{RwLock, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, RwLock, Semaphore};
 use types::{genesis::Genesis, limits};
 
 use crate::ledger_app::LedgerApp;
@@ -66,6 +66,41 @@ struct Shared {
     questions_waiting: Arc<Semaphore>,
     submissions: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+}
+
+/// The place of a request among those that are answered at once. Work that goes on when the client
+/// has gone keeps a clone, and the place is free when that has ended.
+#[derive(Clone, Debug)]
+struct Turn {
+    _permits: Arc<[OwnedSemaphorePermit]>,
+}
+
+impl Turn {
+    fn new(permits: impl Into<Arc<[OwnedSemaphorePermit]>>) -> Turn {
+        Turn { _permits: permits.into() }
+    }
+
+    /// Runs `work` on a thread that may wait for the disk.
+    async fn block<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let turn = self.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop(turn);
+            done
+        });
+        done.await.map_err(|error| ApiError::internal(&error))
+    }
+}
+
+impl FromRequestParts<Shared> for Turn {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Turn, ApiError> {
+        parts.extensions.get().cloned().ok_or_else(ApiError::busy)
+    }
 }
 
 /// The [`Api`] for the time of one request.
@@ -149,12 +184,13 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
 
 async fn limit_questions(
     State(shared): State<Shared>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let _waiting = shared.questions_waiting.try_acquire().map_err(|_| ApiError::busy())?;
+    let waiting = shared.questions_waiting.try_acquire_owned().map_err(|_| ApiError::busy())?;
     let answer = async {
-        let _turn = shared.questions.acquire().await.map_err(|_| ApiError::halted())?;
+        let turn = shared.questions.acquire_owned().await.map_err(|_| ApiError::halted())?;
+        request.extensions_mut().insert(Turn::new([waiting, turn]));
         Ok(next.run(request).await)
     };
     tokio::time::timeout(QUESTION_TIMEOUT, answer).await.unwrap_or_else(|_| Err(ApiError::busy()))
@@ -173,16 +209,85 @@ async fn limit_submissions(
 /// A stream holds its place until its body is dropped.
 async fn limit_streams(
     State(shared): State<Shared>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
     let permit = shared.streams.try_acquire_owned().map_err(|_| ApiError::busy())?;
+    let turn = Turn::new([permit]);
+    request.extensions_mut().insert(turn.clone());
     let response = next.run(request).await;
     Ok(response.map(|body| {
         let chunks = body.into_data_stream();
         Body::from_stream(chunks.map(move |chunk| {
-            let _held = &permit;
+            let _held = &turn;
             chunk
         }))
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, mpsc};
+
+    use tokio::{
+        io::AsyncWriteExt,
+        net::{TcpListener, TcpStream},
+        sync::Notify,
+    };
+
+    use super::*;
+
+    /// Says when it is dropped.
+    struct Told(Arc<Notify>);
+
+    impl Drop for Told {
+        fn drop(&mut self) {
+            self.0.notify_one();
+        }
+    }
+
+    /// Whoever asks and goes at once must not queue work without bound.
+    #[tokio::test]
+    async fn a_place_is_free_when_the_work_ends_and_not_when_the_client_goes() {
+        let places = |count| Arc::new(Semaphore::new(count));
+        let shared = Shared {
+            api: Weak::new(),
+            questions: places(1),
+            questions_waiting: places(1),
+            submissions: places(1),
+            streams: places(1),
+        };
+        let (questions, waiting) =
+            (Arc::clone(&shared.questions), Arc::clone(&shared.questions_waiting));
+        let (go, wait) = mpsc::channel::<()>();
+        let wait = Arc::new(Mutex::new(wait));
+        let (began, gone) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (begins, goes) = (Arc::clone(&began), Arc::clone(&gone));
+        let work = move |turn: Turn| async move {
+            let _told = Told(goes);
+            turn.block(move || {
+                begins.notify_one();
+                wait.lock().unwrap().recv().unwrap();
+            })
+            .await
+        };
+        let router = Router::new()
+            .route("/", get(work))
+            .layer(middleware::from_fn_with_state(shared.clone(), limit_questions))
+            .with_state(shared);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        began.notified().await;
+        drop(client);
+        gone.notified().await;
+        assert_eq!((questions.available_permits(), waiting.available_permits()), (0, 0));
+        go.send(()).unwrap();
+        drop(questions.acquire().await.unwrap());
+        drop(waiting.acquire().await.unwrap());
+        server.abort();
+    }
 }

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use store::{BlockStore, StoreError};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use types::{Hash32, Height, PublicKey, TxId};
 
 use replication::mempool::Full;
@@ -15,8 +15,12 @@ pub struct Replica<A: Application> {
     pub(crate) submissions: mpsc::Sender<Unverified<A>>,
     pub(crate) status: watch::Receiver<Status>,
     pub(crate) store: Arc<BlockStore>,
+    pub(crate) reads: Arc<Semaphore>,
     pub(crate) punished: mpsc::Sender<Punished>,
 }
+
+/// Outcomes that are read from the disk at once.
+pub(crate) const READS_MAX: usize = 64;
 
 /// A transaction that was submitted, before anybody looked into it.
 pub(crate) struct Unverified<A: Application> {
@@ -155,7 +159,11 @@ impl<A: Application> Replica<A> {
     /// What became of a transaction, if it is in a block.
     pub async fn outcome(&self, id: TxId) -> Result<Option<Included<A::Outcome>>, SubmitError> {
         let store = Arc::clone(&self.store);
+        let reads = Arc::clone(&self.reads);
+        let permit = reads.acquire_owned().await.map_err(|_| SubmitError::Halted)?;
         let read = tokio::task::spawn_blocking(move || {
+            // Until the work ends, whether or not anybody still waits for it.
+            let _permit = permit;
             let Some(place) = store.tx_place(id)? else { return Ok(None) };
             let block = store.block(place.height)?;
             Ok(block.and_then(|block| {
@@ -191,6 +199,7 @@ impl<A: Application> Clone for Replica<A> {
             punished: self.punished.clone(),
             status: self.status.clone(),
             store: Arc::clone(&self.store),
+            reads: Arc::clone(&self.reads),
         }
     }
 }

@@ -6,14 +6,14 @@ use replication::{mempool::MempoolLimits, sync::Trusted};
 use store::{BlockStore, RoundLog};
 use tokio::{
     runtime::Handle,
-    sync::{mpsc, oneshot, watch},
+    sync::{Semaphore, mpsc, oneshot, watch},
     task::JoinHandle,
 };
 use types::{Height, limits, sign::Sign, stake::Evidence};
 
 use crate::{
     Application, Clock, EngineConfig, Mark, Recovered, Replica, ReplicaError, Status,
-    handle::{Punished, Stop},
+    handle::{Punished, READS_MAX, Stop},
     malachite::{Ended, Engine, HeightLog, Host, HostParts},
     peers::{self, PeerLinks},
     verify::verify_submissions,
@@ -138,8 +138,13 @@ pub async fn start<A: Application>(
     let (verified, arriving) = mpsc::channel(SUBMISSIONS_MAX);
     let (punished, told) = mpsc::channel::<Punished>(SUBMISSIONS_MAX);
     let (peers, links) = peers::channels();
-    let replica =
-        Replica { submissions, status: status.subscribe(), store: Arc::clone(&store), punished };
+    let replica = Replica {
+        submissions,
+        status: status.subscribe(),
+        store: Arc::clone(&store),
+        reads: Arc::new(Semaphore::new(READS_MAX)),
+        punished,
+    };
     let worker = Worker {
         app,
         chain_id: store.genesis().chain_id.clone(),

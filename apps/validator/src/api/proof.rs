@@ -12,7 +12,7 @@ use types::{
 use wire::chain::{LightBlock, ProvenEntry, StateProof, StateProofs, TxOutcome};
 
 use super::{
-    Api, Live,
+    Api, Live, Turn,
     audits::commitment_id,
     error::ApiError,
     read::{parse, read_store},
@@ -22,31 +22,41 @@ use crate::{ledger_app::LedgerApp, record};
 
 type Answer<T> = Result<Json<T>, ApiError>;
 
-pub(super) async fn account(live: Live, Path(address): Path<String>) -> Answer<StateProof> {
-    prove(live, StateKey::Account { address: parse("address", &address)? }).await
+pub(super) async fn account(
+    live: Live,
+    turn: Turn,
+    Path(address): Path<String>,
+) -> Answer<StateProof> {
+    prove(live, turn, StateKey::Account { address: parse("address", &address)? }).await
 }
 
-pub(super) async fn channel(live: Live, Path(id): Path<String>) -> Answer<StateProof> {
-    prove(live, StateKey::Channel { id: parse("id", &id)? }).await
+pub(super) async fn channel(live: Live, turn: Turn, Path(id): Path<String>) -> Answer<StateProof> {
+    prove(live, turn, StateKey::Channel { id: parse("id", &id)? }).await
 }
 
 pub(super) async fn lane(
     live: Live,
+    turn: Turn,
     Path((channel, lane)): Path<(String, String)>,
 ) -> Answer<StateProof> {
     let lane = types::Lane(parse("lane", &lane)?);
-    prove(live, StateKey::Lane { channel: parse("id", &channel)?, lane }).await
+    prove(live, turn, StateKey::Lane { channel: parse("id", &channel)?, lane }).await
 }
 
-pub(super) async fn provider(live: Live, Path(operator): Path<String>) -> Answer<StateProof> {
-    prove(live, StateKey::Provider { operator: parse("operator", &operator)? }).await
+pub(super) async fn provider(
+    live: Live,
+    turn: Turn,
+    Path(operator): Path<String>,
+) -> Answer<StateProof> {
+    prove(live, turn, StateKey::Provider { operator: parse("operator", &operator)? }).await
 }
 
 pub(super) async fn operator(
     live: Live,
+    turn: Turn,
     Path((role, account)): Path<(String, String)>,
 ) -> Answer<StateProof> {
-    prove(live, StateKey::Operator { id: operator_id(&role, &account)? }).await
+    prove(live, turn, StateKey::Operator { id: operator_id(&role, &account)? }).await
 }
 
 /// `validator` or `provider`, and an address, as they stand in a path.
@@ -59,39 +69,53 @@ pub(super) fn operator_id(role: &str, account: &str) -> Result<OperatorId, ApiEr
     Ok(OperatorId { role, account: parse("account", account)? })
 }
 
-pub(super) async fn gateway(live: Live, Path(operator): Path<String>) -> Answer<StateProof> {
-    prove(live, StateKey::Gateway { operator: parse("operator", &operator)? }).await
+pub(super) async fn gateway(
+    live: Live,
+    turn: Turn,
+    Path(operator): Path<String>,
+) -> Answer<StateProof> {
+    prove(live, turn, StateKey::Gateway { operator: parse("operator", &operator)? }).await
 }
 
-pub(super) async fn beacon(live: Live) -> Answer<StateProof> {
-    prove(live, StateKey::Beacon).await
+pub(super) async fn beacon(live: Live, turn: Turn) -> Answer<StateProof> {
+    prove(live, turn, StateKey::Beacon).await
 }
 
 pub(super) async fn round(
     live: Live,
+    turn: Turn,
     Path((provider, sequence)): Path<(String, String)>,
 ) -> Answer<StateProof> {
     let commitment = commitment_id(&provider, &sequence)?;
-    prove(live, StateKey::Round { commitment }).await
+    prove(live, turn, StateKey::Round { commitment }).await
 }
 
-pub(super) async fn auditor(live: Live, Path(operator): Path<String>) -> Answer<StateProof> {
-    prove(live, StateKey::Auditor { operator: parse("operator", &operator)? }).await
+pub(super) async fn auditor(
+    live: Live,
+    turn: Turn,
+    Path(operator): Path<String>,
+) -> Answer<StateProof> {
+    prove(live, turn, StateKey::Auditor { operator: parse("operator", &operator)? }).await
 }
 
-pub(super) async fn standing(live: Live, Path(provider): Path<String>) -> Answer<StateProof> {
-    prove(live, StateKey::Standing { provider: parse("provider", &provider)? }).await
+pub(super) async fn standing(
+    live: Live,
+    turn: Turn,
+    Path(provider): Path<String>,
+) -> Answer<StateProof> {
+    prove(live, turn, StateKey::Standing { provider: parse("provider", &provider)? }).await
 }
 
 pub(super) async fn model_standing(
     live: Live,
+    turn: Turn,
     Path((provider, model)): Path<(String, String)>,
 ) -> Answer<StateProof> {
     let provider = parse("provider", &provider)?;
-    prove(live, StateKey::ModelStanding { provider, model: parse("model", &model)? }).await
+    prove(live, turn, StateKey::ModelStanding { provider, model: parse("model", &model)? }).await
 }
 
-async fn prove(Live(api): Live, key: StateKey) -> Answer<StateProof> {
+async fn prove(Live(api): Live, turn: Turn, key: StateKey) -> Answer<StateProof> {
     let (height, chain_id, proven) = {
         let state = api.state.read().await;
         (state.height(), state.chain_id().clone(), entry(&state, key))
@@ -99,12 +123,16 @@ async fn prove(Live(api): Live, key: StateKey) -> Answer<StateProof> {
     let ProvenEntry { key, value, proof } = proven?;
     // The state that readers see is of a block that is on the disk.
     let LightBlock { header, certificate, validators } =
-        read_store(api, move |api| proving_block(api, height)).await?;
+        read_store(&turn, api, move |api| proving_block(api, height)).await?;
     Ok(Json(StateProof { chain_id, key, value, proof, header, certificate, validators }))
 }
 
 /// A channel and its lanes, of which there are at most as many as a voucher can name.
-pub(super) async fn lanes(Live(api): Live, Path(id): Path<String>) -> Answer<StateProofs> {
+pub(super) async fn lanes(
+    Live(api): Live,
+    turn: Turn,
+    Path(id): Path<String>,
+) -> Answer<StateProofs> {
     let id = parse("id", &id)?;
     let (height, chain_id, proven) = {
         let state = api.state.read().await;
@@ -115,7 +143,7 @@ pub(super) async fn lanes(Live(api): Live, Path(id): Path<String>) -> Answer<Sta
     };
     let entries = proven?;
     let LightBlock { header, certificate, validators } =
-        read_store(api, move |api| proving_block(api, height)).await?;
+        read_store(&turn, api, move |api| proving_block(api, height)).await?;
     Ok(Json(StateProofs { chain_id, entries, header, certificate, validators }))
 }
 
@@ -132,9 +160,13 @@ fn proving_block(api: &Api, height: Height) -> Result<LightBlock, ApiError> {
 }
 
 /// The header of a height with what certifies it.
-pub(super) async fn light(Live(api): Live, Path(height): Path<String>) -> Answer<LightBlock> {
+pub(super) async fn light(
+    Live(api): Live,
+    turn: Turn,
+    Path(height): Path<String>,
+) -> Answer<LightBlock> {
     let height = Height(parse("height", &height)?);
-    read_store(api, move |api| {
+    read_store(&turn, api, move |api| {
         let missing = || ApiError::not_found(format!("block {height}, or not any more"));
         light_block(api, height)?.ok_or_else(missing)
     })
@@ -143,8 +175,8 @@ pub(super) async fn light(Live(api): Live, Path(height): Path<String>) -> Answer
 }
 
 /// That of the newest block.
-pub(super) async fn light_latest(Live(api): Live) -> Answer<LightBlock> {
-    read_store(api, |api| proving_block(api, api.store.height()?)).await.map(Json)
+pub(super) async fn light_latest(Live(api): Live, turn: Turn) -> Answer<LightBlock> {
+    read_store(&turn, api, |api| proving_block(api, api.store.height()?)).await.map(Json)
 }
 
 fn light_block(api: &Api, height: Height) -> Result<Option<LightBlock>, ApiError> {
@@ -168,11 +200,11 @@ struct WithoutValidators {
 /// What the transaction would do in the next block. One without a place in a block is refused.
 pub(super) async fn simulate(
     Live(api): Live,
+    turn: Turn,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer<TxOutcome> {
     let bytes = body_bytes(body)?;
-    let verified = tokio::task::spawn_blocking(move || LedgerApp::verify(&bytes)).await;
-    let verified = verified.map_err(|error| ApiError::internal(&error))?;
+    let verified = turn.block(move || LedgerApp::verify(&bytes)).await?;
     let tx = verified.map_err(ApiError::malformed)?;
     // The state is as before when the lock is given back; that takes microseconds, or a few
     // milliseconds for the largest redemption.

@@ -15,7 +15,7 @@ use wire::chain::{
     ValidatorView,
 };
 
-use super::{Api, Live, error::ApiError, proof::operator_id};
+use super::{Api, Live, Turn, error::ApiError, proof::operator_id};
 use crate::views;
 
 /// Blocks of one page when the client does not say, and their bytes together, one block excepted.
@@ -195,12 +195,13 @@ pub(super) struct BlocksQuery {
 
 pub(super) async fn blocks(
     Live(api): Live,
+    turn: Turn,
     query: Result<Query<BlocksQuery>, QueryRejection>,
 ) -> Answer<Vec<BlockView>> {
     let BlocksQuery { from, limit } = checked(query)?;
     let from = Height(from.unwrap_or(1).max(1));
     let limit = limit.unwrap_or(PAGE_BLOCKS_DEFAULT).min(PAGE_BLOCKS_MAX);
-    read_store(api, move |api| {
+    read_store(&turn, api, move |api| {
         let (mut blocks, mut bytes) = (Vec::new(), 0);
         for height in heights(from, limit) {
             let Some(block) = api.store.block(height)? else { break };
@@ -224,9 +225,13 @@ fn block_bytes(block: &StoredBlock) -> usize {
     block.txs.iter().map(Vec::len).sum::<usize>() + block.outcomes.len()
 }
 
-pub(super) async fn block(Live(api): Live, Path(height): Path<String>) -> Answer<BlockView> {
+pub(super) async fn block(
+    Live(api): Live,
+    turn: Turn,
+    Path(height): Path<String>,
+) -> Answer<BlockView> {
     let height = Height(parse("height", &height)?);
-    read_store(api, move |api| {
+    read_store(&turn, api, move |api| {
         let block = api.store.block(height)?;
         let block = block.ok_or_else(|| ApiError::not_found(format!("block {height}")))?;
         Ok(views::block(&block)?)
@@ -252,12 +257,13 @@ pub(super) struct EventsQuery {
 /// Whole blocks only, so that nothing is missed between two pages.
 pub(super) async fn events(
     Live(api): Live,
+    turn: Turn,
     query: Result<Query<EventsQuery>, QueryRejection>,
 ) -> Answer<EventPage> {
     let EventsQuery { from_height, limit } = checked(query)?;
     let from = Height(from_height.unwrap_or(1).max(1));
     let limit = limit.unwrap_or(PAGE_EVENTS_DEFAULT).min(PAGE_EVENTS_MAX);
-    read_store(api, move |api| {
+    read_store(&turn, api, move |api| {
         let mut page = EventPage { events: Vec::new(), next_height: from };
         for height in heights(from, PAGE_BLOCKS_MAX) {
             let Some(block) = api.store.block(height)? else { break };
@@ -273,15 +279,13 @@ pub(super) async fn events(
     .map(Json)
 }
 
-/// Runs `body` on a thread that may wait for the disk.
+/// Runs `body` on a thread that may wait for the disk, and holds the place of `turn` until its end.
 pub(super) async fn read_store<T: Send + 'static>(
+    turn: &Turn,
     api: Arc<Api>,
     body: impl FnOnce(&Api) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    match tokio::task::spawn_blocking(move || body(&api)).await {
-        Ok(answer) => answer,
-        Err(error) => Err(ApiError::internal(&error)),
-    }
+    turn.block(move || body(&api)).await?
 }
 
 /// A query that has the form it should.

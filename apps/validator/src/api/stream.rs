@@ -17,7 +17,7 @@ use types::Height;
 use wire::chain::EventPage;
 
 use super::{
-    Api, Live,
+    Api, Live, Turn,
     error::ApiError,
     read::{checked, parse, read_store},
 };
@@ -36,6 +36,7 @@ pub(super) struct StreamQuery {
 /// From `from_height`, from behind `Last-Event-ID`, or from the next block.
 pub(super) async fn follow(
     Live(api): Live,
+    turn: Turn,
     headers: HeaderMap,
     query: Result<Query<StreamQuery>, QueryRejection>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
@@ -50,7 +51,7 @@ pub(super) async fn follow(
         (None, Some(from)) => Height(from.max(1)),
         (None, None) => api.state.read().await.height().next(),
     };
-    let position = Position { api: std::sync::Arc::downgrade(&api), next: from };
+    let position = Position { api: std::sync::Arc::downgrade(&api), turn, next: from };
     let batches = stream::unfold(position, |position| async move { position.next_batch().await });
     let events = batches.flat_map(|batch| stream::iter(batch.into_iter().map(Ok)));
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
@@ -59,6 +60,7 @@ pub(super) async fn follow(
 struct Position {
     /// Weak, so that an open stream keeps no store open once the validator has stopped.
     api: Weak<Api>,
+    turn: Turn,
     next: Height,
 }
 
@@ -72,7 +74,9 @@ impl Position {
             if self.next <= tip {
                 let (from, tip) =
                     (self.next, tip.0.min(self.next.0.saturating_add(CATCH_UP_BLOCKS - 1)));
-                let pages = read_store(api, move |api| pages(api, from, Height(tip))).await.ok()?;
+                let pages = read_store(&self.turn, api, move |api| pages(api, from, Height(tip)))
+                    .await
+                    .ok()?;
                 self.next = Height(tip).next();
                 let events: Vec<Event> = pages.iter().filter_map(message).collect();
                 if events.is_empty() {
