@@ -252,9 +252,12 @@ mod tests {
         check(&[("\u{fffd}", &[(1, b"\xe2")])], &[(None, "\u{fffd}".as_bytes())]);
     }
 
+    /// Index, id, name and arguments of a part of a call.
+    type Told<'a> = (Option<u32>, Option<&'a str>, Option<&'a str>, &'a str);
+
     #[test]
     fn calls_are_told_apart_by_index_or_id() {
-        let check = |deltas: &[(Option<u32>, Option<&str>, Option<&str>, &str)], expected: &str| {
+        let check = |deltas: &[Told<'_>], expected: &str| {
             let mut stream = OpenAiStream::new(None);
             let mut parts = Vec::new();
             for (index, id, name, arguments) in deltas {
