@@ -9,6 +9,10 @@
 //! application commits a block only after that; a key never signs two statements for one step of one
 //! round.
 
+/// The application of the integration tests names the crate as they do.
+#[cfg(test)]
+extern crate self as replica;
+
 mod app;
 pub mod chain;
 mod clock;

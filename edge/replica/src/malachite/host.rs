@@ -2,6 +2,7 @@
 //! drives the machine of `replication`. Events come in, answers go out; it may wait for the disk and
 //! for nothing else.
 
+mod announced;
 mod blocks;
 mod catching_up;
 mod snapshots;
@@ -39,7 +40,7 @@ use types::{
     stake::Evidence,
 };
 
-use self::snapshots::Snapshots;
+use self::{announced::Announced, snapshots::Snapshots};
 use super::{
     codec,
     context::{At, BlockId, Consensus, Members, round_number},
@@ -144,7 +145,9 @@ pub(crate) struct Host<A: Application> {
     validators: ValidatorSet,
     members: Members,
     proposals: Vec<Proposed<A>>,
-    parked: Vec<BlockPart>,
+    announced: Announced,
+    /// Blocks of the next height by who announced them.
+    parked: BTreeMap<PublicKey, BlockPart>,
     waiting: Option<Start>,
     /// There is something to decide at this height.
     go: bool,
@@ -194,7 +197,8 @@ impl<A: Application> Host<A> {
             validators,
             members,
             proposals: Vec::new(),
-            parked: Vec::new(),
+            announced: Announced::default(),
+            parked: BTreeMap::new(),
             waiting: None,
             go: false,
             caught_up: None,
@@ -208,6 +212,9 @@ impl<A: Application> Host<A> {
         for Undecided { round, valid_round, block } in stored {
             // One that is not valid here was kept by another version of this program.
             if let Some(candidate) = host.validate(block, None) {
+                if host.announced.has_place(round, round, &candidate.hash) {
+                    host.announced.insert(round, candidate.hash);
+                }
                 host.proposals.push(Proposed { round, valid_round, candidate });
             }
         }

@@ -33,10 +33,6 @@ use crate::{
     worker::{Built, Candidate},
 };
 
-/// Proposed blocks of one height that are kept: one per round, and rounds end.
-const PROPOSALS_MAX: usize = 64;
-/// Blocks of the next height that are kept while this one is not decided here.
-const PARKED_MAX: usize = 4;
 /// How often a block is filled up before it is proposed: three executions of a full block still end
 /// long before the others stop waiting for it.
 const BUILDS_MAX: usize = 3;
@@ -160,14 +156,11 @@ impl<A: Application> Host<A> {
             tracing::debug!(%height, round, "a block is not the announced one");
             return None;
         }
-        if height == ours.next() && self.parked.len() < PARKED_MAX {
-            // Its validators are not known yet; that today's announce it keeps strangers out.
-            if self.validators.contains(&part.announcement.signer) && self.is_announced(&part) {
-                self.parked.push(part);
-            }
+        if height == ours.next() {
+            self.park(part);
             return None;
         }
-        if height != ours || self.proposals.len() >= PROPOSALS_MAX {
+        if height != ours {
             return None;
         }
         let proposer = self.members.proposer(height, round)?.address().0;
@@ -176,17 +169,24 @@ impl<A: Application> Host<A> {
             return None;
         }
         self.go = true;
+        let mut value = self.value(round, valid_round, hash);
+        if self.proposals.iter().any(|it| it.round == round && it.candidate.hash == hash) {
+            return Some(value);
+        }
+        // Whoever passes it on may have changed what its header only names; that is not the proposer's doing.
+        if !self.announced.has_place(self.counts.round, round, &hash) || !is_whole(&part.block) {
+            tracing::debug!(%height, round, "a block is not looked at");
+            return None;
+        }
+        self.announced.insert(round, hash);
         let known = self.proposals.iter().find(|it| it.candidate.hash == hash);
         let candidate = match known.map(|it| Arc::clone(&it.candidate)) {
             Some(candidate) => Some(candidate),
             None => self.validate(part.block, Some(self.parts.clock.now())),
         };
-        let mut value = self.value(round, valid_round, hash);
         match candidate {
             Some(candidate) => {
-                let is_new =
-                    !self.proposals.iter().any(|it| it.round == round && it.candidate.hash == hash);
-                if is_new && let Err(error) = self.keep(round, valid_round, &candidate) {
+                if let Err(error) = self.keep(round, valid_round, &candidate) {
                     let error: &(dyn std::error::Error + 'static) = &error;
                     tracing::error!(error, "a block gets no vote: it cannot be kept");
                     return None;
@@ -195,6 +195,21 @@ impl<A: Application> Host<A> {
             None => value.validity = Validity::Invalid,
         }
         Some(value)
+    }
+
+    /// Keeps a block of the next height while this one is not decided here: of each signer that of its
+    /// latest round. Its validators are not known yet; that today's announce it keeps strangers out.
+    fn park(&mut self, part: BlockPart) {
+        let signer = part.announcement.signer;
+        let round = |of: &BlockPart| of.announcement.value.round;
+        let older = self.parked.get(&signer).is_none_or(|kept| round(kept) < round(&part));
+        if older
+            && self.validators.contains(&signer)
+            && self.is_announced(&part)
+            && is_whole(&part.block)
+        {
+            self.parked.insert(signer, part);
+        }
     }
 
     fn is_announced(&self, part: &BlockPart) -> bool {
@@ -231,7 +246,7 @@ impl<A: Application> Host<A> {
         let outcomes = self.parts.worker.decide(&candidate, certificate)?;
         self.validators = self.parts.worker.validators();
         self.members = Members::of(&self.validators);
-        self.proposals.clear();
+        self.forget_proposals();
         // The engine asks for decided blocks only once their height has begun. A claim cannot be checked
         // before the validators of its height are known; one that lies costs an empty block.
         self.go = self.caught_up == Some(height) && self.claimed > height;
@@ -255,11 +270,17 @@ impl<A: Application> Host<A> {
         for peer in self.parts.connected.clone() {
             self.tell_tip(peer);
         }
-        for part in std::mem::take(&mut self.parked) {
+        for part in std::mem::take(&mut self.parked).into_values() {
             // The engine learns of it when the round begins.
             self.receive(part);
         }
         Ok(())
+    }
+
+    /// Those of a height that is over.
+    pub(super) fn forget_proposals(&mut self) {
+        self.proposals.clear();
+        self.announced.clear();
     }
 
     /// The next nonces of these accounts.
@@ -298,3 +319,12 @@ impl<A: Application> Host<A> {
         }
     }
 }
+
+/// Whether the transactions and the certificate are those that the header names.
+fn is_whole(Block { header, txs, last_certificate }: &Block) -> bool {
+    Block::txs_root(txs) == header.txs_root
+        && Block::certificate_hash(last_certificate.as_ref()) == header.last_certificate
+}
+
+#[cfg(test)]
+mod tests;

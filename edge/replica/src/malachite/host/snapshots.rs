@@ -363,6 +363,7 @@ impl<A: Application> Host<A> {
             Ok(()) if !is_right => self.not_restored("it is another state than its header says"),
             Ok(()) => {
                 worker.parent = Parent::of_anchor(anchor);
+                self.forget_proposals();
                 self.validators = self.parts.worker.validators();
                 self.members = Members::of(&self.validators);
                 tracing::info!(%height, "the state is that of a snapshot; blocks after it follow");
