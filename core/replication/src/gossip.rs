@@ -26,6 +26,9 @@ pub struct GossipLimits {
     pub known_max: usize,
     pub txs: Rate,
     pub bytes: Rate,
+    /// A transaction counts as one for each so many of its bytes: fewer come with no signature, and
+    /// signatures are what it costs to check.
+    pub signed_bytes_min: usize,
     /// What a transaction that the mempool refuses costs, in transactions: its signature was
     /// checked for nothing.
     pub refused_txs: u64,
@@ -39,17 +42,23 @@ pub struct Rate {
 }
 
 impl GossipLimits {
-    /// A peer may tell all of a standard mempool when it connects, have all of it refused, and go on
-    /// at three times what four validators were seen to decide.
+    /// A peer may tell all of a standard mempool when it connects, all of it vouchers, have all of it
+    /// refused, and go on at three times what four validators were seen to decide.
     pub const STANDARD: GossipLimits = GossipLimits {
         peers_max: 128,
         batch_txs_max: 1_000,
         batch_bytes_max: 256 * 1024,
         known_max: 8_192,
-        txs: Rate { burst: 32_000, per_s: 10_000 },
+        txs: Rate { burst: 80_000, per_s: 10_000 },
         bytes: Rate { burst: 32 * 1024 * 1024, per_s: 8 * 1024 * 1024 },
+        signed_bytes_min: 160,
         refused_txs: 4,
     };
+
+    /// What so many bytes with signatures in them cost, in transactions.
+    pub fn cost(&self, bytes: usize) -> u64 {
+        bytes.checked_div(self.signed_bytes_min).unwrap_or(bytes).max(1) as u64
+    }
 }
 
 /// A transaction to tell.
@@ -79,6 +88,11 @@ pub enum Input<P> {
     Received {
         peer: P,
         txs: Vec<Arc<[u8]>>,
+    },
+    /// A peer sent something else that costs as much as so many transactions.
+    Heard {
+        peer: P,
+        txs: u64,
     },
     /// What became of a transaction that a peer told.
     Judged {
@@ -171,6 +185,7 @@ impl<P: Ord + Copy> Gossip<P> {
             }
             Input::Accepted { tx, from } => self.accepted(&tx, from),
             Input::Received { peer, txs } => self.received(now, peer, txs),
+            Input::Heard { peer, txs } => self.charge(now, peer, txs, 0),
             Input::Judged { peer, verdict } => self.judged(now, peer, verdict),
             Input::Flush => self.flush(),
         }
@@ -236,18 +251,30 @@ impl<P: Ord + Copy> Gossip<P> {
 
     fn received(&mut self, now: TimeMs, peer: P, txs: Vec<Arc<[u8]>>) -> Vec<Effect<P>> {
         let limits = self.limits;
-        let Some(from) = self.peers.get_mut(&peer) else { return Vec::new() };
+        if !self.has(&peer) {
+            return Vec::new();
+        }
         let bytes = txs.iter().map(|tx| tx.len()).fold(0, usize::saturating_add);
         // One that is larger than a batch goes alone.
         let large = txs.len() > 1 && bytes > limits.batch_bytes_max;
         if txs.len() > limits.batch_txs_max || large {
             return self.drop_peer(now, peer, Fault::BatchTooLarge);
         }
+        let costs = txs.iter().map(|tx| limits.cost(tx.len()));
         // An empty batch costs something too.
-        if !from.budget.take(&limits, now, txs.len().max(1) as u64, bytes as u64) {
-            return self.drop_peer(now, peer, Fault::Flood);
+        let cost = costs.fold(0, u64::saturating_add).max(1);
+        let dropped = self.charge(now, peer, cost, bytes as u64);
+        if dropped.is_empty() { vec![Effect::Check { peer, txs }] } else { dropped }
+    }
+
+    /// Drops a peer that cannot pay for what it sent.
+    fn charge(&mut self, now: TimeMs, peer: P, txs: u64, bytes: u64) -> Vec<Effect<P>> {
+        let limits = self.limits;
+        let Some(from) = self.peers.get_mut(&peer) else { return Vec::new() };
+        match from.budget.take(&limits, now, txs, bytes) {
+            true => Vec::new(),
+            false => self.drop_peer(now, peer, Fault::Flood),
         }
-        vec![Effect::Check { peer, txs }]
     }
 
     fn judged(&mut self, now: TimeMs, peer: P, verdict: Verdict) -> Vec<Effect<P>> {
@@ -260,10 +287,7 @@ impl<P: Ord + Copy> Gossip<P> {
             }
             Verdict::Refused { id } => {
                 from.has(id);
-                match from.budget.take(&limits, now, limits.refused_txs, 0) {
-                    true => Vec::new(),
-                    false => self.drop_peer(now, peer, Fault::Flood),
-                }
+                self.charge(now, peer, limits.refused_txs, 0)
             }
             Verdict::Invalid => self.drop_peer(now, peer, Fault::InvalidTx),
         }

@@ -57,6 +57,11 @@ pub enum Input<T, P, W> {
         peer: P,
         txs: Vec<Arc<[u8]>>,
     },
+    /// A peer sent something else that costs as much as so many transactions.
+    Heard {
+        peer: P,
+        txs: u64,
+    },
     /// A transaction passed the stateless phase and the state would take it after `ahead` others of
     /// its sender.
     Checked {
@@ -224,6 +229,11 @@ impl<T: Transaction, P: Ord + Copy, W> Node<T, P, W> {
         &self.evidence
     }
 
+    /// How far a connected peer has shown to be.
+    pub fn peer_at(&self, peer: &P) -> Option<Height> {
+        self.peers_at.get(peer).copied()
+    }
+
     pub fn sync(&self) -> Option<&Sync<P>> {
         self.sync.as_ref()
     }
@@ -262,6 +272,7 @@ impl<T: Transaction, P: Ord + Copy, W> Node<T, P, W> {
                 Vec::new()
             }
             Input::Batch { peer, txs } => self.tell(now, gossip::Input::Received { peer, txs }),
+            Input::Heard { peer, txs } => self.tell(now, gossip::Input::Heard { peer, txs }),
             Input::Checked { tx, bytes, from, ahead } => self.checked(
                 now,
                 Entry { tx, bytes, waiters: Vec::new(), arrived: now },

@@ -9,6 +9,7 @@ const LIMITS: GossipLimits = GossipLimits {
     known_max: 4,
     txs: Rate { burst: 10, per_s: 2 },
     bytes: Rate { burst: 500, per_s: 100 },
+    signed_bytes_min: 40,
     refused_txs: 4,
 };
 
@@ -100,6 +101,24 @@ fn a_peer_that_sends_more_than_its_budget_is_dropped() {
     check(&inputs, &["check 1: 0,0"; 6]);
     let bytes = vec![(0, connected(1)), (0, received(1, 1, 300)), (0, received(1, 1, 300))];
     check(&bytes, &["check 1: 0", "drop 1: Flood"]);
+}
+
+#[test]
+fn what_may_carry_many_signatures_costs_as_much_as_they_do() {
+    let long = (0, received(1, 1, 200));
+    check(
+        &[(0, connected(1)), long.clone(), long, (0, received(1, 1, 1))],
+        &["check 1: 0", "check 1: 0", "drop 1: Flood"],
+    );
+    let heard = |txs| (0, Input::Heard { peer: 1, txs });
+    check(&[(0, connected(1)), heard(9), heard(1), heard(1)], &["drop 1: Flood"]);
+}
+
+#[test]
+fn all_of_a_full_mempool_may_be_told_at_once_and_refused() {
+    let (limits, mempool) = (GossipLimits::STANDARD, crate::mempool::MempoolLimits::STANDARD);
+    let told = limits.cost(mempool.bytes_max) + mempool.txs_max as u64;
+    assert!(told + mempool.txs_max as u64 * limits.refused_txs <= limits.txs.burst);
 }
 
 #[test]

@@ -45,6 +45,7 @@ pub(crate) const CONFIG: Config = Config {
         known_max: 4_096,
         txs: Rate { burst: 800, per_s: 400 },
         bytes: Rate { burst: 200_000, per_s: 50_000 },
+        signed_bytes_min: 160,
         refused_txs: 4,
     },
     evidence: EvidenceLimits { count_max: 8, signer_max: 2, retry_ms: 2_000, age_ms_max: 60_000 },

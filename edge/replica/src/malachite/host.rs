@@ -5,6 +5,7 @@
 mod announced;
 mod blocks;
 mod catching_up;
+mod checking;
 mod snapshots;
 mod transactions;
 
@@ -40,7 +41,11 @@ use types::{
     stake::Evidence,
 };
 
-use self::{announced::Announced, snapshots::Snapshots};
+use self::{
+    announced::Announced,
+    checking::{CHECKING_MAX, Checking},
+    snapshots::Snapshots,
+};
 use super::{
     codec,
     context::{At, BlockId, Consensus, Members, round_number},
@@ -58,8 +63,6 @@ use crate::{
 const SLEEP_MAX: Duration = Duration::from_secs(30);
 /// Shortest sleep, in milliseconds.
 const SLEEP_MS_MIN: u64 = 1;
-/// Batches of peers whose signatures are being checked.
-const BATCHES_MAX: usize = 64;
 /// Proofs of double signing older than this are not reported any more; the ledger may want them to be
 /// younger still.
 const EVIDENCE_AGE_MS_MAX: u64 = 14 * 24 * 60 * 60 * 1_000;
@@ -135,7 +138,8 @@ pub(crate) struct Host<A: Application> {
     parts: HostParts<A>,
     ends: Ends,
     node: Node<A::Tx, PublicKey, Waiter<A>>,
-    checking: mpsc::Sender<transactions::Batch<A>>,
+    checking: Checking,
+    to_admit: mpsc::Sender<transactions::Batch<A>>,
     checked: mpsc::Receiver<transactions::Batch<A>>,
     seen: transactions::Seen,
     snapshots: Snapshots,
@@ -182,14 +186,15 @@ impl<A: Application> Host<A> {
         let height = parts.worker.height();
         let stored = parts.log.blocks(height);
         let node = Node::new(node_config(&parts.config), node_tip(&parts.worker));
-        let (checking, checked) = mpsc::channel(BATCHES_MAX);
+        let (to_admit, checked) = mpsc::channel(CHECKING_MAX);
         let me = parts.key.as_ref().map(|key| key.public_key());
         let node = if is_sole(&validators, me) { node.alone() } else { node };
         let mut host = Host {
             parts,
             ends,
             node,
-            checking,
+            checking: Checking::new(),
+            to_admit,
             checked,
             seen: transactions::Seen::default(),
             snapshots: Snapshots::new(),

@@ -4,7 +4,8 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    thread,
 };
 
 use arc_malachitebft_core_consensus::Input;
@@ -13,6 +14,7 @@ use async_trait::async_trait;
 use borsh::{BorshDeserialize, BorshSerialize};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr};
 use store::{RoundLog, StoreError};
+use tokio::sync::oneshot;
 use types::{Height, block::Block};
 
 use super::{
@@ -79,10 +81,30 @@ pub(crate) async fn spawn(log: HeightLog) -> Result<ActorRef<Msg<Consensus>>, Sp
     Ok(actor)
 }
 
+/// A log to sync, and who waits for it.
+type ToSync = (HeightLog, oneshot::Sender<Result<(), StoreError>>);
+
+/// Starts the thread that waits for the disk, so that a vote waits for nothing else: the threads for other
+/// long work may all be taken. It ends when nobody can ask it any more.
+fn syncing_thread() -> io::Result<mpsc::Sender<ToSync>> {
+    let (syncs, asked) = mpsc::channel::<ToSync>();
+    thread::Builder::new().name("consensus-log".to_owned()).spawn(move || {
+        for (log, done) in asked {
+            let synced = log.lock().sync();
+            // The file is free as soon as nobody else holds it.
+            drop(log);
+            // The engine may have stopped.
+            let _ = done.send(synced);
+        }
+    })?;
+    Ok(syncs)
+}
+
 struct LogActor;
 
 struct Serving {
     log: HeightLog,
+    syncs: mpsc::Sender<ToSync>,
     /// The height that the engine is at. `None`: it has not begun any.
     began: Option<At>,
 }
@@ -109,8 +131,10 @@ impl Serving {
     }
 
     async fn sync(&self) -> eyre::Result<()> {
-        let log = self.log.clone();
-        Ok(tokio::task::spawn_blocking(move || log.lock().sync()).await??)
+        let (done, synced) = oneshot::channel();
+        let asked = self.syncs.send((self.log.clone(), done));
+        asked.map_err(|_| eyre::eyre!("the thread that syncs the log has ended"))?;
+        Ok(synced.await??)
     }
 }
 
@@ -125,7 +149,7 @@ impl Actor for LogActor {
         _: ActorRef<Msg<Consensus>>,
         log: HeightLog,
     ) -> Result<Serving, ActorProcessingErr> {
-        Ok(Serving { log, began: None })
+        Ok(Serving { log, syncs: syncing_thread()?, began: None })
     }
 
     async fn handle(

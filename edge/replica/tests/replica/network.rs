@@ -254,22 +254,30 @@ async fn reaction(said: PeerMessage) -> PeerCommand {
 
 /// By three of the four validators, none of whom signed it.
 fn nobody_signed(height: u64) -> Certificate {
+    named(height, [1, 2, 3])
+}
+
+/// By these, none of whom signed it.
+fn named(height: u64, signers: [u8; 3]) -> Certificate {
     let signature = |number| CommitSignature {
         signer: validator_key(number).public_key(),
         signature: Signature([7; 64]),
     };
-    let mut signatures = [1, 2, 3].map(signature).to_vec();
+    let mut signatures = signers.map(signature).to_vec();
     signatures.sort_by_key(|it| it.signer);
     Certificate { height: Height(height), round: 0, block: Hash32([9; 32]), signatures }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_gives_a_forged_certificate_of_the_next_block_is_dropped() {
-    let dropped = reaction(PeerMessage::Decided(nobody_signed(1))).await;
-    assert!(matches!(dropped, PeerCommand::Drop { .. }), "{dropped:?}");
-    // Who decided a later one is not known yet: the peer has to prove the next one first.
+async fn who_gives_a_forged_certificate_is_dropped() {
+    // Later validators may be others: of the next block it is known that they are not.
+    for forged in [nobody_signed(1), named(1, [7, 8, 9]), nobody_signed(9)] {
+        let dropped = reaction(PeerMessage::Decided(forged)).await;
+        assert!(matches!(dropped, PeerCommand::Drop { .. }), "{dropped:?}");
+    }
+    // Whether those decided a later one is not known yet: the peer has to prove the next one first.
     let wanted = HeaderWanted { height: Height(1) };
-    match reaction(PeerMessage::Decided(nobody_signed(9))).await {
+    match reaction(PeerMessage::Decided(named(9, [7, 8, 9]))).await {
         PeerCommand::Send { message, .. } => assert_eq!(message, wanted),
         command => panic!("{command:?}"),
     }

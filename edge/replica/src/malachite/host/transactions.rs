@@ -2,12 +2,15 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    iter,
+    panic::{self, AssertUnwindSafe},
     sync::Arc,
 };
 
 use keys::Ed25519;
+use light::CertificateError;
 use replication::{
-    gossip::Verdict,
+    gossip::{GossipLimits, Verdict},
     mempool::{Candidate, Full, Transaction},
     node::{Effect, Fate, Input, Source},
     sync,
@@ -19,7 +22,6 @@ use crate::{
     Application, Refusal, SubmitError,
     handle::{Submission, Waiter},
     peers::{PeerCommand, PeerEvent, PeerMessage, PeerSaid},
-    verify::verify_each,
 };
 
 /// Submissions that are admitted between two other events.
@@ -36,10 +38,13 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Whether it was not there.
-    fn insert(&mut self, id: TxId) -> bool {
+    fn contains(&self, id: &TxId) -> bool {
+        self.ids.contains(id)
+    }
+
+    fn insert(&mut self, id: TxId) {
         if !self.ids.insert(id) {
-            return false;
+            return;
         }
         self.order.push_back(id);
         if self.order.len() > SEEN_MAX
@@ -47,7 +52,6 @@ impl Seen {
         {
             self.ids.remove(&oldest);
         }
-        true
     }
 
     fn remove(&mut self, id: &TxId) {
@@ -113,6 +117,7 @@ impl<A: Application> Host<A> {
     fn cut(&mut self, peer: PublicKey, why: String) {
         tracing::warn!(%peer, %why, "a peer is dropped");
         self.parts.connected.remove(&peer);
+        self.checking.gone(&peer);
         self.command(PeerCommand::Drop { peer, why });
     }
 
@@ -129,6 +134,7 @@ impl<A: Application> Host<A> {
             PeerSaid::Gone => {
                 self.parts.connected.remove(&peer);
                 self.snapshots.gone(&peer);
+                self.checking.gone(&peer);
                 self.step(Input::PeerGone { peer });
             }
             PeerSaid::Message(message) => self.hear_message(peer, message),
@@ -136,6 +142,14 @@ impl<A: Application> Host<A> {
     }
 
     fn hear_message(&mut self, peer: PublicKey, message: PeerMessage) {
+        let cost = self.cost(&message);
+        if cost > 0 {
+            self.step(Input::Heard { peer, txs: cost });
+            if !self.parts.connected.contains(&peer) {
+                // That was more than it may say.
+                return;
+            }
+        }
         match message {
             PeerMessage::Txs(txs) => self.step(Input::Batch { peer, txs }),
             PeerMessage::Decided(certificate) => self.hear_decided(peer, &certificate),
@@ -157,26 +171,55 @@ impl<A: Application> Host<A> {
         }
     }
 
+    /// What a message costs to look at, in transactions, if the machine does not count it by itself. The
+    /// signatures in one are checked only if it says something new.
+    fn cost(&self, message: &PeerMessage) -> u64 {
+        match message {
+            PeerMessage::Txs(_) => 0,
+            // Those that were asked for come as fast as they can.
+            PeerMessage::Chunk { bytes: Some(bytes), .. } if !self.is_syncing() => {
+                GossipLimits::STANDARD.cost(bytes.len())
+            }
+            PeerMessage::Decided(_)
+            | PeerMessage::Snapshot(_)
+            | PeerMessage::Chunk { .. }
+            | PeerMessage::Header { .. }
+            | PeerMessage::SnapshotWanted
+            | PeerMessage::ChunkWanted { .. }
+            | PeerMessage::HeaderWanted { .. } => 1,
+        }
+    }
+
     /// A peer says how far it is. That counts when the validators of today decided the block. After a
     /// change of many of them they did not; then the peer is asked for the next block that is missing
     /// here, which they did decide: whoever says otherwise of that one lies.
     pub(super) fn hear_decided(&mut self, peer: PublicKey, certificate: &Certificate) {
         let (height, next) = (certificate.height, self.parts.worker.height());
         self.claimed = self.claimed.max(height);
-        if height >= next && self.is_decided(certificate) {
-            self.step(Input::PeerAt { peer, height });
-        } else if height == next {
-            self.drop_peer(peer, format!("its certificate of block {height} is not valid"));
-        } else if height > next && !self.is_syncing() {
-            self.tell(peer, PeerMessage::HeaderWanted { height: next });
+        if height < next || self.node.peer_at(&peer).is_some_and(|at| at >= height) {
+            return;
+        }
+        match self.is_decided(certificate) {
+            Ok(()) => self.step(Input::PeerAt { peer, height }),
+            // Wrong whoever the validators of its height are.
+            Err(error @ (CertificateError::Signature { .. } | CertificateError::Order { .. })) => {
+                self.drop_peer(peer, format!("its certificate is forged: {error}"));
+            }
+            Err(_) if height == next => {
+                self.drop_peer(peer, format!("its certificate of block {height} is not valid"));
+            }
+            Err(_) if !self.is_syncing() => {
+                self.tell(peer, PeerMessage::HeaderWanted { height: next });
+            }
+            Err(_) => {}
         }
     }
 
     /// Whether the validators of today decided that block.
-    fn is_decided(&self, certificate: &Certificate) -> bool {
+    fn is_decided(&self, certificate: &Certificate) -> Result<(), CertificateError> {
         let Certificate { height, block, .. } = *certificate;
         let (chain_id, set) = (&self.parts.worker.chain_id, &self.validators);
-        light::verify_certificate(chain_id, (height, block), certificate, set, &Ed25519).is_ok()
+        light::verify_certificate(chain_id, (height, block), certificate, set, &Ed25519)
     }
 
     /// Tells a peer how far we are.
@@ -186,31 +229,66 @@ impl<A: Application> Host<A> {
         }
     }
 
-    /// Checks signatures where they hold nobody up, and once: every peer tells every transaction.
+    /// Lets transactions wait until their signatures are checked.
     fn check(&mut self, peer: PublicKey, txs: Vec<Arc<[u8]>>) {
-        let mut new = Vec::with_capacity(txs.len());
-        for bytes in txs {
-            let id = A::tx_id(&bytes);
-            if self.node.mempool().contains(&id) || !self.seen.insert(id) {
-                self.step(Input::Judged { peer, verdict: Verdict::Known { id } });
-            } else {
-                new.push(bytes);
+        let mut lost = 0u64;
+        for bytes in self.unknown(peer, txs) {
+            if !self.checking.push(peer, bytes) {
+                lost = lost.saturating_add(1);
             }
         }
-        let txs = new;
-        if txs.is_empty() {
-            return;
+        if lost > 0 {
+            tracing::debug!(%peer, lost, "transactions of a peer find no place to wait");
         }
-        let checking = self.checking.clone();
-        self.runtime.spawn_blocking(move || {
-            let verified = verify_each::<A, _>(&txs).into_iter().zip(txs);
-            let txs = verified.map(|(tx, bytes)| Some((Arc::new(tx.ok()?), bytes))).collect();
-            // The replica may have stopped.
-            let _ = checking.blocking_send(Batch { peer, txs });
-        });
+        self.check_next();
+    }
+
+    /// Those that are not looked into yet: every peer tells every transaction.
+    fn unknown(&mut self, peer: PublicKey, txs: Vec<Arc<[u8]>>) -> Vec<Arc<[u8]>> {
+        let mut unknown = Vec::with_capacity(txs.len());
+        for bytes in txs {
+            let id = A::tx_id(&bytes);
+            if self.node.mempool().contains(&id) || self.seen.contains(&id) {
+                self.step(Input::Judged { peer, verdict: Verdict::Known { id } });
+            } else {
+                unknown.push(bytes);
+            }
+        }
+        unknown
+    }
+
+    /// Checks signatures where they hold nobody up, and once.
+    fn check_next(&mut self) {
+        while let Some((peer, txs)) = self.checking.next() {
+            // Another peer's may have been checked while these waited.
+            let txs = self.unknown(peer, txs);
+            if txs.is_empty() {
+                self.checking.done(&peer);
+                continue;
+            }
+            for bytes in &txs {
+                self.seen.insert(A::tx_id(bytes));
+            }
+            let to_admit = self.to_admit.clone();
+            self.runtime.spawn_blocking(move || {
+                let check = || {
+                    let slices: Vec<&[u8]> = txs.iter().map(AsRef::as_ref).collect();
+                    A::verify_many(&slices)
+                };
+                // A batch that comes to nothing must not keep its place for ever.
+                let verified = panic::catch_unwind(AssertUnwindSafe(check)).unwrap_or_default();
+                let verified =
+                    verified.into_iter().map(Result::ok).chain(iter::repeat_with(|| None));
+                let txs = verified.zip(txs).map(|(tx, bytes)| Some((Arc::new(tx?), bytes)));
+                // The replica may have stopped.
+                let _ = to_admit.blocking_send(Batch { peer, txs: txs.collect() });
+            });
+        }
     }
 
     pub(super) fn admit_batch(&mut self, Batch { peer, txs }: Batch<A>) {
+        self.checking.done(&peer);
+        self.check_next();
         for tx in txs {
             let Some((tx, bytes)) = tx else {
                 self.step(Input::Judged { peer, verdict: Verdict::Invalid });
