@@ -5,7 +5,7 @@
 //! peer that breaks the framing, or that the replica drops, is not spoken to for a while.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -15,7 +15,8 @@ use std::{
 
 use net::{ReceiveHalf, SendHalf, SharedConnection, SharedEndpoint};
 use replica::{
-    PEER_MESSAGE_BYTES_MAX, Peer, PeerCommand, PeerEvent, PeerLinks, PeerMessage, PeerSaid,
+    PEER_MESSAGE_BYTES_MAX, PEERS_MAX, Peer, PeerCommand, PeerEvent, PeerLinks, PeerMessage,
+    PeerSaid,
 };
 use tokio::{
     io::AsyncWriteExt,
@@ -39,6 +40,10 @@ const QUEUE_MAX: usize = 256;
 /// How long a peer may take for the first byte of its stream.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Peers that are connected and not configured. Together with those that are they are fewer than the replica
+/// takes: however many strangers there are, a configured peer has its place.
+const STRANGERS_MAX: usize = PEERS_MAX / 2;
+
 /// The protocol's name; nodes of another network do not speak it.
 pub(crate) fn alpn(chain_id: &ChainId) -> Vec<u8> {
     format!("peerwatt/ledger/1/{chain_id}").into_bytes()
@@ -47,8 +52,10 @@ pub(crate) fn alpn(chain_id: &ChainId) -> Vec<u8> {
 /// What the tasks share.
 struct Shared {
     endpoint: SharedEndpoint,
-    /// Peers that may connect; `None`: anybody.
-    allowed: Option<Vec<PublicKey>>,
+    /// Peers that are configured.
+    configured: BTreeSet<PublicKey>,
+    /// Strangers that may be connected.
+    strangers_max: usize,
     events: mpsc::Sender<PeerEvent>,
     links: Mutex<BTreeMap<PublicKey, Link>>,
     banned: Mutex<BTreeMap<PublicKey, Instant>>,
@@ -73,10 +80,12 @@ pub(crate) async fn run(
     links: PeerLinks,
 ) {
     let PeerLinks { events, mut commands } = links;
-    let allowed = peers_only.then(|| peers.iter().map(|peer| peer.node_key).collect());
+    let configured: BTreeSet<PublicKey> = peers.iter().map(|peer| peer.node_key).collect();
+    let places = PEERS_MAX.saturating_sub(configured.len()).min(STRANGERS_MAX);
     let shared = Arc::new(Shared {
         endpoint,
-        allowed,
+        configured,
+        strangers_max: if peers_only { 0 } else { places },
         events,
         links: Mutex::new(BTreeMap::new()),
         banned: Mutex::new(BTreeMap::new()),
@@ -91,6 +100,7 @@ pub(crate) async fn run(
         match command {
             PeerCommand::Send { peer, message } => shared.send(&peer, message),
             PeerCommand::Drop { peer, why } => shared.ban(peer, &why),
+            PeerCommand::Close { peer, why } => shared.hang_up(&peer, &why),
         }
     }
     shared.endpoint.close().await;
@@ -119,8 +129,7 @@ async fn accept(shared: Arc<Shared>) {
     let mut serving = JoinSet::new();
     while let Some(connection) = shared.endpoint.accept().await {
         let peer = connection.peer();
-        let welcome = shared.allowed.as_ref().is_none_or(|allowed| allowed.contains(&peer));
-        if !welcome || shared.is_banned(&peer) {
+        if !shared.has_place(&peer) || shared.is_banned(&peer) {
             connection.close("not welcome");
             continue;
         }
@@ -147,7 +156,7 @@ async fn serve(shared: &Shared, connection: SharedConnection, dialled_by: Public
     let since = Instant::now();
     let link = Link { number, since, dialled_by, connection: Arc::clone(&connection), outgoing };
     let Some(is_first) = shared.link(peer, link) else {
-        return connection.close("connected already");
+        return connection.close("connected already, or no place");
     };
     if !is_first {
         // It may have been started again since, and know nothing any more of what it was told.
@@ -202,11 +211,27 @@ impl Shared {
         }
     }
 
-    /// Takes a connection into use. `None`: there is one that is to be kept, because both dialled at
-    /// the same time. A peer that dials again later has lost the old one. Otherwise, whether there was
+    /// Whether it is configured, connected already or one of the strangers that may be connected.
+    fn has_place(&self, peer: &PublicKey) -> bool {
+        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        self.has_place_beside(&links, peer)
+    }
+
+    fn has_place_beside(&self, links: &BTreeMap<PublicKey, Link>, peer: &PublicKey) -> bool {
+        let strangers = links.keys().filter(|linked| !self.configured.contains(linked));
+        self.configured.contains(peer)
+            || links.contains_key(peer)
+            || strangers.count() < self.strangers_max
+    }
+
+    /// Takes a connection into use. `None`: there is no place for the peer, or one that is to be kept,
+    /// because both dialled at the same time. A peer that dials again later has lost the old one. Otherwise, whether there was
     /// none.
     fn link(&self, peer: PublicKey, link: Link) -> Option<bool> {
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.has_place_beside(&links, &peer) {
+            return None;
+        }
         let smaller = peer.min(self.endpoint.node_key());
         match links.get(&peer) {
             Some(kept)
@@ -253,8 +278,12 @@ impl Shared {
         let mut banned = self.banned.lock().unwrap_or_else(PoisonError::into_inner);
         banned.insert(peer, Instant::now() + BAN);
         drop(banned);
+        self.hang_up(&peer, why);
+    }
+
+    fn hang_up(&self, peer: &PublicKey, why: &str) {
         let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(link) = links.get(&peer) {
+        if let Some(link) = links.get(peer) {
             link.connection.close(why);
         }
     }

@@ -30,7 +30,9 @@ pub use handle::{Included, Replica, Status, SubmitError};
 #[doc(hidden)]
 pub use malachite::reads_engine_message;
 pub use malachite::{EngineConfig, LastSigned, Mark, MarkError, Peer, Step, Timeouts};
-pub use peers::{PEER_MESSAGE_BYTES_MAX, PeerCommand, PeerEvent, PeerLinks, PeerMessage, PeerSaid};
+pub use peers::{
+    PEER_MESSAGE_BYTES_MAX, PEERS_MAX, PeerCommand, PeerEvent, PeerLinks, PeerMessage, PeerSaid,
+};
 pub use recover::{RecoverError, Recovered, ReplayError, recover, replay_block};
 pub use replication::evidence::subject as evidence_subject;
 pub use replication::mempool::{Full, MempoolLimits, Transaction};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize, io};
 use light::LightBlock;
-use replication::sync::Manifest;
+use replication::{gossip::GossipLimits, sync::Manifest};
 use tokio::sync::mpsc;
 use types::{Height, PublicKey, consensus::Certificate, limits::TX_BYTES_MAX};
 
@@ -14,6 +14,8 @@ use types::{Height, PublicKey, consensus::Certificate, limits::TX_BYTES_MAX};
 const TXS_MAX: usize = 4_096;
 /// Bytes of one message: more than a node of ours ever puts into one.
 pub const PEER_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Peers that a replica talks to at once.
+pub const PEERS_MAX: usize = GossipLimits::STANDARD.peers_max;
 /// Events and commands that may wait.
 const QUEUE_MAX: usize = 1_024;
 
@@ -139,6 +141,11 @@ pub enum PeerCommand {
     },
     /// Close it; the peer broke a rule.
     Drop {
+        peer: PublicKey,
+        why: String,
+    },
+    /// Close it; the peer did nothing wrong and may come back.
+    Close {
         peer: PublicKey,
         why: String,
     },

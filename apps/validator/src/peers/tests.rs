@@ -159,3 +159,38 @@ async fn behind_its_sentries_a_node_knows_only_its_peers() {
     friend.send(1, decided()).await;
     assert_eq!(node.next().await, (key(2), PeerSaid::Connected));
 }
+
+#[tokio::test(start_paused = true)]
+async fn strangers_take_no_place_of_a_configured_peer() {
+    let net = MemoryNet::new();
+    let mut node = Node::start(&net, 1, &[2], false);
+    let mut connected = Vec::new();
+    for number in (3..).take(STRANGERS_MAX + 1) {
+        let stranger = net.endpoint(key(number), Limits::default());
+        let connection = stranger.dial(key(1), &[]).await.unwrap();
+        let opened = connection.open().await;
+        if connected.len() < STRANGERS_MAX {
+            let (mut send, receive) = opened.unwrap();
+            send.write_all(&frame::encode(&decided()).unwrap()).await.unwrap();
+            send.flush().await.unwrap();
+            assert_eq!(node.next().await, (key(number), PeerSaid::Connected));
+            assert_eq!(node.next().await, (key(number), PeerSaid::Message(decided())));
+            connected.push((stranger, connection, send, receive));
+        } else {
+            timeout(SOON, connection.closed()).await.expect("there is no place for one more");
+        }
+    }
+    let _friend = Node::start(&net, 2, &[], false);
+    assert_eq!(node.next().await, (key(2), PeerSaid::Connected));
+}
+
+#[tokio::test(start_paused = true)]
+async fn for_whom_there_is_no_place_may_come_back_at_once() {
+    let net = MemoryNet::new();
+    let (mut one, _two) = (Node::start(&net, 1, &[2], false), Node::start(&net, 2, &[], false));
+    assert_eq!(one.next().await, (key(2), PeerSaid::Connected));
+    let why = "there are as many peers as there may be".to_owned();
+    one.commands.send(PeerCommand::Close { peer: key(2), why }).await.unwrap();
+    assert_eq!(one.next().await, (key(2), PeerSaid::Gone));
+    assert_eq!(one.next().await, (key(2), PeerSaid::Connected));
+}

@@ -86,7 +86,7 @@ async fn carry(
                     return dropped;
                 }
             }
-            PeerCommand::Drop { peer, why } => {
+            PeerCommand::Drop { peer, why } | PeerCommand::Close { peer, why } => {
                 dropped.insert(peer, why);
             }
         }

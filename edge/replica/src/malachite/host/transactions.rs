@@ -10,7 +10,7 @@ use std::{
 use keys::Ed25519;
 use light::CertificateError;
 use replication::{
-    gossip::{GossipLimits, Verdict},
+    gossip::{Fault, GossipLimits, Verdict},
     mempool::{Candidate, Full, Transaction},
     node::{Effect, Fate, Input, Source},
     sync,
@@ -81,6 +81,10 @@ impl<A: Application> Host<A> {
             Effect::Start { height } => self.go |= height == self.parts.worker.height(),
             Effect::SendTxs { peer, txs } => self.tell(peer, PeerMessage::Txs(txs)),
             Effect::Check { peer, txs } => self.check(peer, txs),
+            Effect::Drop { peer, why: why @ Fault::TooManyPeers } => {
+                self.parts.connected.remove(&peer);
+                self.command(PeerCommand::Close { peer, why: why.to_string() });
+            }
             Effect::Drop { peer, why } => self.cut(peer, why.to_string()),
             Effect::Answer { id, fate, waiters } => self.answer_waiters(id, &fate, waiters),
             Effect::Report(evidence) => {
