@@ -4,7 +4,10 @@
 //! Nothing here survives a crash, and nothing has to: blocks, votes and snapshots are kept by the
 //! driver before it says that there are any, transactions come back from the peers.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use types::{Address, Height, Nonce, PublicKey, TimeMs, TxId, stake::Evidence};
 
@@ -91,8 +94,10 @@ pub enum Input<T, P, W> {
     /// The ledger has punished these keys for what they did at these heights.
     Punished(Vec<(PublicKey, Height)>),
     /// The node is far behind: catch up from a snapshot.
+    /// Offers of `preferred` peers are tried first.
     Behind {
         trusted: Option<Trusted>,
+        preferred: BTreeSet<P>,
     },
     /// About a snapshot, but for that it was restored.
     Sync(sync::Input<P>),
@@ -291,10 +296,11 @@ impl<T: Transaction, P: Ord + Copy, W> Node<T, P, W> {
                 }
                 Vec::new()
             }
-            Input::Behind { trusted } => {
+            Input::Behind { trusted, preferred } => {
                 let limits = self.config.sync;
                 if self.sync.is_none() {
-                    self.sync = Some(Sync::new(limits, self.tip.height, trusted, now));
+                    let sync = Sync::new(limits, self.tip.height, trusted, now);
+                    self.sync = Some(sync.preferring(preferred));
                 }
                 Vec::new()
             }
@@ -406,7 +412,7 @@ impl<T: Transaction, P: Ord + Copy, W> Node<T, P, W> {
         nonces: &[(Address, Nonce)],
         fate: &Fate,
     ) -> Vec<Effect<P, W>> {
-        let named: std::collections::BTreeSet<&TxId> = txs.iter().collect();
+        let named: BTreeSet<&TxId> = txs.iter().collect();
         let mut effects = answers(self.mempool.remove(txs), |out| {
             let out_of_turn = || Fate::Left(Full::OutOfTurn);
             if named.contains(&out.tx.id()) { fate.clone() } else { out_of_turn() }

@@ -185,7 +185,10 @@ pub struct Sync<P> {
     tip: Height,
     trusted: Option<Trusted>,
     started: TimeMs,
+    /// The first of each peer.
     offers: BTreeMap<P, Manifest>,
+    /// Peers whose offers are tried first.
+    preferred: BTreeSet<P>,
     /// Peers that are not asked again.
     avoided: BTreeSet<P>,
     attempts: u32,
@@ -195,9 +198,17 @@ pub struct Sync<P> {
 #[derive(Debug)]
 enum Stage<P> {
     Gathering,
-    Certifying { manifest: Manifest, until: TimeMs },
+    /// `from`: who offered it when it was chosen.
+    Certifying {
+        manifest: Manifest,
+        from: BTreeSet<P>,
+        until: TimeMs,
+    },
     Fetching(Fetch<P>),
-    Restoring { manifest: Manifest, from: BTreeSet<P> },
+    Restoring {
+        manifest: Manifest,
+        from: BTreeSet<P>,
+    },
     Over,
 }
 
@@ -228,10 +239,17 @@ impl<P: Ord + Copy> Sync<P> {
             trusted,
             started: now,
             offers: BTreeMap::new(),
+            preferred: BTreeSet::new(),
             avoided: BTreeSet::new(),
             attempts: 0,
             stage: Stage::Gathering,
         }
+    }
+
+    /// Tries the offers of these peers before those of others: strangers can be any number.
+    #[must_use]
+    pub fn preferring(self, preferred: BTreeSet<P>) -> Sync<P> {
+        Sync { preferred, ..self }
     }
 
     pub fn is_over(&self) -> bool {
@@ -283,8 +301,8 @@ impl<P: Ord + Copy> Sync<P> {
             self.avoid(peer);
             return vec![Effect::Drop { peer }];
         }
-        if self.offers.len() < self.limits.offers_max || self.offers.contains_key(&peer) {
-            self.offers.insert(peer, manifest);
+        if self.offers.len() < self.limits.offers_max || self.preferred.contains(&peer) {
+            self.offers.entry(peer).or_insert(manifest);
         }
         Vec::new()
     }
@@ -306,7 +324,7 @@ impl<P: Ord + Copy> Sync<P> {
             Stage::Gathering if now.ms_since(self.started) >= self.limits.gather_ms => {
                 self.choose(now)
             }
-            Stage::Certifying { manifest, until } if *until <= now => {
+            Stage::Certifying { manifest, until, .. } if *until <= now => {
                 let height = manifest.height;
                 self.not_certified(now, height)
             }
@@ -325,22 +343,28 @@ impl<P: Ord + Copy> Sync<P> {
         }
     }
 
-    /// The newest snapshot, of equal ones that which most peers offer, is tried.
+    /// Of those that preferred peers offer, or of all if they offer none, the newest snapshot, of equal
+    /// ones that which most peers offer, is tried.
     fn choose(&mut self, now: TimeMs) -> Vec<Effect<P>> {
         let tip = self.tip.0.saturating_add(self.limits.behind_min);
         let least = Height(self.trusted.map_or(tip, |trusted| trusted.height.0.max(tip)));
-        let mut counts: BTreeMap<&Manifest, usize> = BTreeMap::new();
-        for manifest in self.offers.values().filter(|manifest| manifest.height >= least) {
-            let count = counts.entry(manifest).or_default();
+        let mut counts: BTreeMap<&Manifest, (bool, usize)> = BTreeMap::new();
+        for (peer, manifest) in self.offers.iter().filter(|(_, it)| it.height >= least) {
+            let (is_preferred, count) = counts.entry(manifest).or_default();
+            *is_preferred |= self.preferred.contains(peer);
             *count = count.saturating_add(1);
         }
-        let best = counts.into_iter().max_by_key(|(manifest, count)| (manifest.height, *count));
+        let best = counts.into_iter().max_by_key(|(manifest, (is_preferred, count))| {
+            (*is_preferred, manifest.height, *count)
+        });
         match best.map(|(manifest, _)| manifest.clone()) {
             Some(manifest) if self.attempts < self.limits.attempts_max => {
                 self.attempts = self.attempts.saturating_add(1);
                 let height = manifest.height;
                 let until = now.plus_ms(self.limits.certify_ms_max);
-                self.stage = Stage::Certifying { manifest, until };
+                let from = self.offers.iter().filter(|(_, offered)| **offered == manifest);
+                let from = from.map(|(peer, _)| *peer).collect();
+                self.stage = Stage::Certifying { manifest, from, until };
                 vec![Effect::Certify { height, from: self.trusted }]
             }
             Some(_) | None => {
@@ -373,15 +397,22 @@ impl<P: Ord + Copy> Sync<P> {
         asked
     }
 
-    /// Offers of a height that nobody can certify are forgotten; whoever made them need not have
-    /// lied.
+    /// Whoever offered a height that nobody can certify need not have lied, but is not listened to any
+    /// more: it could go on with another height for ever.
     fn not_certified(&mut self, now: TimeMs, height: Height) -> Vec<Effect<P>> {
-        let waiting =
-            matches!(&self.stage, Stage::Certifying { manifest, .. } if manifest.height == height);
-        if !waiting {
-            return Vec::new();
-        }
-        self.offers.retain(|_, manifest| manifest.height != height);
+        let mut from = match &mut self.stage {
+            Stage::Certifying { manifest, from, .. } if manifest.height == height => {
+                std::mem::take(from)
+            }
+            Stage::Certifying { .. }
+            | Stage::Gathering
+            | Stage::Fetching(_)
+            | Stage::Restoring { .. }
+            | Stage::Over => return Vec::new(),
+        };
+        let offered = self.offers.iter().filter(|(_, manifest)| manifest.height == height);
+        from.extend(offered.map(|(peer, _)| *peer));
+        from.into_iter().for_each(|peer| self.avoid(peer));
         self.choose(now)
     }
 

@@ -184,3 +184,35 @@ fn nothing_below_what_is_trusted_is_of_interest() {
     let effects = sync.step(TimeMs(100), Input::Tick);
     assert_eq!(effects, [Effect::Certify { height: Height(40), from: Some(trusted) }]);
 }
+
+#[test]
+fn a_peer_makes_one_offer_and_none_after_one_that_cannot_be_certified() {
+    check(
+        &[
+            (0, offer(1, 90, TRUTH)),
+            (0, offer(2, 30, TRUTH)),
+            (100, Input::Tick),
+            // It goes on with another height, the second time under the same name again.
+            (110, offer(1, 91, TRUTH)),
+            (120, Input::PeerGone { peer: 1 }),
+            (130, offer(1, 92, TRUTH)),
+            (150, Input::NotCertified { height: Height(90) }),
+            (160, offer(1, 93, TRUTH)),
+            (170, certified(30)),
+        ],
+        &["certify 90", "certify 30", "2: 30/0", "2: 30/1"],
+    );
+}
+
+#[test]
+fn offers_of_strangers_are_tried_last() {
+    let mut sync = Sync::new(LIMITS, Height(0), None, TimeMs(0)).preferring([7].into());
+    for stranger in 0..6 {
+        sync.step(TimeMs(0), offer(stranger, 90 + u64::from(stranger), TRUTH));
+    }
+    sync.step(TimeMs(0), offer(7, 30, TRUTH));
+    let effects = sync.step(TimeMs(100), Input::Tick);
+    assert_eq!(effects, [Effect::Certify { height: Height(30), from: None }]);
+    let effects = sync.step(TimeMs(110), Input::NotCertified { height: Height(30) });
+    assert_eq!(effects, [Effect::Certify { height: Height(93), from: None }]);
+}

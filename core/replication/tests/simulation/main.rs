@@ -70,7 +70,7 @@ fn heal(world: &mut World) {
     let fresh = world.liar + 1;
     world.hosts.insert(fresh, Host::default());
     world.boot(fresh);
-    world.feed(fresh, Input::Behind { trusted: None });
+    world.feed(fresh, Input::Behind { trusted: None, preferred: [].into() });
 }
 
 /// Transactions that wait somewhere, and faults that are known.

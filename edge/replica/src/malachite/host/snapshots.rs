@@ -201,7 +201,8 @@ impl<A: Application> Host<A> {
             return;
         }
         tracing::info!("looking for a snapshot of the state");
-        self.step(Input::Behind { trusted });
+        let preferred = self.parts.config.engine.peers.iter().map(|peer| peer.node_key).collect();
+        self.step(Input::Behind { trusted, preferred });
     }
 
     pub(super) fn is_syncing(&self) -> bool {
