@@ -21,6 +21,9 @@ use crate::{
 /// How far the time of a proposed block may be ahead of ours. Clocks of validators differ by less.
 const DRIFT_MAX_MS: u64 = 5_000;
 
+/// Blocks that are forgotten with each new one, so that the old ones become fewer.
+const PRUNED_AT_ONCE: u64 = 4;
+
 /// Why a replica cannot start or has stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplicaError {
@@ -255,17 +258,14 @@ impl<A: Application> Worker<A> {
         Ok(Some((height, self.app.snapshot()?)))
     }
 
-    /// Forgets old blocks, but never those after the snapshot that a restart begins with. Done with
-    /// each snapshot, so that it costs nothing in between.
+    /// Forgets old blocks, but never those after the snapshot that a restart begins with. A few with each
+    /// block: a long chain of which fewer are to be kept from now on must not hold up the next block.
     fn prune(&self) {
         let Some(kept) = self.blocks_kept else { return };
         let tip = self.parent.height.0;
-        if !tip.is_multiple_of(self.snapshot_interval) {
-            return;
-        }
         let below = tip.saturating_sub(kept.max(2 * self.snapshot_interval));
         let ids = |block: &StoredBlock| block.txs.iter().map(|tx| A::tx_id(tx)).collect();
-        if let Err(error) = self.store.prune(Height(below), ids) {
+        if let Err(error) = self.store.prune(Height(below), PRUNED_AT_ONCE, ids) {
             tracing::warn!(%error, "old blocks are not forgotten");
         }
     }

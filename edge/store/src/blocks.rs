@@ -328,37 +328,40 @@ impl BlockStore {
         Ok(write.commit()?)
     }
 
-    /// Forgets blocks below `height`, the newest excepted, with the places of their transactions;
-    /// `tx_ids` tells those of a block. Validator sets stay: they are small, and prove old headers.
+    /// Forgets the oldest blocks below `height`, the newest excepted and at most `count_max`, with the places
+    /// of their transactions; `tx_ids` tells those of a block. It waits for no sync: a crash may bring back
+    /// what was forgotten since the last append. Validator sets stay: they are small, and prove old headers.
     pub fn prune(
         &self,
         height: Height,
+        count_max: u64,
         tx_ids: impl Fn(&StoredBlock) -> Vec<TxId>,
     ) -> Result<u64, StoreError> {
         let last = height.min(self.height()?);
-        let mut pruned = 0;
-        // A block at a time: whoever runs this for the first time has many.
-        loop {
-            let first = self.first_height()?;
-            if first >= last {
-                return Ok(pruned);
-            }
-            let Some(block) = self.block(first)? else { return Ok(pruned) };
-            let ids = tx_ids(&block);
-            guarded(|| self.forget(&block, &ids)).map_err(|error| self.failed("prune", error))?;
-            pruned += 1;
+        let mut old = Vec::new();
+        let mut at = self.first_height()?;
+        while at < last && (old.len() as u64) < count_max {
+            let Some(block) = self.block(at)? else { break };
+            old.push((at, tx_ids(&block)));
+            at = at.next();
         }
+        if !old.is_empty() {
+            guarded(|| self.forget(&old)).map_err(|error| self.failed("prune", error))?;
+        }
+        Ok(old.len() as u64)
     }
 
-    fn forget(&self, block: &StoredBlock, tx_ids: &[TxId]) -> Result<(), redb::Error> {
-        let height = block.header.height.0;
-        let write = self.database.begin_write()?;
+    fn forget(&self, old: &[(Height, Vec<TxId>)]) -> Result<(), redb::Error> {
+        let mut write = self.database.begin_write()?;
+        write.set_durability(Durability::None)?;
         {
             let mut blocks = write.open_table(BLOCKS)?;
-            blocks.remove(height)?;
             let mut txs = write.open_table(TXS)?;
-            for id in tx_ids {
-                txs.remove(&id.0)?;
+            for (height, tx_ids) in old {
+                blocks.remove(height.0)?;
+                for id in tx_ids {
+                    txs.remove(&id.0)?;
+                }
             }
         }
         Ok(write.commit()?)

@@ -261,17 +261,28 @@ fn a_damaged_or_cut_file_is_an_error_and_never_a_wrong_answer() {
 
 #[test]
 fn old_blocks_can_be_forgotten_and_the_newest_cannot() {
-    let store = BlockStore::open_on(Disk::new(), Path::new("disk"), &genesis("a")).unwrap();
+    let disk = Disk::new();
+    let store = BlockStore::open_on(disk.clone(), Path::new("disk"), &genesis("a")).unwrap();
     (1..=6).for_each(|height| append(&store, height).unwrap());
     let ids = |block: &StoredBlock| super::tests::block(block.header.height.0).1;
-    assert_eq!(store.prune(Height(4), ids).unwrap(), 3);
+    // A few at a time, and without a sync: those that were forgotten since the last append come back.
+    assert_eq!(store.prune(Height(4), 2, ids).unwrap(), 2);
+    assert_eq!(store.first_height().unwrap(), Height(3));
+    let after = disk.after(Crash::LosesUnsynced);
+    let after = BlockStore::open_on(after, Path::new("disk"), &genesis("a")).unwrap();
+    assert_eq!((after.first_height().unwrap(), after.height().unwrap()), (Height(1), Height(6)));
+    assert_eq!(store.prune(Height(4), 2, ids).unwrap(), 1);
+    assert_eq!(store.prune(Height(4), 2, ids).unwrap(), 0);
     assert_eq!((store.first_height().unwrap(), store.height().unwrap()), (Height(4), Height(6)));
     assert_eq!(store.block(Height(2)).unwrap(), None);
     assert_eq!(store.tx_place(block(2).1[0]).unwrap(), None);
     assert!(store.validators(block(5).0.header.validators).unwrap().is_some());
-    assert_eq!(store.prune(Height(99), ids).unwrap(), 2);
+    assert_eq!(store.prune(Height(99), 8, ids).unwrap(), 2);
     assert_eq!(store.first_height().unwrap(), Height(6));
     append(&store, 7).unwrap();
+    let after = disk.after(Crash::LosesUnsynced);
+    let after = BlockStore::open_on(after, Path::new("disk"), &genesis("a")).unwrap();
+    assert_eq!((after.first_height().unwrap(), after.height().unwrap()), (Height(6), Height(7)));
 }
 
 #[test]
