@@ -162,7 +162,7 @@ fn take(event: &Value, answer: &mut Answer, output: Output) -> anyhow::Result<()
         let shown = if answer.text.trim().is_empty() { text.trim_start() } else { text };
         answer.text.push_str(text);
         if !output.is_json() {
-            output.write(&harmless(shown))?;
+            output.write(harmless(shown))?;
         }
     }
     if let Some(reason) = event["choices"][0]["finish_reason"].as_str() {
