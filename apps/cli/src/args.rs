@@ -566,8 +566,8 @@ pub(crate) struct RouteExplainArgs {
     /// Only providers of this region or of a part of it: `eu` is also `eu-west`
     #[arg(long, value_name = "REGION")]
     pub(crate) region: Option<String>,
-    /// Only providers that ask at most this, in USD per million tokens, such as 0.05/0.10
-    #[arg(long, value_name = "PROMPT/COMPLETION")]
+    /// Only providers that ask at most this, in USD per million tokens, and for a request beside its tokens, such as 0.05/0.10/0.0001
+    #[arg(long, value_name = "PROMPT/COMPLETION[/REQUEST]")]
     pub(crate) max_price: Option<String>,
     /// How long the prompt is
     #[arg(long, value_name = "TOKENS", default_value_t = 256)]
