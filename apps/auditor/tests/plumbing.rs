@@ -230,8 +230,10 @@ proptest! {
                 let silent = |it: &LeafToken| LeafToken::new(it.id(), &[]).unwrap();
                 answer.tokens = answer.tokens.iter().map(silent).collect();
             }
-            // Cut, and said to have been ended by the model.
+            // Cut, and said to have been ended by the model. Where there is a stop sequence, its first token may be what
+            // was drawn next, and of that nobody says more.
             _ => {
+                answer.stop.clear();
                 let half = answer.tokens.len() / 2;
                 let whole = answer.text.len();
                 answer.tokens.truncate(half);
