@@ -726,7 +726,7 @@ impl State {
         name.cloned().unwrap_or_default()
     }
 
-    /// Bills the key and remembers where the receipt is.
+    /// Takes what an answer costs from its key, and what it cost the gateway from what that may lose.
     fn bill(&mut self, settlement: &Settlement) {
         let ended_at = settlement.receipt.acknowledgement.value.ended_at;
         self.accounts.bill(&settlement.key, ended_at, settlement.billed);
@@ -734,6 +734,7 @@ impl State {
             .lose(&settlement.key, settlement.receipt.cost().saturating_sub(settlement.billed));
     }
 
+    /// Bills the key and remembers where the receipt is.
     fn settled(&mut self, record: RecordId, settlement: Settlement) {
         self.bill(&settlement);
         let ack = &settlement.receipt.acknowledgement.value;

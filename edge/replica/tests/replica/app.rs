@@ -12,9 +12,12 @@ use replica::{
     AppError, Application, BlockContext, Clock, Executed, Proposal, Refusal, Tip, Transaction,
 };
 use types::{
-    Address, Hash32, Height, Nonce, PublicKey, TimeMs, TxId, Watt,
+    Address, Hash32, Height, Nonce, Nusd, PublicKey, TimeMs, TxId, Watt,
     consensus::{ValidatorPower, ValidatorSet},
+    genesis::{Genesis, GenesisValidator, Params},
     sha256,
+    sign::Sign,
+    stake::CommissionTerms,
 };
 
 /// What a transaction does; the names are behaviours.
@@ -64,6 +67,26 @@ impl Transaction for Tx {
     }
     fn valid_until(&self) -> Option<TimeMs> {
         None
+    }
+}
+
+/// The network of one validator, the first, which has so much power.
+pub(crate) fn genesis(power: u8) -> Genesis {
+    let key = validator_key(1);
+    Genesis {
+        chain_id: "test".parse().unwrap(),
+        time: TimeMs(0),
+        params: Params::standard(),
+        nusd_per_watt: Nusd::whole(1),
+        accounts: vec![],
+        vesting: vec![],
+        validators: vec![GenesisValidator {
+            consensus_key: key.public_key(),
+            operator: key.address(),
+            moniker: "test".to_owned(),
+            stake: Watt::whole(power.into()),
+            commission: CommissionTerms::ALL,
+        }],
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use app::{Counter, Kind, ManualClock, OnProposal, Tx, VERIFIED, validator_key};
+use app::{Counter, Kind, ManualClock, OnProposal, Tx, VERIFIED, genesis, validator_key};
 use replica::{
     Application, Clock, EngineConfig, Full, Included, Mark, MempoolLimits, Replica, ReplicaConfig,
     ReplicaError, ReplicaParts, ReplicaTask, SubmitError, Timeouts, Tip, recover, start,
@@ -22,34 +22,10 @@ use store::{
 };
 use tempfile::TempDir;
 use tokio::task::JoinSet;
-use types::{
-    Height, Nusd, TimeMs, Watt,
-    genesis::{Genesis, GenesisValidator, Params},
-    sign::Sign,
-    stake::CommissionTerms,
-};
+use types::{Height, TimeMs, sign::Sign};
 
 /// Of the validator in the genesis document.
 const GENESIS_POWER: u8 = 1;
-
-fn genesis() -> Genesis {
-    let key = validator_key(1);
-    Genesis {
-        chain_id: "test".parse().unwrap(),
-        time: TimeMs(0),
-        params: Params::standard(),
-        nusd_per_watt: Nusd::whole(1),
-        accounts: vec![],
-        vesting: vec![],
-        validators: vec![GenesisValidator {
-            consensus_key: key.public_key(),
-            operator: key.address(),
-            moniker: "test".to_owned(),
-            stake: Watt::whole(GENESIS_POWER.into()),
-            commission: CommissionTerms::ALL,
-        }],
-    }
-}
 
 /// What a node keeps: blocks on a disk that can be made to fail, the engine's log and the mark in a
 /// folder.
@@ -64,7 +40,8 @@ impl Home {
     }
 
     fn store(&self) -> Result<Arc<BlockStore>, store::StoreError> {
-        BlockStore::open_on(self.disk.clone(), Path::new("disk"), &genesis()).map(Arc::new)
+        BlockStore::open_on(self.disk.clone(), Path::new("disk"), &genesis(GENESIS_POWER))
+            .map(Arc::new)
     }
 
     fn config(&self) -> ReplicaConfig {

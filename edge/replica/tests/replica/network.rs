@@ -124,7 +124,7 @@ async fn a_set_that_a_block_changes_decides_the_very_next_one() {
     for member in members {
         member.task.shutdown().await.unwrap();
     }
-    let store = BlockStore::open_on(store, Path::new("disk"), &genesis()).unwrap();
+    let store = BlockStore::open_on(store, Path::new("disk"), &genesis(GENESIS_POWER)).unwrap();
     let header = |at: u64| store.block(Height(at)).unwrap().unwrap().header;
     let powers = |at: u64| store.validators(header(at).validators).unwrap().unwrap().total();
     assert_eq!(header(height).next_validators, header(height + 1).validators);
@@ -285,7 +285,8 @@ async fn who_gives_a_forged_certificate_is_dropped() {
 
 /// The blocks of a store up to a height, the last with a certificate that nobody signed.
 fn forged(from: &BlockStore, height: Height) -> BlockStore {
-    let to = BlockStore::open_on(Disk::new(), Path::new("forged"), &genesis()).unwrap();
+    let to =
+        BlockStore::open_on(Disk::new(), Path::new("forged"), &genesis(GENESIS_POWER)).unwrap();
     let mut at = Height(1);
     while at <= height {
         let mut block: StoredBlock = from.block(at).unwrap().unwrap();

@@ -5,19 +5,14 @@ mod app;
 
 use std::{net::SocketAddr, path::Path};
 
-use app::{Counter, ManualClock, Tx, validator_key};
+use app::{Counter, ManualClock, Tx, genesis, validator_key};
 use arc_malachitebft_app_channel::app::events::TxEvent;
 use store::{BlockStore, RoundLog, testing::Disk};
 use tokio::{
     runtime::{Handle, Runtime},
     sync::{mpsc, watch},
 };
-use types::{
-    Height, Nusd, Watt,
-    genesis::{Genesis, GenesisValidator, Params},
-    sign::Sign,
-    stake::CommissionTerms,
-};
+use types::{Height, sign::Sign};
 
 use super::*;
 use crate::{
@@ -36,25 +31,6 @@ use crate::{
 const POWER: u8 = 1;
 const NOW: u64 = 10_000;
 
-fn genesis() -> Genesis {
-    let key = validator_key(1);
-    Genesis {
-        chain_id: "test".parse().unwrap(),
-        time: TimeMs(0),
-        params: Params::standard(),
-        nusd_per_watt: Nusd::whole(1),
-        accounts: vec![],
-        vesting: vec![],
-        validators: vec![GenesisValidator {
-            consensus_key: key.public_key(),
-            operator: key.address(),
-            moniker: "test".to_owned(),
-            stake: Watt::whole(POWER.into()),
-            commission: CommissionTerms::ALL,
-        }],
-    }
-}
-
 fn parts() -> HostParts<Counter> {
     let engine = EngineConfig {
         moniker: "test".to_owned(),
@@ -65,7 +41,7 @@ fn parts() -> HostParts<Counter> {
         wal: "log".into(),
         timeouts: Timeouts::STANDARD,
     };
-    let genesis = genesis();
+    let genesis = genesis(POWER);
     let app = Counter::new(&[(1, POWER), (2, POWER), (3, POWER), (4, POWER)]);
     let store = BlockStore::open_on(Disk::new(), Path::new("blocks"), &genesis).unwrap();
     let status = Status {
